@@ -1,0 +1,1 @@
+"""The counter: HTTP and command line. It decides nothing and holds no key."""

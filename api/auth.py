@@ -1,0 +1,105 @@
+"""Who may ask what: the table of roles by route, and the caller's bearer token.
+
+The API cannot verify a token: the keyroom does, with issuers and bindings from the signed policy, and it compares the
+caller's role with the command's. This table says the same by route, so that a reader sees it, and a test compares it
+with the routes and with the commands. A route that is not in the table answers nobody.
+"""
+
+import re
+from typing import Annotated, Final, TypeVar
+
+from fastapi import Depends, Request
+
+from api.errors import InternalError, TokenMissing
+from ceremonies.client import KeyroomClient
+from ceremonies.commands import PUBLIC, STAFF, AnyCommand, Command
+
+_OFFICER: Final = frozenset({"officer"})
+_AUDITOR: Final = frozenset({"auditor"})
+_FIELD: Final = frozenset({"gateway", "operator"})
+_CEREMONY: Final = "/v1/ceremonies/{ceremony}"
+_STEP: Final = _CEREMONY + "/steps/{step}"
+
+ROLES: Final[dict[tuple[str, str], frozenset[str]]] = {
+    ("PUT", "/v1/work-orders/{work_order}/devices/{serial}"): frozenset({"station"}),
+    ("PUT", "/v1/artefacts/{sha256}"): frozenset({"pipeline", "officer"}),
+    ("POST", "/v1/releases"): frozenset({"pipeline"}),
+    ("POST", "/v1/ceremonies"): _OFFICER,
+    ("GET", "/v1/ceremonies"): STAFF,
+    ("GET", _CEREMONY): STAFF,
+    ("POST", _STEP + "/approvals"): _OFFICER,
+    ("POST", _STEP + "/rejections"): _OFFICER,
+    ("POST", _STEP + "/execution"): _OFFICER,
+    ("GET", "/v1/trust-sets"): PUBLIC,
+    ("GET", "/v1/trust-sets/latest"): PUBLIC,
+    ("GET", "/v1/counter-updates"): PUBLIC,
+    ("POST", "/v1/receipts"): _FIELD,
+    ("POST", "/v1/receipts/challenges"): _FIELD,
+    ("GET", "/v1/keys"): STAFF,
+    ("POST", "/v1/keys/{label}/suspension"): _OFFICER,
+    ("GET", "/v1/certificates"): PUBLIC,
+    ("GET", "/v1/documents/{sha256}"): STAFF | {"pipeline", "station", "gateway"},
+    ("GET", "/v1/journal/proofs/{sha256}"): PUBLIC,
+    ("GET", "/v1/journal/export"): _AUDITOR,
+    ("GET", "/journal/checkpoint"): PUBLIC,
+    ("GET", "/journal/tile/entries/{index:path}"): _AUDITOR,
+    ("GET", "/journal/tile/{level}/{index:path}"): PUBLIC,
+    ("GET", "/healthz"): PUBLIC,
+    ("GET", "/readyz"): PUBLIC,
+    ("GET", "/metrics"): PUBLIC,
+}
+TOKEN_LIMIT: Final = 8192
+_BEARER: Final = re.compile(r"bearer ([A-Za-z0-9._~+/=-]{1,8192})", re.IGNORECASE)  # RFC 6750 section 2.1
+
+Result = TypeVar("Result")
+
+
+class Caller:
+    """One request's way to the keyroom: its client, the caller's own token, the address it came from."""
+
+    def __init__(self, client: KeyroomClient, token: str, source: str) -> None:
+        self._client = client
+        self._token = token
+        self._source = source
+
+    async def ask(self, command: AnyCommand, expected: type[Result]) -> Result:
+        """The keyroom's answer. Raises Refused or KeyroomDown; InternalError when it is of another kind."""
+        result = await self._client.ask(command, token=self._token, source=self._source)
+        if not isinstance(result, expected):
+            raise InternalError(f"the keyroom answered {type(result).__name__}")
+        return result
+
+
+def read_token(request: Request) -> str:
+    """The bearer token. Raises TokenMissing unless there is exactly one well-formed Authorization header."""
+    values = request.headers.getlist("authorization")
+    if not values:
+        raise TokenMissing("the request has no Authorization header", hint="send `Authorization: Bearer TOKEN`")
+    if len(values) > 1:
+        raise TokenMissing("the request has more than one Authorization header", hint="send one")
+    found = _BEARER.fullmatch(values[0])
+    if found is None:
+        raise TokenMissing(
+            "the Authorization header is no bearer token", hint=f"send a JWT of at most {TOKEN_LIMIT} characters"
+        )
+    return found[1]
+
+
+def authorise(request: Request) -> Caller:
+    """The dependency of every route: its row in ROLES says whether a token is needed. No row, no answer."""
+    path = request.scope["route"].path
+    roles = ROLES.get((request.method, path))
+    if not roles:
+        raise InternalError("the route has no roles")
+    request.scope["route_path"] = path
+    token = "" if roles == PUBLIC else read_token(request)
+    source = request.client.host[:64] if request.client else ""
+    return Caller(request.app.state.keyroom, token, source)
+
+
+def web_roles(command: type[Command]) -> frozenset[str]:
+    """The roles of a command that can come over HTTP: all but `local`."""
+    return command.roles - {"local"}
+
+
+Asking = Annotated[Caller, Depends(authorise)]

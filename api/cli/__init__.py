@@ -1,0 +1,1 @@
+"""The command line `kedge`: one file per noun, one error handler in `main`."""

@@ -1,0 +1,56 @@
+"""Writing what the service answered: never over another file without saying so, never outside the directory."""
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import msgspec
+
+from api.cli.errors import FileRefused
+
+_PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+
+
+class Proven(msgspec.Struct, frozen=True):
+    """Where the journal records a document: index, leaf text, C2SP tlog-proof, as the API writes them."""
+
+    index: int
+    entry: str
+    proof: str
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """A file's bytes. Raises FileRefused when it is missing or larger than `limit`."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise FileRefused(f"{path}: {error.strerror}") from error
+    if len(data) > limit:
+        raise FileRefused(f"{path} has more than {limit} bytes")
+    return data
+
+
+def write_file(path: Path, data: bytes) -> Path:
+    """Write a file. One with the same bytes may stand there; another is kept, and FileRefused raised."""
+    if path.exists():
+        if path.is_file() and path.read_bytes() == data:
+            return path
+        raise FileRefused(f"{path} exists and is another file", hint="name another directory, or remove it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def write_below(directory: Path, name: str, data: bytes) -> Path:
+    """Write the file of an export under its relative path. Raises FileRefused for a path that could lead elsewhere."""
+    parts = PurePosixPath(name).parts
+    if not parts or "/".join(parts) != name or not all(_PART.fullmatch(part) for part in parts):
+        raise FileRefused(f"the service sent a file named {name[:80]!r}", hint="do not trust this service")
+    return write_file(directory.joinpath(*parts), data)
+
+
+def write_proven(directory: Path, stem: str, proven: Proven) -> tuple[Path, Path]:
+    """The entry as `<stem>.leaf.json` and its proof as `<stem>.tlog-proof`."""
+    leaf = write_file(directory / f"{stem}.leaf.json", proven.entry.encode())
+    return leaf, write_file(directory / f"{stem}.tlog-proof", proven.proof.encode())

@@ -1,0 +1,35 @@
+"""The routes: one noun per file."""
+
+from typing import Final
+
+from fastapi import APIRouter
+
+from api.routes import (
+    artefacts,
+    ceremonies,
+    certificates,
+    counter_updates,
+    documents,
+    health,
+    journal,
+    keys,
+    receipts,
+    releases,
+    trust_sets,
+    work_orders,
+)
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    work_orders.router,
+    artefacts.router,
+    releases.router,
+    ceremonies.router,
+    trust_sets.router,
+    counter_updates.router,
+    receipts.router,
+    keys.router,
+    certificates.router,
+    documents.router,
+    journal.router,
+    health.router,
+)

@@ -1,0 +1,104 @@
+"""The journal: public checkpoint and hash tiles from static files; entries, proofs and exports from the keyroom.
+
+Paths, media types and caching as C2SP tlog-tiles says.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api.auth import Asking
+from api.errors import NothingThere
+from api.routes.encodings import DigestPath, Octets, Out, ProvenOut, binary
+from ceremonies.commands import ExportJournal, JournalPart, ProofShown, ReadTile, ShowProof, TileRead
+
+router = APIRouter(tags=["journal"])
+
+_LEVEL: Final = re.compile(r"[0-9]|[1-5][0-9]|6[0-3]")
+# The index in groups of three digits, all but the last with an x in front; a partial tile names its width, 1 to 255.
+_INDEX: Final = re.compile(r"(?:x[0-9]{3}/){0,5}[0-9]{3}(?:\.p/(?:[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5]))?")
+_NOTE: Final = "text/plain; charset=utf-8"
+_TILE: Final = "application/octet-stream"
+_IMMUTABLE: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
+_FRESH: Final = {"Cache-Control": "public, max-age=2"}
+
+
+class ProofOut(Out):
+    """Where the journal records a document."""
+
+    proven: ProvenOut
+
+
+class ExportedFileOut(Out):
+    """A file of an export."""
+
+    path: str
+    data: Octets
+
+
+class ExportOut(Out):
+    """Part of an export at tree size `size`; ask again with `size` and `cursor` until `cursor` is empty."""
+
+    size: int
+    files: tuple[ExportedFileOut, ...]
+    cursor: str
+
+
+def check_index(index: str) -> str:
+    """A tile's index as tlog-tiles writes it. Raises NothingThere for anything else, above all for other paths."""
+    if len(index) > 64 or _INDEX.fullmatch(index) is None:
+        raise NothingThere("no tile has this path", hint="see C2SP tlog-tiles")
+    return index
+
+
+def read_public(request: Request, name: str) -> bytes:
+    """A file below the public directory's `journal`. `name` must be one that this module built."""
+    root: Path = request.app.state.settings.public_dir / "journal"
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):  # a link that leads outside
+        raise NothingThere("no such file")
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise NothingThere("not there (yet)", hint="the full tile replaces partial ones") from error
+
+
+@router.get("/journal/checkpoint", responses=binary(_NOTE, "The newest checkpoint, a C2SP signed note."))
+def show_checkpoint(request: Request, _: Asking) -> Response:
+    """The newest signed checkpoint. It is a static file: it stays up when the keyroom is down."""
+    return Response(read_public(request, "checkpoint"), media_type=_NOTE, headers=_FRESH)
+
+
+@router.get("/journal/tile/entries/{index:path}", responses=binary(_TILE, "An entry bundle."))
+async def read_entries(caller: Asking, index: str) -> Response:
+    """A bundle of entries. They name serials and sites, so the reader is an auditor, and the reading is an entry."""
+    tile = await caller.ask(ReadTile(f"tile/entries/{check_index(index)}"), TileRead)
+    return Response(tile.data, media_type=_TILE, headers={"Cache-Control": "private, no-store"})
+
+
+@router.get("/journal/tile/{level}/{index:path}", responses=binary(_TILE, "Up to 256 hashes."))
+def read_tile(request: Request, _: Asking, level: str, index: str) -> Response:
+    """A tile of hashes. It is a static file: it stays up when the keyroom is down."""
+    if _LEVEL.fullmatch(level) is None:
+        raise NothingThere("no tile has this path", hint="see C2SP tlog-tiles")
+    return Response(read_public(request, f"tile/{level}/{check_index(index)}"), media_type=_TILE, headers=_IMMUTABLE)
+
+
+@router.get("/v1/journal/proofs/{sha256}")
+async def show_proof(caller: Asking, sha256: DigestPath) -> ProofOut:
+    """Entry and proof of a document by the SHA-256 of its bytes."""
+    return ProofOut.model_validate(await caller.ask(ShowProof(sha256), ProofShown))
+
+
+@router.get("/v1/journal/export")
+async def export_journal(
+    caller: Asking,
+    size: Annotated[int, Query(ge=0, lt=1 << 53)] = 0,
+    cursor: Annotated[str, Query(max_length=200)] = "",
+) -> ExportOut:
+    """The next part of a complete export, for auditors. Start without parameters."""
+    part = await caller.ask(ExportJournal(size, cursor), JournalPart)
+    files = tuple(ExportedFileOut(path=path, data=data) for path, data in part.files)
+    return ExportOut(size=part.size, files=files, cursor=part.cursor)

@@ -1,0 +1,1 @@
+"""The keyroom: who may use which key, in what order, written down."""

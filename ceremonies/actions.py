@@ -1,0 +1,18 @@
+"""Every kind of ceremony by its name. The engine is `ceremonies.procedures`."""
+
+from ceremonies.counters import COUNTER_ACTION
+from ceremonies.genesis import GENESIS, GENESIS_ACTION
+from ceremonies.issuance import WORK_ORDER_ACTION
+from ceremonies.procedures import Action
+from ceremonies.retirement import DESTROY_ACTION, RESUME_ACTION
+from ceremonies.rotation import ROTATION_ACTION, TRANSITION_ACTION
+
+ACTIONS: dict[str, Action] = {
+    GENESIS: GENESIS_ACTION,
+    "work-order": WORK_ORDER_ACTION,
+    "trust-set": ROTATION_ACTION,
+    "transition": TRANSITION_ACTION,
+    "counter-update": COUNTER_ACTION,
+    "destroy": DESTROY_ACTION,
+    "resume": RESUME_ACTION,
+}

@@ -1,0 +1,183 @@
+"""What an intent spends: idempotency keys, reserved names, quota. Decided in the transaction that writes the intent.
+
+The one writer decides in Python over rows read under the write lock; the constraints of the tables stand behind it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from ceremonies.errors import KeyroomError
+from ceremonies.journal import RESTORE, JournalForked
+from ceremonies.orders import Order, RequestKey
+from ceremonies.replay import Quota
+from ceremonies.store import Change, Insert, Row, Update, octets, table_of
+from ceremonies.tables import RequestRow, ReservationRow, WorkOrderRow
+
+LARGEST_IN = 500
+
+
+class RequestMismatch(KeyroomError):
+    """An idempotency key came again with another request."""
+
+    code = "request-mismatch"
+
+
+class RequestOpen(KeyroomError):
+    """The request has an intent without outcome, for other bytes. `recipe` (JCS) makes the same bytes again."""
+
+    code = "request-open"
+
+    def __init__(self, owner: str, recipe: bytes) -> None:
+        super().__init__(f"request {owner} has an open intent", hint="seal the bytes of its recipe")
+        self.recipe = recipe
+
+
+class QuotaExhausted(KeyroomError):
+    """A work order has no units left."""
+
+    code = "quota-exhausted"
+
+
+class Known(msgspec.Struct, frozen=True):
+    """The request was answered before: `seq` is its outcome entry."""
+
+    seq: int
+    document: str
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The order may go on and spends `names`.
+
+    `earlier`: the intent of the same request that was closed without a document; quota and other names are spent.
+    """
+
+    names: tuple[str, ...]
+    earlier: int | None = None
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the request comes for the first time."""
+        return self.earlier is None
+
+
+class Same(msgspec.Struct, frozen=True):
+    """The order repeats the one at `position` of this batch and shares its fate."""
+
+    position: int
+
+
+Verdict = Claim | Known | Same | KeyroomError
+
+
+class Books(msgspec.Struct):
+    """The rows that a batch meets, as its earlier orders have left them. `first`: request id to position and body."""
+
+    requests: Mapping[str, Row]
+    spent: dict[str, str]
+    left: dict[str, int]
+    first: dict[str, tuple[int, str]]
+
+
+def decide_claims(connection: Connection, orders: Sequence[Order], quotas: Mapping[str, Quota]) -> list[Verdict]:
+    """One verdict per order, in order. Nothing is written. quotas: what the journal says of the work orders."""
+    requests = _load(connection, RequestRow, "id", (order.request.id for order in orders if order.request))
+    names = _load(connection, ReservationRow, "name", (item.name for order in orders for item in order.reserve))
+    units = _load(connection, WorkOrderRow, "id", (order.work_order for order in orders if order.work_order))
+    left = {
+        name: row["quantity"] - row["issued"]
+        for name, row in units.items()
+        if quotas.get(name) == Quota(row["quantity"], row["issued"])
+    }
+    books = Books(requests, {name: row["owner"] for name, row in names.items()}, left, {})
+    verdicts: list[Verdict] = []
+    for position, order in enumerate(orders):
+        verdict = _decide(order, books)
+        if isinstance(verdict, Claim):
+            _spend(order, position, verdict, books)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _decide(order: Order, books: Books) -> Verdict:
+    known = books.requests.get(order.request.id) if order.request else None
+    if order.request is not None:
+        if (repeated := _find_repeated(order, order.request, known, books)) is not None:
+            return repeated
+        owner = order.request.id
+    else:
+        owner = ""
+    for item in order.reserve:
+        if item.name in books.spent and (known is None or books.spent[item.name] != owner):
+            return item.refusal
+    names = tuple(item.name for item in order.reserve if item.name not in books.spent)
+    if known is not None:
+        return Claim(names, known["seq"])
+    if order.closed is not None:
+        return order.closed
+    if order.work_order and order.work_order not in books.left:
+        return JournalForked(f"work order {order.work_order}: its row is not what the journal says", hint=RESTORE)
+    if order.work_order and books.left[order.work_order] < 1:
+        return QuotaExhausted(f"work order {order.work_order} is exhausted", hint="call the supervisor")
+    return Claim(names)
+
+
+def _find_repeated(order: Order, request: RequestKey, known: Row | None, books: Books) -> Verdict | None:
+    """What an idempotency key that came before means: the same answer, or a refusal. None when the order may go on."""
+    position, body = books.first.get(request.id, (None, known["body"] if known else request.body))
+    if body != request.body:
+        return RequestMismatch(f"request {request.id} was another request before", hint="use a new idempotency key")
+    if known is not None and known["outcome"] is not None:
+        return Known(known["outcome"], known["document"])
+    if position is not None:
+        return Same(position)
+    if known is not None and known["digest"] != order.draft.digest:
+        return RequestOpen(request.id, octets(known["recipe"]))
+    return None
+
+
+def _spend(order: Order, position: int, claim: Claim, books: Books) -> None:
+    owner = order.request.id if order.request else ""
+    books.spent.update(dict.fromkeys(claim.names, owner))
+    if order.request:
+        books.first[order.request.id] = (position, order.request.body)
+    if order.work_order and claim.fresh:
+        books.left[order.work_order] -= 1
+
+
+def claim_changes(claimed: Iterable[tuple[Order, Verdict | None, int]], quotas: Mapping[str, int]) -> list[Change]:
+    """The rows of accepted claims: (order, claim, index of its intent), and new `issued` counts by work order."""
+    changes: list[Change] = []
+    for order, claim, seq in claimed:
+        if not isinstance(claim, Claim):
+            continue
+        request = order.request
+        owner = request.id if request else ""
+        changes += [Insert(ReservationRow, {"name": name, "owner": owner, "seq": seq}) for name in claim.names]
+        if request is not None and claim.fresh:
+            values = {"id": request.id, "body": request.body, "digest": order.draft.digest, "recipe": request.recipe}
+            changes.append(Insert(RequestRow, {**values, "seq": seq, "outcome": None, "document": None}))
+        elif request is not None:
+            changes.append(Update(RequestRow, {"id": request.id}, {"seq": seq}))
+    return changes + [Update(WorkOrderRow, {"id": name}, {"issued": count}) for name, count in quotas.items()]
+
+
+def count_quotas(connection: Connection, decided: Iterable[tuple[Order, Verdict | None]]) -> dict[str, int]:
+    """The `issued` count of each work order after these verdicts."""
+    accepted = (order.work_order for order, verdict in decided if isinstance(verdict, Claim) and verdict.fresh)
+    used = Counter(name for name in accepted if name)
+    rows = _load(connection, WorkOrderRow, "id", used)
+    return {name: row["issued"] + used[name] for name, row in rows.items()}
+
+
+def _load(connection: Connection, model: type, column: str, keys: Iterable[str | None]) -> dict[str, Row]:
+    """Rows by key, in statements of bounded size."""
+    table = table_of(model)
+    wanted = sorted({key for key in keys if key})
+    found: dict[str, Row] = {}
+    for start in range(0, len(wanted), LARGEST_IN):
+        query = select(table).where(table.c[column].in_(wanted[start : start + LARGEST_IN]))
+        found.update({row[column]: dict(row) for row in connection.execute(query).mappings()})
+    return found

@@ -1,0 +1,178 @@
+"""The handlers of ceremonies: open, show, decide, execute; and suspend, which any single officer may."""
+
+import asyncio
+
+from ceremonies import entries, keywork
+from ceremonies.actions import ACTIONS
+from ceremonies.approvals import parse_template, verify_approval
+from ceremonies.commands import (
+    CeremoniesListed,
+    CeremonyShown,
+    DecideStep,
+    ExecuteStep,
+    KeysListed,
+    ListCeremonies,
+    OpenCeremony,
+    OpenGenesis,
+    ShowCeremony,
+    StepShown,
+    SuspendKey,
+)
+from ceremonies.desk import Caller
+from ceremonies.errors import KeyroomError, OfficerUnknown
+from ceremonies.genesis import GENESIS, open_genesis
+from ceremonies.orders import StepRef
+from ceremonies.procedures import (
+    PLAN,
+    Action,
+    ActionUnknown,
+    check_open,
+    digest_of,
+    execute_plan,
+    execute_results,
+    open_ceremony,
+)
+from ceremonies.queries import list_keys
+from ceremonies.quorums import CeremonyUnknown, check_template, load_step
+from ceremonies.room import Room
+from ceremonies.store import Insert
+from ceremonies.tables import ApprovalRow, CeremonyRow, DocumentRow, RequestRow, StepRow
+
+
+class AlreadyDecided(KeyroomError):
+    """This officer decided on this step before. A decision stands."""
+
+    code = "already-decided"
+
+
+def find_action(name: str) -> Action:
+    """The kind of ceremony of this name. Raises ActionUnknown."""
+    if name not in ACTIONS:
+        known = ", ".join(sorted(ACTIONS.keys() - {GENESIS}))
+        raise ActionUnknown(f"no ceremony {name}", hint=f"one of {known}")
+    return ACTIONS[name]
+
+
+class Conduct:
+    """Ceremonies as callers see them."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        # One step at a time: two executions of one step must not race each other through it.
+        self._turn = asyncio.Lock()
+
+    async def open_genesis(self, command: OpenGenesis, caller: Caller) -> CeremonyShown:
+        """Propose genesis; on the keyroom's own machine only."""
+        async with self._turn:
+            await open_genesis(self._room, (command.id, command.plan, command.chg), caller.actor)
+        return self._show(command.id)
+
+    async def open(self, command: OpenCeremony, caller: Caller) -> CeremonyShown:
+        """Propose a ceremony. The proposer is the officer that the token is bound to."""
+        action = find_action("" if command.action == GENESIS else command.action)
+        officer = caller.identity.only("officer") if caller.identity else ""
+        self._room.door.require_governing().roster.officer(officer)
+        await open_ceremony(
+            self._room, action, (command.id, command.action, command.plan, command.chg), (caller.actor, officer)
+        )
+        return self._show(command.id)
+
+    async def list(self, command: ListCeremonies, caller: Caller) -> CeremoniesListed:
+        """Every ceremony, newest first."""
+        rows = self._room.store.list(CeremonyRow, "opened_us")
+        listed = ((row["id"], row["action"], row["state"], row["proposer"]) for row in reversed(rows))
+        return CeremoniesListed(tuple(listed))
+
+    async def show(self, command: ShowCeremony, caller: Caller) -> CeremonyShown:
+        """One ceremony: the bytes that officers approve."""
+        return self._show(command.id)
+
+    async def decide(self, command: DecideStep, caller: Caller) -> CeremonyShown:
+        """Verify an officer's statement and keep it verbatim. What does not verify is refused: no approval."""
+        step = StepRef(command.id, command.step)
+        await self._room.act(lambda: self._decide(command, caller, step), urgent=True)
+        return self._show(command.id)
+
+    def _decide(self, command: DecideStep, caller: Caller, step: StepRef) -> None:
+        ceremony, row = load_step(self._room.store, step)
+        check_open(ceremony, row)
+        template = parse_template(row["template"])
+        check_template(template, ceremony, row)
+        try:
+            armoured = command.signature.decode()
+        except UnicodeDecodeError as error:
+            raise OfficerUnknown("the signature is not an armored SSH signature") from error
+        approval = verify_approval(template, command.statement, armoured, self._room.door.require_governing().roster)
+        key = {"ceremony": step.ceremony, "step": step.step, "officer": approval.officer}
+        if self._room.store.find(ApprovalRow, **key) is not None:
+            raise AlreadyDecided(f"{approval.officer} decided on step {step.step} of {step.ceremony} before")
+        blobs = [command.statement, command.signature]
+        what = {
+            **key,
+            "decision": approval.decision,
+            "signature": digest_of(blobs[1]),
+            "statement": digest_of(blobs[0]),
+        }
+        draft = entries.event("approval", caller.actor, what, cer=step.ceremony)
+        values = {**key, "statement": blobs[0], "signature": blobs[1]}
+        self._room.ledger.commit(
+            lambda _: [draft],
+            lambda placed: (
+                [Insert(ApprovalRow, {**values, "seq": placed[0].seq, "hash": placed[0].hash.hex()})],
+                blobs,
+            ),
+            settles=self._room.ledger.settled,
+        )
+
+    async def execute(self, command: ExecuteStep, caller: Caller) -> CeremonyShown:
+        """Do what an approved step says; a step that stopped half-way is resumed."""
+        async with self._turn:
+            rows = load_step(self._room.store, StepRef(command.id, command.step))
+            check_open(*rows)
+            execute = execute_plan if command.step == PLAN else execute_results
+            await execute(self._room, find_action(rows[0]["action"]), rows, caller.actor)
+        return self._show(command.id)
+
+    async def suspend(self, command: SuspendKey, caller: Caller) -> KeysListed:
+        """Stop a key at once."""
+        if caller.identity is not None:
+            self._room.door.require_governing().roster.officer(caller.identity.only("officer"))
+        await self._room.act(
+            lambda: keywork.change_states(
+                self._room.door, [command.label], "suspended", caller.actor, why=command.reason
+            ),
+            urgent=True,
+        )
+        return list_keys(self._room)
+
+    def _show(self, name: str) -> CeremonyShown:
+        store = self._room.store
+        row = store.find(CeremonyRow, id=name)
+        if row is None:
+            raise CeremonyUnknown(f"no ceremony {name}", hint="list the ceremonies")
+        steps = tuple(
+            StepShown(
+                step=item["step"],
+                template=item["template"],
+                shown=item["shown"],
+                decisions=tuple(
+                    (approval["officer"], "reject" if b'"decision":"reject"' in approval["statement"] else "approve")
+                    for approval in store.list(ApprovalRow, "officer", ceremony=name, step=item["step"])
+                ),
+                done=item["done"],
+            )
+            for item in store.list(StepRow, "step", ceremony=name)
+        )
+        plan, proposer, chg = row["plan"], row["proposer"], row["chg"]
+        return CeremonyShown(name, row["action"], row["state"], proposer, chg, plan, steps, self._documents(name))
+
+    def _documents(self, name: str) -> tuple[tuple[str, str, str], ...]:
+        store = self._room.store
+        prefix = f"{name}:"
+        found = []
+        for request in store.list(RequestRow, "seq"):
+            if request["id"].startswith(prefix) and request["document"]:
+                document = store.find(DocumentRow, sha256=request["document"])
+                if document is not None:
+                    found.append((document["kind"], document["name"], document["sha256"]))
+        return tuple(found)

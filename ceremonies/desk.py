@@ -1,0 +1,194 @@
+"""The desk: finds out who asks, has it done, and turns every refusal into a Problem.
+
+Roles come from the token that the caller brought, verified here; `local` is the keyroom's own user on the socket.
+Every request that is not public leaves an entry, done or refused: the one its handler wrote, else one by the desk.
+Failures without a valid token are gathered, one entry per minute and source: a stranger cannot fill the journal.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from ceremonies import entries
+from ceremonies.commands import LOCAL, AnyResult, Command, Problem, Request
+from ceremonies.errors import KeyroomError, TokenRefused
+from ceremonies.orders import Actor
+from ceremonies.room import TRACE, Room, Trace
+from ceremonies.tokens import Identity, verify_token
+from pki.errors import PkiError
+
+log = structlog.get_logger()
+
+LOCAL_ACTOR = Actor(cred="", role="local", src="local", sub="operator")
+ANYONE = Actor(cred="", role="public", src="", sub="")
+SOURCES_LIMIT = 256
+INTERNAL = "internal-error"
+
+
+class RoleRefused(KeyroomError):
+    """The caller is known, and may not ask this."""
+
+    code = "role-refused"
+
+
+class TokenMissing(TokenRefused):
+    """The command needs a token and none came."""
+
+    code = "token-missing"
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks: for the journal (`actor`), and as the token proves it (`identity`; None for local and public)."""
+
+    actor: Actor
+    identity: Identity | None = None
+
+    def require(self, name: str, value: str) -> None:
+        """Refuse unless the token is bound to this value. Raises BindingMismatch."""
+        if self.identity is not None:
+            self.identity.require(name, value)
+
+
+Handler = Callable[[Any, Caller], Awaitable[AnyResult]]
+
+
+class Desk:
+    """Answers requests with the handlers that the composition root gives it, one per command."""
+
+    def __init__(self, room: Room, handlers: Mapping[type[Command], Handler]) -> None:
+        self._room = room
+        self._handlers = handlers
+        self._suppressed: dict[str, tuple[int, bytes]] = {}
+
+    async def answer(self, request: Request, *, local: bool) -> AnyResult | Problem:
+        """The result of a request, or the Problem that says which rule refused it. Never raises."""
+        command = request.command
+        name = tag_of(command)
+        self._room.count(f"requests_{name}")
+        try:
+            caller = await self._identify(request, local=local)
+            return await self._handle(command, caller)
+        except Exception as error:  # noqa: BLE001  # whatever happens, the caller gets an answer and no traceback
+            self._room.count(f"refusals_{name}")
+            return problem_of(error, name)
+
+    async def _handle(self, command: Command, caller: Caller) -> AnyResult:
+        handler = self._handlers[type(command)]
+        if "public" in command.roles:
+            return await handler(command, caller)
+        trace = Trace()
+        TRACE.set(trace)
+        try:
+            result = await handler(command, caller)
+        except Exception as error:
+            if not trace.recorded:
+                # The refusal is the answer, also where nothing can be written.
+                with contextlib.suppress(KeyroomError, PkiError):
+                    await self._record("auth.fail", command, caller.actor, error)
+            raise
+        if not trace.recorded:
+            await self._record("export", command, caller.actor)
+        return result
+
+    async def _identify(self, request: Request, *, local: bool) -> Caller:
+        command = request.command
+        if local and not request.token and "local" in command.roles:
+            return Caller(LOCAL_ACTOR)
+        if "public" in command.roles:
+            return Caller(msgspec.structs.replace(ANYONE, src=request.source))
+        try:
+            identity = await self._verify(request)
+        except KeyroomError as error:
+            self._suppress(request.source, error)
+            raise
+        actor = Actor(cred=identity.cred, role=identity.role, src=request.source, sub=identity.sub)
+        if identity.role not in command.roles:
+            allowed = ", ".join(sorted(command.roles - LOCAL)) or "none; it is taken on the keyroom's own machine only"
+            refusal = RoleRefused(f"role {identity.role} may not ask this", hint=f"roles: {allowed}")
+            await self._record("auth.fail", command, actor, refusal)
+            raise refusal
+        return Caller(actor, identity)
+
+    async def _verify(self, request: Request) -> Identity:
+        if not request.token:
+            raise TokenMissing("no token", hint="send Authorization: Bearer with a token of an issuer in the policy")
+        policy, now = self._room.door.require_governing().policy, self._room.door.now()
+        try:
+            return verify_token(request.token, policy, now, self._room.jwks)
+        except KeyroomError as error:
+            # Keys are fetched once and the token is tried once more; what the policy does not name is never fetched.
+            if error.code not in ("token-key-unknown", "jwks-unavailable"):
+                raise
+            issuer = policy.issuer_of(str(error.details["issuer"]))
+        await self._room.jwks.refresh(issuer, now, key_unknown=True)
+        return verify_token(request.token, policy, now, self._room.jwks)
+
+    async def _record(self, kind: str, command: Command, by: Actor, error: Exception | None = None) -> None:
+        what = describe(command)
+        if error is not None:
+            what["why"] = entries.reason(error) if is_ours(error) else INTERNAL
+        await self._room.act(lambda: self._room.ledger.record([entries.event(kind, by, what)]))
+
+    def _suppress(self, source: str, error: KeyroomError) -> None:
+        key = source if source in self._suppressed or len(self._suppressed) < SOURCES_LIMIT else "others"
+        count, digest = self._suppressed.get(key, (0, b""))
+        self._suppressed[key] = (count + 1, hashlib.sha256(digest + entries.reason(error).encode()).digest())
+
+    async def record_suppressed(self) -> None:
+        """Write what was gathered since the last time: one entry per source, with a count and a hash chain's end."""
+        gathered = dict(self._suppressed)
+        drafts = [
+            entries.event(
+                "suppressed", msgspec.structs.replace(ANYONE, src=source), {"count": count, "sha256": digest.hex()}
+            )
+            for source, (count, digest) in gathered.items()
+        ]
+        if not drafts:
+            return
+        self._suppressed.clear()
+        try:
+            await self._room.act(lambda: self._room.ledger.record(drafts))
+        except KeyroomError:
+            self._restore(gathered)
+            raise
+
+    def _restore(self, gathered: Mapping[str, tuple[int, bytes]]) -> None:
+        """Gather again what could not be written; what came in the meantime is chained behind it."""
+        for source, (count, digest) in gathered.items():
+            later, end = self._suppressed.get(source, (0, b""))
+            self._suppressed[source] = (count + later, hashlib.sha256(digest + end).digest() if later else digest)
+
+
+def tag_of(command: Command) -> str:
+    """The command's name on the wire."""
+    return str(command.__struct_config__.tag)
+
+
+def describe(command: Command) -> dict[str, Any]:
+    """A command for the journal: its names and digests as they are, bytes as their SHA-256."""
+    what: dict[str, Any] = {"command": tag_of(command)}
+    for name in command.__struct_fields__:
+        value = getattr(command, name)
+        if isinstance(value, bytes):
+            what[name] = hashlib.sha256(value).hexdigest()
+        elif isinstance(value, str | int) and value != "":
+            what[name] = value
+    return what
+
+
+def is_ours(error: Exception) -> bool:
+    """Whether the error belongs to one of our trees: it has a stable code and says what to do."""
+    return isinstance(getattr(error, "code", None), str) and hasattr(error, "hint")
+
+
+def problem_of(error: Exception, command: str) -> Problem:
+    """An error as the caller sees it. What has no code of ours is logged, and told as an internal error."""
+    if not is_ours(error):
+        log.error("internal error", command=command, error=type(error).__name__, exc_info=error)
+        return Problem(INTERNAL, "the keyroom failed on this request", "tell the operator the time of it")
+    facts: Any = error
+    return Problem(facts.code, str(error), str(facts.hint), dict(getattr(error, "details", {})))

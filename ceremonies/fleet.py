@@ -1,0 +1,59 @@
+"""The fleet in the signed policy: its id, its vendor, its device classes."""
+
+import uuid
+from functools import cached_property
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from ceremonies.errors import KeyroomError
+
+Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+
+
+class ClassUnknown(KeyroomError):
+    """The policy names no such device class."""
+
+    code = "class-unknown"
+
+
+class DeviceClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A class of devices: its name, and the hardware profile by which its counters and slots behave."""
+
+    name: Word
+    hardware: Word
+
+
+class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):
+    """One OEM product line. `id` is a UUID; `vendor` a DNS name.
+
+    Vendor and class ids are name-based UUIDs, as the SUIT manifest recommends (draft-ietf-suit-manifest, section
+    8.4.8.2): vendor = UUID5(DNS, vendor name), class = UUID5(vendor id, class name).
+    """
+
+    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")]
+    vendor: Annotated[str, Meta(pattern=r"^[a-z0-9.-]{3,128}\Z")]
+    classes: Annotated[tuple[DeviceClass, ...], Meta(min_length=1, max_length=256)]
+
+    @cached_property
+    def fleet_id(self) -> bytes:
+        """16 bytes."""
+        return uuid.UUID(self.id).bytes
+
+    @cached_property
+    def vendor_id(self) -> bytes:
+        """16 bytes."""
+        return uuid.uuid5(uuid.NAMESPACE_DNS, self.vendor).bytes
+
+    def class_id(self, name: str) -> bytes:
+        """The 16 bytes of a class that the policy names. Raises ClassUnknown."""
+        self.device_class(name)
+        return uuid.uuid5(uuid.UUID(bytes=self.vendor_id), name).bytes
+
+    def device_class(self, name: str) -> DeviceClass:
+        """The class of this name. Raises ClassUnknown."""
+        for item in self.classes:
+            if item.name == name:
+                return item
+        raise ClassUnknown(f"the policy names no device class {name[:64]!r}", hint="add it by a policy ceremony")

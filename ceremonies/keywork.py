@@ -1,0 +1,223 @@
+"""Keys come, change state and go: the rest of the door. Runs on the writer's thread, like `ceremonies.door`."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, Unpack
+
+import msgspec
+from cryptography.hazmat.primitives import serialization
+
+from ceremonies import entries
+from ceremonies.door import REFUSALS, Door, MadeKey, key_name
+from ceremonies.errors import KeyroomError
+from ceremonies.journal import Placed
+from ceremonies.keyring import KeyEntry, KeyUnknown, check_plan, check_transition
+from ceremonies.logkey import LogKey
+from ceremonies.orders import Actor, KeyPlan, StepRef
+from ceremonies.quorums import Mandate, NotListed
+from ceremonies.store import Insert, Row, Update
+from ceremonies.tables import DocumentRow, KeyRow
+from pki.signatures import load_spki
+from pki.trust.keys import CoseKey
+
+GENERATE = "key.generate"
+DESTROY = "key.destroy"
+# Public halves that nobody may see before they are used: trust sets commit to their thumbprints only.
+UNPUBLISHED = frozenset({"recovery"})
+
+
+class LabelTaken(KeyroomError):
+    """A key of this label exists, or existed."""
+
+    code = "label-taken"
+
+
+def create_key(door: Door, plan: KeyPlan, by: Actor, step: StepRef) -> KeyEntry:
+    """Generate the key that an approved plan lists. It is pre-active: it has proven possession and may sign nothing.
+
+    Raises NotListed, LabelTaken, KeyPurposeRefused, and what `Door.mandate` and the strongbox raise.
+    """
+    door.settle()
+    facts: dict[str, Any] = {
+        "kind": GENERATE,
+        "summary": f"Generate {plan.role} key {plan.label}",
+        "what": entries.plan_facts(plan),
+    }
+    try:
+        check_plan(plan.role, plan.algorithm)
+        mandate = door.mandate(step, GENERATE)
+        if plan.fields not in mandate.shown.get("keys", []):
+            raise NotListed(f"key {plan.label} is not in the approved plan of {step.ceremony}")
+        if any(key.label == plan.label for key in door.keyring):
+            raise LabelTaken(f"a key {plan.label} exists already", hint="give the new key a label of its own")
+    except REFUSALS as error:
+        door.ledger.record([entries.key_denied(GENERATE, by, facts, error)])
+        raise
+    cka_id = door.surroundings.entropy(16)
+    planned = {"id": cka_id.hex(), "label": plan.label, "token": door.strongbox.token_serial(plan.token)}
+    facts["what"] = {**facts["what"], "token": plan.token}
+    (intent,) = door.ledger.commit(
+        lambda _: [entries.key_intent(GENERATE, by, [planned], facts, context(mandate))],
+        lambda _: ((), ()),
+        settles=False,
+    )
+    started = door.surroundings.mono_us()
+    try:
+        made = door.strongbox.generate(plan.token, cka_id, plan.label, plan.algorithm)
+    except REFUSALS as error:
+        failed = entries.out_failed(error, door.surroundings.mono_us() - started)
+        _close(door, entries.key_outcome(intent, by, planned, facts, failed))
+        raise
+    us = door.surroundings.mono_us() - started
+    return _register(door, (plan, planned, made), (intent, by, facts), us)
+
+
+def _register(
+    door: Door,
+    key: tuple[KeyPlan, Mapping[str, str], MadeKey],
+    done: tuple[Placed, Actor, Mapping[str, Any]],
+    us: int,
+) -> KeyEntry:
+    """Write the outcome of a generation and the key's row. key = (plan, CKA_ID and token, what the token made).
+
+    done = (intent, actor, facts of the intent). A crash before the commit leaves the object; recovery destroys it.
+    """
+    (plan, planned, made), (intent, by, facts) = key, done
+    entry = KeyEntry(
+        spki=made.name.spki, label=plan.label, role=plan.role, scope=plan.scope, algorithm=plan.algorithm,
+        token=plan.token, token_serial=made.token_serial, cka_id=planned["id"], state="pre-activation", uses=0,
+        thumbprint=CoseKey.from_spki(made.public_key).thumbprint.hex(),
+    )  # fmt: skip
+    what = {**facts["what"], "attributes": dict(made.attributes), "thumbprint": entry.thumbprint}
+    blobs: list[bytes] = []
+    out: dict[str, Any] = {"rv": "CKR_OK", "status": "ok", "us": us}
+    if plan.role in UNPUBLISHED:
+        what["unpublished"] = True
+    else:
+        blobs = [public_key_pem(made.public_key), made.public_key, made.challenge]
+        what["challenge"] = _sha256(made.challenge)
+        out = entries.out_ok(_sha256(blobs[0]), [made.proof], us)
+    outcome = entries.key_outcome(intent, by, entry.fields, {**facts, "what": what}, out)
+
+    def follow(placed: Sequence[Placed]) -> tuple[list[Insert], list[bytes]]:
+        row = {name: getattr(entry, name) for name in entry.__struct_fields__}
+        rows = [Insert(KeyRow, {**row, "created_seq": placed[0].seq})]
+        if blobs:
+            document = {"sha256": out["doc"], "seq": placed[0].seq, "kind": "public-key", "name": plan.label}
+            rows.append(Insert(DocumentRow, document))
+        return rows, blobs
+
+    door.ledger.commit(lambda _: [outcome], follow, settles=True)
+    door.keyring.put(entry)
+    return entry
+
+
+def destroy_key(door: Door, label: str, by: Actor, step: StepRef) -> None:
+    """Destroy the key that an approved plan lists. Its public half and its signatures stay.
+
+    Raises NotListed, KeyUnknown, KeyTransitionRefused, and what `Door.mandate` and the strongbox raise.
+    """
+    door.settle()
+    facts: dict[str, Any] = {"kind": DESTROY, "summary": f"Destroy key {label}", "what": {"label": label}}
+    try:
+        key = door.keyring.labelled(label)
+        mandate = door.mandate(step, DESTROY)
+        if {"label": label, "spki": key.spki} not in mandate.shown.get("destroy", []):
+            raise NotListed(f"the destruction of key {label} is not in the approved plan of {step.ceremony}")
+        check_transition(key, "destroyed")
+    except REFUSALS as error:
+        door.ledger.record([entries.key_denied(DESTROY, by, facts, error)])
+        raise
+    facts["what"] = {"label": label, "token": key.token}
+    intent_draft = entries.key_intent(DESTROY, by, [key.fields], facts, context(mandate))
+    (intent,) = door.ledger.commit(lambda _: [intent_draft], lambda _: ((), ()), settles=False)
+    started = door.surroundings.mono_us()
+    try:
+        door.strongbox.destroy(key.token, bytes.fromhex(key.cka_id))
+    except REFUSALS as error:
+        out = entries.out_failed(error, door.surroundings.mono_us() - started)
+        _close(door, entries.key_outcome(intent, by, key.fields, facts, out))
+        raise
+    out = {"rv": "CKR_OK", "status": "ok", "us": door.surroundings.mono_us() - started}
+    outcome = entries.key_outcome(intent, by, key.fields, facts, out)
+    change = Update(KeyRow, {"spki": key.spki}, {"state": "destroyed"})
+    door.ledger.commit(lambda _: [outcome], lambda _: ([change], ()), settles=True)
+    door.keyring.put(msgspec.structs.replace(key, state="destroyed"))
+
+
+class Grounds(TypedDict, total=False):
+    """Why a state changes: a reason in words, the approved step that says so."""
+
+    why: str
+    step: StepRef
+
+
+def change_states(door: Door, labels: Sequence[str], state: str, by: Actor, **grounds: Unpack[Grounds]) -> None:
+    """Bring keys from their states to another, in one transaction. Suspension needs no step; everything else does.
+
+    Raises KeyUnknown, KeyTransitionRefused, NotListed, and what `Door.mandate` raises.
+    """
+    door.settle()
+    try:
+        keys = [door.keyring.labelled(label) for label in labels]
+        for key in keys:
+            check_transition(key, state)
+        mandate = _demand_states(door, labels, state, grounds.get("step"))
+    except REFUSALS as error:
+        door.ledger.record([entries.state_denied(labels, state, by, error)])
+        raise
+    drafts = [entries.key_state(key, state, by, grounds.get("why", ""), context(mandate)) for key in keys]
+    door.ledger.record(drafts, [Update(KeyRow, {"spki": key.spki}, {"state": state}) for key in keys])
+    for key in keys:
+        door.keyring.put(msgspec.structs.replace(key, state=state))
+    adopt_log_key(door)
+
+
+def _demand_states(door: Door, labels: Sequence[str], state: str, step: StepRef | None) -> Mandate | None:
+    """The mandate under which these keys take this state; any officer may suspend, so that needs none."""
+    if state == "suspended" and step is None:
+        return None
+    mandate = door.mandate(step or StepRef("none", "none"), f"key.{state}")
+    listed = mandate.shown.get("states", {}).get(state, [])
+    unlisted = [label for label in labels if label not in listed]
+    if unlisted:
+        raise NotListed(f"keys {', '.join(unlisted)} may not become {state} by {mandate.ceremony}")
+    return mandate
+
+
+def adopt_log_key(door: Door) -> None:
+    """From the moment the journal's key is active, checkpoints are signed; the first covers all of genesis."""
+    active = door.keyring.active("journal")
+    if door.ledger.log_key is None and active:
+        name, public_key = key_name(active[0]), door.ledger.store.blob(active[0].spki)
+        if public_key is None:
+            raise KeyUnknown("the public half of the journal key is missing", hint="restore the database")
+        door.ledger.log_key = LogKey(
+            door.ledger.journal.origin, public_key, lambda text: door.strongbox.sign(name, text)
+        )
+
+
+def context(mandate: Mandate | None) -> dict[str, Any]:
+    """cer, chg and apr of an entry."""
+    if mandate is None:
+        return {}
+    fields = {"cer": mandate.ceremony, "chg": mandate.chg, "apr": list(mandate.counted)}
+    return {name: value for name, value in fields.items() if value}
+
+
+def _close(door: Door, outcome: Mapping[str, Any]) -> None:
+    door.ledger.commit(lambda _: [outcome], lambda _: ((), ()), settles=True)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def public_key_pem(der: bytes) -> bytes:
+    """A SubjectPublicKeyInfo as PEM (RFC 7468 section 13)."""
+    return load_spki(der).public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def key_entry(row: Row) -> KeyEntry:
+    """A key from its row."""
+    return KeyEntry(**{name: row[name] for name in KeyEntry.__struct_fields__})

@@ -1,0 +1,106 @@
+"""Journal and store together: entries and the rows they stand for, in one transaction; checkpoints; proofs.
+
+Every method runs on the writer's thread.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from sqlalchemy import Connection
+
+from ceremonies.journal import EntryDraft, Growth, Journal, JournalForked, Placed
+from ceremonies.logkey import LogKey
+from ceremonies.orders import Sealed
+from ceremonies.replay import replay_journal
+from ceremonies.store import Change, Store, apply_changes, octets, put_blobs
+from ceremonies.tables import EntryRow
+from pki.log.errors import LogError
+from pki.log.leaves import Leaf, parse_leaf
+from pki.log.merkle import leaf_hash, verify_inclusion
+
+Decide = Callable[[Connection], Sequence[EntryDraft]]
+Follow = Callable[[Sequence[Placed]], tuple[Sequence[Change], Iterable[bytes]]]
+
+
+class Ledger:
+    """`settled` is false while an intent may be open: then recovery comes before anything else.
+
+    `replay` holds what follows from the entries. Raises JournalForked when they do not lead to the journal's head.
+    """
+
+    def __init__(self, store: Store, journal: Journal) -> None:
+        self.store = store
+        self.journal = journal
+        self.replay = replay_journal(store, journal)
+        self.log_key: LogKey | None = None
+        self.settled = True
+
+    def record(
+        self, drafts: Sequence[EntryDraft], changes: Sequence[Change] = (), blobs: Iterable[bytes] = ()
+    ) -> Sequence[Placed]:
+        """Write entries with their rows and blobs, durably, or nothing. Opens no intent."""
+        return self.commit(lambda _: drafts, lambda _: (changes, blobs), settles=self.settled)
+
+    def commit(self, decide: Decide, follow: Follow, *, settles: bool | Callable[[], bool]) -> Sequence[Placed]:
+        """One durable transaction.
+
+        decide: reads under the write lock and says which entries to write. follow: the rows and blobs that go with
+        them, now that they have places. settles: whether every intent is closed afterwards.
+        Returns the entries asked for, in order; none when `decide` gave none. After an error nothing was written, or
+        (a commit that failed but persisted) the head in memory is not the head on disk, and every later write refuses.
+        """
+        growth: Growth
+        with self.store.write() as connection:
+            drafts = decide(connection)
+            if not drafts:
+                return ()
+            growth = self.journal.compose(drafts)
+            closed = settles if isinstance(settles, bool) else settles()
+            self.journal.write(connection, growth, settles=closed)
+            changes, blobs = follow(growth.asked)
+            apply_changes(connection, changes)
+            put_blobs(connection, blobs, growth.placed[0].seq)
+            self.settled = self.settled and closed
+        self.journal.accept(growth, settles=closed)
+        self.settled = closed
+        for placed, draft in zip(growth.asked, drafts, strict=True):
+            self.replay.take(placed, draft)
+        return growth.asked
+
+    def read_entry(self, seq: int) -> tuple[Placed, Leaf]:
+        """An entry, shown to be in the tree that memory holds. Raises JournalForked."""
+        row = self.store.find(EntryRow, seq=seq)
+        data = octets(row["leaf"]) if row else b""
+        digest = leaf_hash(data)
+        try:
+            verify_inclusion(digest, seq, self.journal.size, self.journal.root, self.journal.inclusion_proof(seq))
+            return Placed(seq, digest, data), parse_leaf(data)
+        except LogError as error:
+            raise JournalForked(
+                f"entry {seq} is missing, or is not the one that was written", hint="restore the database"
+            ) from error
+
+    def recall(self, document: str, seq: int, request: str | None = None) -> Sealed:
+        """A document that entry `seq` released, to `request` where that is given, with a proof under the newest
+        checkpoint. Raises JournalForked when the entry or the bytes say otherwise.
+        """
+        placed, leaf = self.read_entry(seq)
+        data = self.store.blob(document)
+        released = leaf.out and leaf.out.status == "ok" and leaf.out.doc == document
+        if data is None or not released or (request is not None and leaf.req != request):
+            raise JournalForked(
+                f"document {document[:16]} is missing, or entry {seq} did not release it", hint="restore the database"
+            )
+        return Sealed(data, document, seq, placed.leaf, self.prove(seq), replayed=True)
+
+    def prove(self, seq: int) -> bytes:
+        """The tlog-proof of an entry under a checkpoint over everything committed; empty before the log has a key."""
+        if self.log_key is None:
+            return b""
+        self.sign_checkpoint()
+        return self.log_key.prove(seq, self.journal.inclusion_proof(seq))
+
+    def sign_checkpoint(self) -> bytes:
+        """The signed checkpoint over everything committed; empty before the log has a key."""
+        if self.log_key is None or not self.journal.size:
+            return b""
+        return self.log_key.sign_head(self.journal.size, self.journal.root)

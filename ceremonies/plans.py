@@ -1,0 +1,180 @@
+"""Plans: what a ceremony will do, as officers approve it. JSON, strict, frozen when the ceremony is opened."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from ceremonies.errors import KeyroomError
+from ceremonies.orders import KeyPlan
+from pki.jcs import JsonMalformed, jcs, parse_json, parse_object
+
+PLAN_LIMIT = 1 << 20
+SHOWN_LIMIT = 8 << 20
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
+Positive = Annotated[int, Meta(ge=1, lt=1 << 31)]
+
+
+class PlanMalformed(KeyroomError):
+    """A plan is not one that this kind of ceremony can carry out."""
+
+    code = "plan-malformed"
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Unknown fields are refused."""
+
+
+class Authority(_Strict, frozen=True, kw_only=True):
+    """A CA certificate of the plan: the key's label, profile, common name, generation, site, validity in days."""
+
+    label: Name
+    profile: Name
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    generation: Positive = 1
+    site: str = ""
+    days: Positive
+
+
+class Threshold(_Strict, frozen=True, kw_only=True):
+    """A group of a trust set's role: `threshold` of the keys with these labels, for one class or for all."""
+
+    threshold: Positive
+    labels: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=64)]
+    class_name: str = ""
+
+
+class FloorLimits(_Strict, frozen=True, kw_only=True):
+    """What a counter update may do for a class and domain."""
+
+    class_name: Name
+    domain: Count
+    max_step: Positive
+    maximum: Positive
+
+
+class SetPlan(_Strict, frozen=True, kw_only=True):
+    """A trust set in terms of key labels: role name (`oem-root`, ...) -> groups; recovery keys by label."""
+
+    roles: dict[str, tuple[Threshold, ...]]
+    recovery: Threshold
+    limits: tuple[FloorLimits, ...] = ()
+    both_slots: bool = True
+    max_trial_boots: Positive = 3
+    refresh_days: Positive = 365
+
+
+class Birth(_Strict, frozen=True, kw_only=True):
+    """A birth package of a class: fuse words (name, hex), initial counters by domain."""
+
+    class_name: Name
+    fuses: tuple[tuple[str, str], ...] = ()
+    counters: dict[str, Count] = {}
+
+
+class GenesisPlan(_Strict, frozen=True, kw_only=True):
+    """Everything that exists after genesis. `roster` and `policy` are their documents' JSON."""
+
+    roster: dict[str, Any]
+    policy: dict[str, Any]
+    organization: Annotated[str, Meta(min_length=1, max_length=64)]
+    keys: Annotated[tuple[KeyPlan, ...], Meta(min_length=1, max_length=64)]
+    authorities: tuple[Authority, ...]
+    trust_set: SetPlan
+    births: tuple[Birth, ...]
+
+
+class RotationPlan(_Strict, frozen=True, kw_only=True):
+    """The next planned set: new keys, and the whole set as it shall be; `signers` are the old roots that sign."""
+
+    keys: tuple[KeyPlan, ...]
+    trust_set: SetPlan
+    signers: Annotated[tuple[Name, ...], Meta(min_length=1)]
+
+
+class WorkOrder(_Strict, frozen=True, kw_only=True):
+    """Units that a plant may have certified. Serials are `prefix` and a number of `digits` from `first` to `last`.
+
+    Times are seconds since 1970.
+    """
+
+    id: Name
+    profile: Name
+    class_name: Name
+    plant: Name
+    prefix: Annotated[str, Meta(pattern=r"^[A-Z0-9-]{0,24}\Z")]
+    digits: Annotated[int, Meta(ge=1, le=12)]
+    first: Count
+    last: Count
+    quantity: Positive
+    valid_from: Count
+    valid_to: Count
+    organization: Annotated[str, Meta(min_length=1, max_length=64)]
+
+    def __post_init__(self) -> None:
+        if self.first > self.last or self.valid_from >= self.valid_to or len(str(self.last)) > self.digits:
+            raise ValueError(f"work order {self.id}: an empty range of serials or of time")
+
+    def covers(self, serial: str) -> bool:
+        """Whether the order names this serial."""
+        number = serial.removeprefix(self.prefix)
+        fits = serial.startswith(self.prefix) and len(number) == self.digits and number.isascii() and number.isdigit()
+        return fits and self.first <= int(number) <= self.last
+
+
+class CounterPlan(_Strict, frozen=True, kw_only=True):
+    """A floor raise: domain, from at most, to, confirmed slots that satisfy it, soak in seconds."""
+
+    class_name: Name
+    domain: Count
+    floor_from: Count
+    floor_to: Positive
+    confirmed: Positive
+    soak: Count
+
+
+class TransitionPlan(_Strict, frozen=True, kw_only=True):
+    """A transition release: the bridging image signed by old and new key, from one set to the newest."""
+
+    release: Name
+    start: Count
+
+
+class DestroyPlan(_Strict, frozen=True, kw_only=True):
+    """Keys to destroy, by label. They are gone for good; their signatures stay."""
+
+    labels: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=64)]
+    reason: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class ResumePlan(_Strict, frozen=True, kw_only=True):
+    """Suspended keys that become active again."""
+
+    labels: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=64)]
+    reason: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+def read_plan(data: bytes, kind: type[msgspec.Struct]) -> Any:
+    """Parse the JSON of a plan. Raises PlanMalformed."""
+    try:
+        return msgspec.convert(parse_json(data, PLAN_LIMIT), kind)
+    except (JsonMalformed, msgspec.ValidationError) as error:
+        raise PlanMalformed(
+            f"plan: {error}", hint="see docs/ceremonies.md for the fields of this kind of plan"
+        ) from error
+
+
+def write_plan(plan: msgspec.Struct) -> dict[str, Any]:
+    """The JSON value of a plan."""
+    value: dict[str, Any] = msgspec.to_builtins(plan)
+    jcs(value)
+    return value
+
+
+def read_shown(data: bytes) -> dict[str, Any]:
+    """Parse what a step shows, or a recipe: JSON objects that the keyroom wrote itself. Raises PlanMalformed."""
+    try:
+        return parse_object(data, SHOWN_LIMIT)
+    except JsonMalformed as error:
+        raise PlanMalformed(f"stored plan: {error}", hint="restore the database") from error

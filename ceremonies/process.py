@@ -1,0 +1,277 @@
+"""The keyroom process: the composition root. Clocks, random numbers and the PKCS#11 module enter here alone."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from ceremonies import commands, entries
+from ceremonies.conduct import Conduct
+from ceremonies.desk import Desk, Handler
+from ceremonies.door import Door
+from ceremonies.errors import KeyroomError
+from ceremonies.export import Export
+from ceremonies.governance import load_governing
+from ceremonies.issuance import Issuance
+from ceremonies.journal import Journal
+from ceremonies.keyring import Keyring
+from ceremonies.keywork import adopt_log_key, key_entry
+from ceremonies.ledger import Ledger
+from ceremonies.logkey import read_checkpoint
+from ceremonies.orders import Actor
+from ceremonies.public import Publisher
+from ceremonies.queries import Queries
+from ceremonies.receipts import Receipts
+from ceremonies.recovery import check_keys, close_open_intents
+from ceremonies.releases import Releases
+from ceremonies.room import Room
+from ceremonies.server import Server
+from ceremonies.settings import KeyroomSettings
+from ceremonies.software import software_sha256
+from ceremonies.store import Store
+from ceremonies.surroundings import Surroundings
+from ceremonies.tables import KeyRow
+from ceremonies.uploads import Uploads
+from ceremonies.writer import Writer
+from hsm.errors import TokenExists
+from hsm.pins import PinSource
+from hsm.strongbox import Strongbox
+from hsm.tokens import TokenSettings, initialise_token
+from pki.log.checkpoints import parse_checkpoint
+
+log = structlog.get_logger()
+
+PUBLISH_EVERY_S = 0.5
+SUPPRESSED_EVERY_S = 60
+SELF = Actor(cred="", role="keyroom", src="", sub="process")
+HUNG = 70
+"""Exit status when a PKCS#11 call hung: the supervisor starts the keyroom again, recovery closes the intent."""
+
+
+class UnsafeProduction(KeyroomError):
+    """A setting or a token that production does not allow."""
+
+    code = "unsafe-production"
+
+
+def surroundings() -> Surroundings:
+    """The clocks, the random numbers and the identity of this machine and this software."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return Surroundings(
+        now_us=lambda: time.time_ns() // 1000,
+        mono_us=lambda: time.monotonic_ns() // 1000,
+        entropy=os.urandom,
+        boot=boot,
+        software=software_sha256(),
+    )
+
+
+def open_strongbox(settings: KeyroomSettings) -> Strongbox:
+    """Load the module and log in. In development a token that does not exist is made first."""
+    tokens = [TokenSettings(token.label, PinSource.from_file(token.pin_file), token.roles) for token in settings.tokens]
+    strongbox = Strongbox.open(settings.module, tokens)
+    if settings.mode == "production" and strongbox.is_software:
+        strongbox.close()
+        raise UnsafeProduction("the token is SoftHSM", hint="production needs a hardware token; see docs/hsm.md")
+    return strongbox
+
+
+def make_tokens(settings: KeyroomSettings) -> list[str]:
+    """Make the tokens that do not exist and whose SO PIN file the settings name. Returns the labels made."""
+    if settings.mode == "production":
+        raise UnsafeProduction("tokens are not made in production", hint="use the vendor's tools, with witnesses")
+    made = []
+    for token in settings.tokens:
+        if token.so_pin_file is None:
+            continue
+        pins = PinSource.from_file(token.so_pin_file), PinSource.from_file(token.pin_file)
+        with contextlib.suppress(TokenExists):
+            initialise_token(settings.module, token.label, *pins)
+            made.append(token.label)
+    return made
+
+
+def build_room(settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], Strongbox]) -> Room:
+    """Open the store, the journal and the strongbox, on the writer's thread; recover, check, and record the start.
+
+    Raises what is wrong: StoreLocked, JournalForked, KeyResurrected, KeyMissing, ClockWentBack, UnsafeProduction, ...
+    """
+    if settings.mode == "production" and not set(settings.peer_uids) - {os.getuid()}:
+        raise UnsafeProduction("the API has the keyroom's uid", hint="run it as another user, named in peer_uids")
+    for path in (settings.data, settings.spool, settings.public):
+        path.mkdir(parents=True, exist_ok=True)
+    rooms: list[Room] = []
+    writer = Writer(lambda jobs: rooms[0].door.seal_batch(jobs))  # noqa: PLW0108  # the room comes to be below
+    writer.start()
+    try:
+        rooms.append(writer.run_now(lambda: open_room(settings, around, strongbox, writer)))
+    except BaseException:
+        writer.stop()
+        raise
+    return rooms[0]
+
+
+def open_room(
+    settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], Strongbox], writer: Writer
+) -> Room:
+    """What `build_room` does on the writer's thread. When it fails, the database and the tokens are let go."""
+    with contextlib.ExitStack() as undo:
+        store = Store(settings.database_url, max_pages=settings.max_database_pages)
+        undo.callback(store.close)
+        store.migrate()
+        journal = Journal(store, around, origin=settings.origin, node=settings.node)
+        ledger = Ledger(store, journal)
+        box = strongbox()
+        undo.callback(box.close)
+        keyring = Keyring(key_entry(row) for row in store.list(KeyRow, "label"))
+        door = Door(ledger, box, around, keyring)
+        adopt_log_key(door)
+        check_published(settings, ledger)
+        door.governing = load_governing(store, journal, settings)
+        start(door)
+        undo.pop_all()
+    return Room(settings=settings, surroundings=around, store=store, ledger=ledger, door=door, writer=writer)
+
+
+def check_published(settings: KeyroomSettings, ledger: Ledger) -> None:
+    """The journal must extend the checkpoint that the world has seen. Raises JournalForked, CheckpointRejected."""
+    path = settings.public / "journal" / "checkpoint"
+    if path.exists() and ledger.log_key is not None:
+        checkpoint = parse_checkpoint(read_checkpoint(path.read_bytes(), ledger.log_key.vkey))
+        ledger.journal.check_extends(checkpoint.size, checkpoint.root)
+
+
+def start(door: Door) -> None:
+    """Recover, compare tokens with the journal, record the start. No key is used before this is done."""
+    closed = close_open_intents(door.ledger, door.keyring, door.strongbox)
+    check_keys(door.keyring, door.strongbox)
+    found = [
+        {"model": item.model, "objects": len(item.objects), "serial": item.serial}
+        for item in door.strongbox.inventory()
+    ]
+    door.ledger.record(
+        [
+            entries.event("log.start", SELF, {"closed_intents": closed}),
+            entries.event("hsm.inventory", SELF, {"tokens": found}),
+        ]
+    )
+
+
+def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
+    """Who answers which command. Every command has one."""
+    conduct, issuance, queries, export = Conduct(room), Issuance(room), Queries(room), Export(room)
+    releases, receipts, uploads = Releases(room), Receipts(room), Uploads(room)
+    return {
+        commands.IssueDevice: issuance.issue,
+        commands.Upload: uploads.take,
+        commands.SignRelease: releases.sign,
+        commands.OpenCeremony: conduct.open,
+        commands.OpenGenesis: conduct.open_genesis,
+        commands.ListCeremonies: conduct.list,
+        commands.ShowCeremony: conduct.show,
+        commands.DecideStep: conduct.decide,
+        commands.ExecuteStep: conduct.execute,
+        commands.SuspendKey: conduct.suspend,
+        commands.OpenChallenge: receipts.open_challenge,
+        commands.SubmitReceipts: receipts.submit,
+        commands.ReadDocument: queries.read_document,
+        commands.ListTrustSets: queries.list_trust_sets,
+        commands.ListCounterUpdates: queries.list_counter_updates,
+        commands.ListCertificates: queries.list_certificates,
+        commands.ListKeys: queries.list_keys,
+        commands.ShowProof: queries.show_proof,
+        commands.ReadTile: queries.read_tile,
+        commands.ExportJournal: export.export,
+        commands.ShowHealth: queries.show_health,
+    }
+
+
+def watch_calls(strongbox: Strongbox, deadline_s: float) -> None:
+    """End the process when a PKCS#11 call is over its deadline: it cannot be interrupted (crash-only)."""
+
+    def watch() -> None:
+        while True:
+            time.sleep(min(1.0, deadline_s / 4))
+            since = strongbox.in_call_since
+            if since is not None and time.monotonic() - since > deadline_s:
+                log.critical("a PKCS#11 call hangs; the keyroom ends", seconds=round(time.monotonic() - since, 1))
+                os._exit(HUNG)
+
+    threading.Thread(target=watch, name="watchdog", daemon=True).start()
+
+
+async def serve(room: Room) -> None:
+    """Answer requests until SIGTERM or SIGINT; then finish what is under way and record the stop."""
+    desk = Desk(room, handlers(room))
+    server, publisher = Server(desk, room.settings.socket, room.settings.peer_uids), Publisher(room)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await server.start()
+    log.info("keyroom is up", socket=str(room.settings.socket), size=room.ledger.journal.size)
+    chores = [
+        asyncio.create_task(repeat(publisher.publish, PUBLISH_EVERY_S)),
+        asyncio.create_task(repeat(desk.record_suppressed, SUPPRESSED_EVERY_S)),
+    ]
+    await stopping.wait()
+    await server.stop()
+    for chore in chores:
+        chore.cancel()
+    for last in (desk.record_suppressed, partial(room.act, partial(record_stop, room.ledger)), publisher.publish):
+        await attempt(last)
+    await room.act(room.door.strongbox.close)
+    room.writer.stop()
+    room.store.close()
+
+
+def record_stop(ledger: Ledger) -> None:
+    """The last entry of this process."""
+    ledger.record([entries.event("log.stop", SELF, {"size": ledger.journal.size})])
+
+
+async def repeat(chore: Callable[[], Awaitable[object]], every_s: float) -> None:
+    """Do a chore again and again."""
+    while True:
+        await attempt(chore)
+        await asyncio.sleep(every_s)
+
+
+async def attempt(chore: Callable[[], Awaitable[object]]) -> None:
+    """Do a chore; a failure, also one that nobody foresaw, is logged, and the next turn tries anew."""
+    try:
+        await chore()
+    except Exception as error:  # noqa: BLE001  # a chore that ends for ever would end unseen
+        log.warning("chore failed", error=getattr(error, "code", type(error).__name__), why=str(error))
+
+
+def configure_log() -> None:
+    """JSON lines on standard error. Tracebacks show code, never the values of variables."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+
+
+def run_keyroom(settings: KeyroomSettings, *, make: bool = False) -> None:
+    """Run the keyroom until it is told to stop. `make`: in development, make the tokens that are missing first."""
+    configure_log()
+    if make:
+        for label in make_tokens(settings):
+            log.info("token made", label=label)
+    room = build_room(settings, surroundings(), lambda: open_strongbox(settings))
+    watch_calls(room.door.strongbox, settings.deadline_s)
+    asyncio.run(serve(room))

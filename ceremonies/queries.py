@@ -1,0 +1,140 @@
+"""Answers that use no key: documents, keys, certificates, proofs, tiles, health."""
+
+from ceremonies import entries
+from ceremonies.commands import (
+    DocumentRead,
+    DocumentsListed,
+    HealthShown,
+    KeyShown,
+    KeysListed,
+    ListCertificates,
+    ListCounterUpdates,
+    ListKeys,
+    ListTrustSets,
+    ProofShown,
+    Proven,
+    ReadDocument,
+    ReadTile,
+    ShowHealth,
+    ShowProof,
+    TileRead,
+)
+from ceremonies.desk import Caller
+from ceremonies.errors import KeyroomError
+from ceremonies.room import Room
+from ceremonies.store import Row
+from ceremonies.tables import CertificateRow, CounterUpdateRow, DocumentRow, TrustSetRow
+from ceremonies.tiling import read_tile
+from pki.log.tiles import parse_tile_path
+
+
+class DocumentUnknown(KeyroomError):
+    """No document with this digest was ever sealed here."""
+
+    code = "document-unknown"
+
+
+class Queries:
+    """Reads. What is not public is recorded as an `export` entry: who read what."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    async def read_document(self, command: ReadDocument, caller: Caller) -> DocumentRead:
+        """A sealed document, with its entry and proof."""
+        row = self._find(command.digest)
+        await self._record(caller, {"document": command.digest})
+        sealed = await self._room.act(lambda: self._room.ledger.recall(command.digest, row["seq"]))
+        return DocumentRead(row["kind"], row["name"], sealed.document, Proven(sealed.seq, sealed.entry, sealed.proof))
+
+    async def show_proof(self, command: ShowProof, caller: Caller) -> ProofShown:
+        """Entry and proof of a document."""
+        row = self._find(command.digest)
+        sealed = await self._room.act(lambda: self._room.ledger.recall(command.digest, row["seq"]))
+        return ProofShown(Proven(sealed.seq, sealed.entry, sealed.proof))
+
+    async def list_trust_sets(self, command: ListTrustSets, caller: Caller) -> DocumentsListed:
+        """The chain from an index on."""
+        rows = [row for row in self._room.store.list(TrustSetRow, "index") if row["index"] >= command.start]
+        return DocumentsListed(
+            tuple(self._named(f"set-{r['index'] // 64}-{r['index'] % 64}", r["document"]) for r in rows)
+        )
+
+    async def list_counter_updates(self, command: ListCounterUpdates, caller: Caller) -> DocumentsListed:
+        """Every counter update."""
+        rows = self._room.store.list(CounterUpdateRow, "sequence")
+        return DocumentsListed(tuple(self._named(f"counter-update-{r['sequence']}", r["document"]) for r in rows))
+
+    async def list_certificates(self, command: ListCertificates, caller: Caller) -> DocumentsListed:
+        """Every CA certificate."""
+        rows = self._room.store.list(CertificateRow, "label")
+        return DocumentsListed(tuple(self._named(row["label"], row["document"]) for row in rows))
+
+    async def list_keys(self, command: ListKeys, caller: Caller) -> KeysListed:
+        """Every key."""
+        await self._record(caller, {"list": "keys"})
+        return list_keys(self._room)
+
+    async def read_tile(self, command: ReadTile, caller: Caller) -> TileRead:
+        """A tile by its path."""
+        tile = parse_tile_path(command.path)
+        await self._record(caller, {"tile": command.path})
+        return TileRead(read_tile(self._room.store, tile))
+
+    async def show_health(self, command: ShowHealth, caller: Caller) -> HealthShown:
+        """Whether keys can be used, and the figures behind it."""
+        room = self._room
+        log_key = room.ledger.log_key
+        problems = []
+        if room.door.governing is None:
+            problems.append("no roster and no policy are in force: hold the genesis ceremony")
+        elif room.door.governing.genesis is not None:
+            problems.append("genesis is under way")
+        if not room.ledger.settled:
+            problems.append("an operation is open: the database did not take its outcome")
+        metrics = {
+            "journal_entries": float(room.ledger.journal.size),
+            "queue_length": float(room.writer.waiting),
+            **{name: float(value) for name, value in room.counters.items()},
+        }
+        return HealthShown(
+            ready=not problems,
+            problems=tuple(problems),
+            origin=room.ledger.journal.origin,
+            vkey=log_key.vkey.encode() if log_key else "",
+            size=room.ledger.journal.size,
+            software_sha256=room.surroundings.software,
+            metrics=metrics,
+        )
+
+    def _find(self, digest: str) -> Row:
+        row = self._room.store.find(DocumentRow, sha256=digest)
+        if row is None:
+            raise DocumentUnknown(f"no document {digest[:16]} was sealed here", hint="check the SHA-256 of the file")
+        return row
+
+    def _named(self, name: str, digest: str) -> tuple[str, str, bytes]:
+        return name, digest, self._room.store.blob(digest) or b""
+
+    async def _record(self, caller: Caller, what: dict[str, str]) -> None:
+        draft = entries.event("export", caller.actor, what)
+        await self._room.act(lambda: self._room.ledger.record([draft]))
+
+
+def list_keys(room: Room) -> KeysListed:
+    """All keys with the public halves that are published."""
+    return KeysListed(
+        tuple(
+            KeyShown(
+                key.label,
+                key.role,
+                key.scope,
+                key.algorithm,
+                key.state,
+                key.spki,
+                key.uses,
+                room.store.blob(key.spki) or b"",
+            )
+            for key in sorted(room.door.keyring, key=lambda key: key.label)
+        )
+    )

@@ -1,0 +1,104 @@
+"""After a crash: close what was left open, then check that tokens and journal agree.
+
+Between intent and outcome a signature may exist, but none was released: the intent is closed as unknown, its names stay
+spent. A generated key that has no outcome is destroyed by the CKA_ID that its intent names. A destruction that happened
+gets its outcome; one that did not is closed as unknown.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from ceremonies import entries
+from ceremonies.errors import KeyroomError
+from ceremonies.journal import EntryDraft, Placed
+from ceremonies.keyring import Keyring
+from ceremonies.ledger import Ledger
+from ceremonies.orders import Actor
+from ceremonies.replay import check_rows
+from ceremonies.store import Change, Update
+from ceremonies.tables import KeyRow
+
+RECOVERY = Actor(cred="", role="keyroom", src="", sub="recovery")
+
+
+class KeyResurrected(KeyroomError):
+    """A token holds the private half of a key that the journal calls destroyed: it was restored from a copy."""
+
+    code = "key-resurrected"
+
+
+class KeyMissing(KeyroomError):
+    """A key that the journal calls alive is not on its token."""
+
+    code = "key-missing"
+
+
+class Tokens(Protocol):
+    """What recovery needs of the strongbox."""
+
+    def exists(self, token: str, key_id: bytes) -> bool:
+        """Whether the private key is there."""
+
+    def destroy(self, token: str, key_id: bytes) -> bool:
+        """Destroy it; whether there was something to destroy."""
+
+
+def close_open_intents(ledger: Ledger, keyring: Keyring, tokens: Tokens) -> int:
+    """At start: compare the rows with the journal, then close every open intent; how many there were.
+
+    Raises JournalForked. Only afterwards may a key be used.
+    """
+    check_rows(ledger.store, ledger.replay, keyring)
+    return settle_intents(ledger, keyring, tokens)
+
+
+def settle_intents(ledger: Ledger, keyring: Keyring, tokens: Tokens) -> int:
+    """Close every open intent; how many there were. A crash on the way leaves them open, for the next start."""
+    drafts: list[EntryDraft] = []
+    changes: list[Change] = []
+    for intent, entry in ledger.replay.opened.values():
+        draft, follows = _close(intent, entry, tokens)
+        drafts.append(draft)
+        changes += follows
+    if drafts:
+        ledger.commit(lambda _: drafts, lambda _: (changes, ()), settles=True)
+    for change in changes:
+        if isinstance(change, Update):
+            key = keyring.get(change.key["spki"])
+            keyring.put(msgspec.structs.replace(key, state="destroyed"))
+    ledger.settled = True
+    return len(drafts)
+
+
+def _close(intent: Placed, leaf: Mapping[str, Any], tokens: Tokens) -> tuple[EntryDraft, list[Change]]:
+    operation = leaf["type"].removesuffix(".intent")
+    fields = {name: leaf[name] for name in ("actor", "req", "cer", "chg") if name in leaf}
+    fields["keys"] = [{name: value for name, value in key.items() if name != "kctr"} for key in leaf["keys"]]
+    if operation == "key.generate":
+        tokens.destroy(leaf["op"]["what"]["token"], bytes.fromhex(leaf["keys"][0]["id"]))
+    if operation == "key.destroy" and not _stands(leaf, tokens):
+        out = {"rv": "CKR_OK", "status": "ok", "why": "found done after a restart"}
+        draft = {"type": "key.destroy.outcome", "ref": intent.ref, "op": leaf["op"], "out": out, **fields}
+        return draft, [Update(KeyRow, {"spki": leaf["keys"][0]["spki"]}, {"state": "destroyed"})]
+    return entries.unknown(intent, operation, fields), []
+
+
+def _stands(leaf: Mapping[str, Any], tokens: Tokens) -> bool:
+    return tokens.exists(leaf["op"]["what"]["token"], bytes.fromhex(leaf["keys"][0]["id"]))
+
+
+def check_keys(keyring: Keyring, tokens: Tokens) -> None:
+    """Compare the journal's view of every key with the tokens. Raises KeyResurrected, KeyMissing."""
+    for key in keyring:
+        there = tokens.exists(key.token, bytes.fromhex(key.cka_id))
+        if key.state == "destroyed" and there:
+            raise KeyResurrected(
+                f"token {key.token} holds key {key.label}, which was destroyed",
+                hint="the token was restored from an old copy; destroy the key there before the keyroom starts",
+            )
+        if key.state != "destroyed" and not there:
+            raise KeyMissing(
+                f"token {key.token} lacks key {key.label}", hint="restore the token, or give the right one"
+            )

@@ -1,0 +1,230 @@
+"""What follows from the entries: keys, states, uses, quotas, approvals, open intents. Rows are compared with it.
+
+Read once at start from every entry, each hashed on the way to the journal's root (20 s of CPU for a million); then it
+grows with the journal. So a row or an entry that was changed behind the keyroom is found, and never believed.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import func, select
+
+from ceremonies.journal import RESTORE, EntryDraft, Journal, JournalForked, Placed
+from ceremonies.keyring import KeyEntry, Keyring
+from ceremonies.store import Row, Store, octets, table_of
+from ceremonies.tables import (
+    ApprovalRow,
+    CertificateRow,
+    CounterUpdateRow,
+    DeviceRow,
+    DocumentRow,
+    EntryRow,
+    GoverningRow,
+    ReleaseRow,
+    RequestRow,
+    TrustSetRow,
+    WorkOrderRow,
+)
+from pki.log.merkle import Frontier, leaf_hash
+
+PAGE = 1024
+OPERATIONS = ("key.generate", "key.sign", "key.destroy")
+GOVERNING = ("roster.change", "policy.change")
+# Each sealed document of these kinds has one row of its own.
+DERIVED = (
+    (DeviceRow, ("certificate.idevid",)),
+    (CertificateRow, ("certificate.identity-root", "certificate.device-ca", "certificate.site-ca")),
+    (TrustSetRow, ("trust-set",)),
+    (CounterUpdateRow, ("counter-update",)),
+    (ReleaseRow, ("fw-manifest",)),
+)
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """A work order's units: approved, and used by intents."""
+
+    quantity: int
+    issued: int = 0
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """Where an officer's decision is recorded, and the digests of its statement and signature."""
+
+    seq: int
+    hash: str
+    statement: str
+    signature: str
+
+
+class Replay:
+    """The facts as of the last entry taken. Serves the writer thread."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, KeyEntry] = {}
+        self.opened: dict[int, tuple[Placed, EntryDraft]] = {}
+        self.quotas: dict[str, Quota] = {}
+        self.approvals: dict[tuple[str, str], dict[str, Decision]] = {}
+        self.governing: dict[str, int] = {}
+        self.closed: set[str] = set()
+        self.sealed: Counter[str] = Counter()
+        self.requests = 0
+        self.documents = 0
+        self._pending: set[str] = set()
+
+    def take(self, placed: Placed, entry: EntryDraft) -> None:
+        """Follow one entry."""
+        kind: str = entry["type"]
+        operation, _, step = kind.rpartition(".")
+        if operation in OPERATIONS:
+            self._take_operation(operation, step, placed, entry)
+        elif kind == "key.state" and "out" not in entry:
+            self._set_state(entry, entry["op"]["what"]["to"])
+        elif kind == "approval":
+            self._take_approval(placed, entry["op"]["what"])
+        elif kind == "quota.open":
+            what = entry["op"]["what"]
+            self.quotas[what["work_order"]] = Quota(what["quantity"])
+        elif kind == "ceremony.close":
+            self.closed.add(entry["op"]["what"]["ceremony"])
+        elif kind in GOVERNING:
+            self.governing[kind] = placed.seq
+
+    def _take_operation(self, operation: str, step: str, placed: Placed, entry: EntryDraft) -> None:
+        if step == "intent":
+            self.opened[placed.seq] = (placed, entry)
+            if operation == "key.sign":
+                self._count(entry)
+        elif step in ("outcome", "unknown"):
+            self.opened.pop(entry["ref"]["i"], None)
+            if entry["out"]["status"] == "ok":
+                self._succeed(operation, entry)
+
+    def _count(self, entry: EntryDraft) -> None:
+        """An intent spends uses of keys; the first one of a request also spends a unit of its work order."""
+        for key in entry["keys"]:
+            self.keys[key["spki"]] = msgspec.structs.replace(self.keys[key["spki"]], uses=key["kctr"])
+        request = entry.get("req")
+        if request in self._pending:
+            return
+        if request is not None:
+            self._pending.add(request)
+            self.requests += 1
+        order = entry["op"]["what"].get("work_order")
+        if order is not None:
+            quota = self.quotas[order]
+            self.quotas[order] = msgspec.structs.replace(quota, issued=quota.issued + 1)
+
+    def _succeed(self, operation: str, entry: EntryDraft) -> None:
+        self.documents += "doc" in entry["out"]
+        if operation == "key.generate":
+            made = generated_key(entry)
+            self.keys[made.spki] = made
+        elif operation == "key.destroy":
+            self._set_state(entry, "destroyed")
+        else:
+            self._pending.discard(entry.get("req", ""))
+            self.sealed[entry["op"]["kind"]] += 1
+
+    def _set_state(self, entry: EntryDraft, state: str) -> None:
+        for key in entry["keys"]:
+            self.keys[key["spki"]] = msgspec.structs.replace(self.keys[key["spki"]], state=state)
+
+    def _take_approval(self, placed: Placed, what: Mapping[str, Any]) -> None:
+        decision = Decision(placed.seq, placed.hash.hex(), what["statement"], what["signature"])
+        self.approvals.setdefault((what["ceremony"], what["step"]), {})[what["officer"]] = decision
+
+
+def generated_key(entry: EntryDraft) -> KeyEntry:
+    """The key that a `key.generate.outcome` records."""
+    key, what = entry["keys"][0], entry["op"]["what"]
+    return KeyEntry(
+        spki=key["spki"], label=key["label"], role=what["role"], scope=what.get("scope", ""),
+        algorithm=what["algorithm"], token=what["token"], token_serial=key["token"], cka_id=key["id"],
+        thumbprint=what["thumbprint"], state="pre-activation", uses=0,
+    )  # fmt: skip
+
+
+def replay_journal(store: Store, journal: Journal) -> Replay:
+    """Read every entry. Raises JournalForked, naming the first bad entry, unless they lead to the journal's root."""
+    replay, frontier = Replay(), Frontier()
+    for page in read_pages(store):
+        taken = [take_row(replay, frontier.size + at, row) for at, row in enumerate(page)]
+        frontier = frontier.extend(taken)
+    if (frontier.size, frontier.root) != (journal.size, journal.root):
+        raise JournalForked(
+            f"the {frontier.size} entries do not lead to the journal's head of {journal.size}", hint=RESTORE
+        )
+    return replay
+
+
+def take_row(replay: Replay, seq: int, row: Row) -> bytes:
+    """Follow the row that should be entry `seq`; its leaf hash. Raises JournalForked."""
+    leaf = octets(row["leaf"])
+    digest = leaf_hash(leaf)
+    if row["seq"] != seq or row["hash"] != digest:
+        raise JournalForked(f"entry {seq} is missing, or is not the one that was written", hint=RESTORE)
+    try:
+        entry = msgspec.json.decode(leaf)
+        same = entry["type"] == row["type"]
+        replay.take(Placed(seq, digest, leaf), entry)
+    except (msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
+        raise JournalForked(f"entry {seq} does not follow from those before it", hint=RESTORE) from error
+    if not same:
+        raise JournalForked(f"entry {seq} stands under another type", hint=RESTORE)
+    return digest
+
+
+def read_pages(store: Store) -> Iterator[Sequence[Row]]:
+    """All entries in order, page by page."""
+    table = table_of(EntryRow)
+    start = 0
+    while True:
+        page = store.rows(select(table).where(table.c.seq >= start).order_by(table.c.seq).limit(PAGE))
+        yield page
+        if len(page) < PAGE:
+            return
+        start = page[-1]["seq"] + 1
+
+
+def check_rows(store: Store, replay: Replay, keyring: Keyring) -> None:
+    """Compare rows with what the journal says. Raises JournalForked at the first difference."""
+    _demand("keys", {key.spki: key for key in keyring} == replay.keys)
+    quotas = {row["id"]: Quota(row["quantity"], row["issued"]) for row in store.list(WorkOrderRow, "id")}
+    _demand("work orders", quotas == replay.quotas)
+    governing = {row["name"]: row["seq"] for row in store.list(GoverningRow, "name")}
+    _demand("roster and policy", governing == replay.governing)
+    _demand("requests", _count_rows(store, RequestRow) == replay.requests)
+    _demand("documents", _count_rows(store, DocumentRow) == replay.documents)
+    for model, kinds in DERIVED:
+        _demand(str(model.__tablename__), _count_rows(store, model) == sum(replay.sealed[kind] for kind in kinds))
+    for ceremony, step in replay.approvals:
+        check_approvals(store, replay, ceremony, step)
+
+
+def check_approvals(store: Store, replay: Replay, ceremony: str, step: str) -> None:
+    """A step's decisions are those of the journal: none is added, altered or taken away. Raises JournalForked."""
+    rows = store.list(ApprovalRow, "officer", ceremony=ceremony, step=step)
+    found = {
+        row["officer"]: Decision(
+            row["seq"], row["hash"], _sha256(octets(row["statement"])), _sha256(octets(row["signature"]))
+        )
+        for row in rows
+    }
+    _demand(f"approvals of step {step} of {ceremony}", found == replay.approvals.get((ceremony, step), {}))
+
+
+def _count_rows(store: Store, model: Any) -> int:
+    row = store.row(select(func.count().label("rows")).select_from(table_of(model)))
+    return int(row["rows"]) if row else 0
+
+
+def _demand(what: str, holds: bool) -> None:
+    if not holds:
+        raise JournalForked(f"{what}: the rows are not what the journal says", hint=RESTORE)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,174 @@
+"""What the keyroom answers: a frozen Struct per command, or a Problem. Exported by `ceremonies.commands`."""
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class Proven(Struct, frozen=True):
+    """Where the journal records a document: its outcome entry (leaf bytes) and a C2SP tlog-proof of it."""
+
+    index: int
+    entry: bytes
+    proof: bytes
+
+
+class DeviceIssued(Struct, frozen=True, tag="device-issued"):
+    """`certificate` and `chain` (device CA, identity root) are PEM. `trust_set` is the newest set's payload digest."""
+
+    serial: str
+    certificate: bytes
+    chain: bytes
+    ueid: str
+    replayed: bool
+    proven: Proven
+    trust_set: str | None
+    birth_package: str | None
+
+
+class Uploaded(Struct, frozen=True, tag="uploaded"):
+    """How many bytes of the artefact are there; complete when the last chunk was and the digest fits."""
+
+    digest: str
+    size: int
+    complete: bool
+
+
+class ReleaseSigned(Struct, frozen=True, tag="release-signed"):
+    """The signed image, its COSE firmware manifest, and where the journal records each."""
+
+    id: str
+    version: str
+    image: bytes
+    image_proven: Proven
+    manifest: bytes
+    manifest_proven: Proven
+    replayed: bool
+
+
+class StepShown(Struct, frozen=True):
+    """A step: the statement template (JCS, without officer and decision), what it covers (JSON), who decided."""
+
+    step: str
+    template: bytes
+    shown: bytes
+    decisions: tuple[tuple[str, str], ...]
+    done: bool
+
+
+class CeremonyShown(Struct, frozen=True, tag="ceremony-shown"):
+    """A ceremony and its steps. `documents` are what executed steps produced: (kind, name, digest)."""
+
+    id: str
+    action: str
+    state: str
+    proposer: str
+    chg: str
+    plan: bytes
+    steps: tuple[StepShown, ...]
+    documents: tuple[tuple[str, str, str], ...] = ()
+
+
+class CeremoniesListed(Struct, frozen=True, tag="ceremonies-listed"):
+    """(id, action, state, proposer) of each ceremony."""
+
+    ceremonies: tuple[tuple[str, str, str, str], ...]
+
+
+class ReceiptsTaken(Struct, frozen=True, tag="receipts-taken"):
+    """Per receipt, in order: "" when accepted, else the rule that refused it."""
+
+    verdicts: tuple[str, ...]
+    index: int
+
+
+class DocumentRead(Struct, frozen=True, tag="document-read"):
+    """A document and where the journal records it."""
+
+    kind: str
+    name: str
+    document: bytes
+    proven: Proven
+
+
+class DocumentsListed(Struct, frozen=True, tag="documents-listed"):
+    """(name, digest, bytes) of each document."""
+
+    documents: tuple[tuple[str, str, bytes], ...]
+
+
+class KeyShown(Struct, frozen=True):
+    """A key without its secret. `public_key` is SPKI DER, empty for keys that stay unpublished (recovery)."""
+
+    label: str
+    role: str
+    scope: str
+    algorithm: str
+    state: str
+    spki: str
+    uses: int
+    public_key: bytes
+
+
+class KeysListed(Struct, frozen=True, tag="keys-listed"):
+    """All keys."""
+
+    keys: tuple[KeyShown, ...]
+
+
+class ProofShown(Struct, frozen=True, tag="proof-shown"):
+    """Entry and proof."""
+
+    proven: Proven
+
+
+class TileRead(Struct, frozen=True, tag="tile-read"):
+    """The bytes of a tile."""
+
+    data: bytes
+
+
+class JournalPart(Struct, frozen=True, tag="journal-part"):
+    """Files (path, bytes) of an export at tree size `size`; `cursor` asks for the next part, empty at the end."""
+
+    size: int
+    files: tuple[tuple[str, bytes], ...]
+    cursor: str
+
+
+class HealthShown(Struct, frozen=True, tag="health-shown"):
+    """`ready` is false while any of `problems` stands. `metrics` are counters and gauges by name."""
+
+    ready: bool
+    problems: tuple[str, ...]
+    origin: str
+    vkey: str
+    size: int
+    software_sha256: str
+    metrics: dict[str, float]
+
+
+class Problem(Struct, frozen=True, tag="problem"):
+    """A refusal or a failure: the error's stable `code`, what happened, and what to do next."""
+
+    code: str
+    message: str
+    hint: str = ""
+    details: dict[str, Any] = {}
+
+
+AnyResult = (
+    DeviceIssued
+    | Uploaded
+    | ReleaseSigned
+    | CeremonyShown
+    | CeremoniesListed
+    | ReceiptsTaken
+    | DocumentRead
+    | DocumentsListed
+    | KeysListed
+    | ProofShown
+    | TileRead
+    | JournalPart
+    | HealthShown
+)

@@ -1,0 +1,108 @@
+"""Keys leave, or come back from suspension. A leaving key is destroyed only when the gate of its rotation holds.
+
+The denominator is the register of issued devices; a device that was never heard has not moved.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ceremonies.errors import KeyroomError
+from ceremonies.keyring import KeyEntry
+from ceremonies.plans import DestroyPlan, PlanMalformed, ResumePlan, read_plan, write_plan
+from ceremonies.procedures import Action
+from ceremonies.receipts import Facts, find_canary, newest_receipts
+from ceremonies.room import Room
+from ceremonies.tables import DeviceRow
+from ceremonies.trustsets import load_sets
+from pki.trust.receipts import State
+from pki.trust.sets import TrustSet
+
+SHOWN_BLOCKERS = 20
+
+
+class GateClosed(KeyroomError):
+    """Something may still depend on the key. `details["devices"]` lists the first such devices with their reasons."""
+
+    code = "gate-closed"
+
+
+def prepare_destroy(room: Room, data: bytes) -> dict[str, Any]:
+    """The keys to destroy, named by label and SPKI. Raises GateClosed while a device may still depend on one."""
+    plan: DestroyPlan = read_plan(data, DestroyPlan)
+    guard_destroy(room, {"content": write_plan(plan)})
+    keys = [room.door.keyring.labelled(label) for label in plan.labels]
+    return {"content": write_plan(plan), "destroy": [{"label": key.label, "spki": key.spki} for key in keys]}
+
+
+def guard_destroy(room: Room, shown: Mapping[str, Any]) -> None:
+    """The gate, asked when the ceremony is opened and again when it is executed. Raises GateClosed."""
+    check_gate(room, [room.door.keyring.labelled(label) for label in shown["content"]["labels"]])
+
+
+def check_gate(room: Room, keys: list[KeyEntry]) -> None:
+    """S2: keys that trust sets name are destroyed only when no device of the register can depend on them.
+
+    1. The newest set names none of them, and the journal needs none. 2. Every device has moved: see `find_blocker`.
+    Raises GateClosed.
+    """
+    sets = [item for item, _ in load_sets(room.store)]
+    for key in keys:
+        if key.role == "journal":
+            raise GateClosed(f"key {key.label} signs the journal's checkpoints", hint="nothing works without it")
+        if sets and _names(sets[-1], key):
+            raise GateClosed(f"key {key.label} is named by the newest trust set", hint="publish a set without it first")
+    leaving = [key.label for key in keys if any(_names(item, key) for item in sets)]
+    if not leaving:
+        return
+    latest, newest, canary = newest_receipts(room.store), sets[-1], find_canary(room.store, sets[-1].index)
+    blockers = {}
+    for device in room.store.list(DeviceRow, "serial"):
+        why = find_blocker(latest.get(device["ueid"]), newest, canary["manifest_payload"] if canary else "")
+        if why:
+            blockers[device["serial"]] = why
+    if blockers:
+        first = dict(list(blockers.items())[:SHOWN_BLOCKERS])
+        serial, why = next(iter(first.items()))
+        raise GateClosed(
+            f"{len(blockers)} devices may still depend on key {leaving[0]}, {serial}: {why}",
+            hint="move them, and take their receipts",
+            details={"blockers": len(blockers), "devices": first},
+        )
+
+
+def _names(trust_set: TrustSet, key: KeyEntry) -> bool:
+    kid = bytes.fromhex(key.thumbprint)
+    return kid in trust_set.key_by_kid or kid in trust_set.recovery.thumbprints
+
+
+def find_blocker(facts: Facts | None, newest: TrustSet, canary: str) -> str:
+    """Why a device has not moved; empty when it has.
+
+    It has when its last receipt, with nothing wrong after it, names exactly the newest set, is stable, has no slot that
+    boots by leaving keys alone, and rejected the canary: the last manifest under an older set.
+    """
+    if facts is None:
+        return "never heard"
+    if facts.alarm:
+        return f"alarm: {facts.alarm}"
+    if (facts.set_index, facts.set_hash) != (newest.index, newest.payload_sha256.hex()):
+        return f"at set index {facts.set_index}"
+    if facts.state != State.STABLE:
+        return f"in state {State(facts.state).name.lower()}"
+    kept = {key.thumbprint.hex() for key in newest.keys}
+    if any(slot.keys and not kept & set(slot.keys) for slot in facts.slots):
+        return "a slot depends on leaving keys"
+    return "" if canary and facts.canary == canary else "no canary was rejected"
+
+
+def prepare_resume(room: Room, data: bytes) -> dict[str, Any]:
+    """Suspended keys that shall be active again."""
+    plan: ResumePlan = read_plan(data, ResumePlan)
+    for label in plan.labels:
+        if room.door.keyring.labelled(label).state != "suspended":
+            raise PlanMalformed(f"key {label} is not suspended")
+    return {"content": write_plan(plan), "states": {"active": list(plan.labels)}}
+
+
+DESTROY_ACTION = Action(prepare=prepare_destroy, kinds=("key.destroy",), guard=guard_destroy)
+RESUME_ACTION = Action(prepare=prepare_resume, kinds=("key.active",))

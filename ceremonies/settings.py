@@ -1,0 +1,109 @@
+"""Settings of the keyroom: a TOML file without secrets. PINs are named by file, never written here."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ceremonies.errors import KeyroomError
+
+Sha256 = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
+
+
+class SettingsInvalid(KeyroomError):
+    """The settings file is missing, or says something that the keyroom does not know or does not allow."""
+
+    code = "settings-invalid"
+
+
+class TokenPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A token: its label, the files with its PINs (mode 0400), and which key roles may live on it.
+
+    `so_pin_file` is needed only to make the token, in development.
+    """
+
+    label: str
+    pin_file: Path
+    roles: tuple[str, ...]
+    so_pin_file: Path | None = None
+
+
+class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the keyroom must be told. Relative paths start at the settings file's directory.
+
+    origin: the journal's name, as in its checkpoints. node: this keyroom's id. data: database and spool.
+    public: static files for the world. roster_sha256: digest of the genesis roster, so that a forged genesis does not
+    start. peer_uids: users whose processes may connect besides the keyroom's own. deadline_s: the longest PKCS#11 call.
+    """
+
+    origin: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._/-]{3,120}\Z")]
+    node: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+    data: Path
+    public: Path
+    socket: Path
+    module: Path
+    tokens: Annotated[tuple[TokenPlace, ...], Meta(min_length=1)]
+    roster_sha256: Sha256
+    database: str = ""
+    mode: Literal["development", "production"] = "development"
+    peer_uids: tuple[int, ...] = ()
+    deadline_s: Annotated[float, Meta(gt=0, le=300)] = 10.0
+    max_database_pages: int | None = None
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL; SQLite in `data` unless the settings name another database."""
+        return self.database or f"sqlite:///{self.data / 'kedge.db'}"
+
+    @property
+    def spool(self) -> Path:
+        """Where uploads wait under their digest."""
+        return self.data / "spool"
+
+    def token_for(self, role: str) -> str:
+        """The label of the token where keys of a role live. Raises SettingsInvalid."""
+        for token in self.tokens:
+            if role in token.roles:
+                return token.label
+        raise SettingsInvalid(f"no token holds the role {role}", hint="add the role to a token in the settings")
+
+
+def load_settings(path: Path) -> KeyroomSettings:
+    """Read and check a settings file. Raises SettingsInvalid."""
+    try:
+        settings = msgspec.toml.decode(path.read_bytes(), type=KeyroomSettings, dec_hook=_read_value)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise SettingsInvalid(f"{path}: {error}", hint="see docs/settings.md") from error
+    base = path.resolve().parent
+    tokens = tuple(
+        msgspec.structs.replace(
+            token, pin_file=base / token.pin_file, so_pin_file=token.so_pin_file and base / token.so_pin_file
+        )
+        for token in settings.tokens
+    )
+    places = {name: base / getattr(settings, name) for name in ("data", "public", "socket", "module")}
+    loaded = msgspec.structs.replace(settings, tokens=tokens, **places)
+    _check_tokens(loaded)
+    return loaded
+
+
+def _read_value(kind: type, value: Any) -> Any:
+    """A path from its text; TOML knows no other type that the settings have."""
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise ValueError(f"{kind.__name__} from {type(value).__name__}")
+
+
+def _check_tokens(settings: KeyroomSettings) -> None:
+    for token in settings.tokens:
+        if "journal" in token.roles and token.roles != ("journal",):
+            raise SettingsInvalid(f"token {token.label} holds the journal key and others", hint="give it its own token")
+    labels = [token.label for token in settings.tokens]
+    if len(set(labels)) != len(labels):
+        raise SettingsInvalid("two tokens have one label", hint="labels name tokens; make them distinct")
+    roles = Counter(role for token in settings.tokens for role in token.roles)
+    if shared := sorted(role for role, count in roles.items() if count > 1):
+        raise SettingsInvalid(f"two tokens hold the role {shared[0]}", hint="keys of a role live on one token")
+    settings.token_for("journal")

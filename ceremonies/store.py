@@ -1,0 +1,236 @@
+"""The database: one writer, durable commits, rows changed in groups.
+
+SQLite by default (WAL, synchronous=FULL, BEGIN IMMEDIATE); PostgreSQL by its URL. A lock file keeps a second keyroom
+away.
+"""
+
+import fcntl
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, Select, Table, create_engine, event, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import SQLModel
+
+from ceremonies.errors import KeyroomError
+from ceremonies.tables import BlobRow
+
+Row = Mapping[str, Any]
+
+
+class StoreUnavailable(KeyroomError):
+    """The database did not take or give what was asked: full, read-only, away. Nothing of the transaction remains."""
+
+    code = "store-unavailable"
+
+
+class StoreLocked(KeyroomError):
+    """Another keyroom has this database."""
+
+    code = "store-locked"
+
+
+class Insert(msgspec.Struct, frozen=True):
+    """A new row of `table`."""
+
+    table: type[SQLModel]
+    values: Row
+
+
+class Update(msgspec.Struct, frozen=True):
+    """New values for the one row of `table` that `key` names. Raises StoreUnavailable when there is none."""
+
+    table: type[SQLModel]
+    key: Row
+    values: Row
+
+
+Change = Insert | Update
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """The SQLAlchemy Core table of a row class."""
+    return SQLModel.metadata.tables[str(model.__tablename__)]
+
+
+class Store:
+    """Connections to one database. `write` is for the writer thread alone; `read` is for anyone."""
+
+    def __init__(self, url: str, *, max_pages: int | None = None) -> None:
+        self._url = make_url(url)
+        self._lock_file: TextIO | None = None
+        self._max_pages = max_pages
+        if self._sqlite:
+            self._take_lock()
+        self._writer = self._connect("BEGIN IMMEDIATE")
+        self._reader = self._connect("BEGIN")
+
+    @property
+    def _sqlite(self) -> bool:
+        return self._url.get_backend_name() == "sqlite"
+
+    def _take_lock(self) -> None:
+        path = Path(f"{self._url.database}.lock")
+        self._lock_file = path.open("a")
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock_file.close()
+            raise StoreLocked(
+                f"another keyroom holds {path}", hint="stop it first; two keyrooms fork the journal"
+            ) from error
+
+    def _connect(self, begin: str) -> Engine:
+        engine = create_engine(self._url, pool_pre_ping=not self._sqlite)
+        if self._sqlite:
+            event.listen(engine, "connect", self._set_pragmas)
+            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin) and None)
+        return engine
+
+    def _set_pragmas(self, connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
+        pragmas = ["journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"]
+        if self._max_pages is not None:
+            pragmas.append(f"max_page_count={self._max_pages}")
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
+
+    def migrate(self) -> None:
+        """Bring the schema to the version of this release (Alembic, inside the package)."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.write() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One durable transaction. When the block ends without an error it is on disk; else nothing of it remains."""
+        with translated(), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view of what is committed."""
+        with translated(), self._reader.connect() as connection:
+            yield connection
+
+    def rows(self, query: Select[Any]) -> Sequence[Row]:
+        """All rows of a query, as mappings."""
+        with self.read() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def row(self, query: Select[Any]) -> Row | None:
+        """The first row of a query, or None."""
+        found = self.rows(query.limit(1))
+        return found[0] if found else None
+
+    def find(self, model: type[SQLModel], **key: object) -> Row | None:
+        """The first row of `model` whose columns have these values, or None."""
+        table = table_of(model)
+        return self.row(select(table).where(*(table.c[name] == value for name, value in key.items())))
+
+    def list(self, model: type[SQLModel], order: str, **key: object) -> Sequence[Row]:
+        """All rows of `model` whose columns have these values, ordered by one column."""
+        table = table_of(model)
+        matches = (table.c[name] == value for name, value in key.items())
+        return self.rows(select(table).where(*matches).order_by(table.c[order]))
+
+    def blob(self, sha256: str) -> bytes | None:
+        """Bytes by their digest, or None. Raises StoreUnavailable when they are not the bytes that were written."""
+        found = self.find(BlobRow, sha256=sha256)
+        if found is None:
+            return None
+        data = octets(found["data"])
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise StoreUnavailable(f"blob {sha256[:16]} was altered", hint="restore the database")
+        return data
+
+    def close(self) -> None:
+        """Release connections and the lock."""
+        self._writer.dispose()
+        self._reader.dispose()
+        if self._lock_file is not None:
+            self._lock_file.close()
+
+
+def octets(value: object) -> bytes:
+    """The bytes of a column. Raises StoreUnavailable when it holds text: SQLite stores what it is given."""
+    if isinstance(value, bytes):
+        return value
+    raise StoreUnavailable("a column of bytes holds something else", hint="restore the database")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into StoreUnavailable, without bound values (they may be large)."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or type(error).__name__
+        raise StoreUnavailable(f"database: {cause}", hint="free space or repair the database, then retry") from error
+
+
+def apply_changes(connection: Connection, changes: Iterable[Change]) -> None:
+    """Write rows: inserts in one statement per table, then updates in one statement per table and set of columns.
+
+    Statements go to the driver as they are: SQLAlchemy's handling of each value took longer than the database.
+    """
+    inserts: dict[tuple[str, tuple[str, ...]], list[tuple[object, ...]]] = {}
+    updates: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[tuple[object, ...]]] = {}
+    for change in changes:
+        name = str(change.table.__tablename__)
+        values = tuple(change.values.values())
+        if isinstance(change, Insert):
+            inserts.setdefault((name, tuple(change.values)), []).append(values)
+        else:
+            shape = (name, tuple(change.values), tuple(change.key))
+            updates.setdefault(shape, []).append(values + tuple(change.key.values()))
+    mark = _mark(connection)
+    for (name, columns), rows in inserts.items():
+        connection.exec_driver_sql(_insert(name, columns, mark), rows)
+    for (name, columns, keys), rows in updates.items():
+        done = connection.exec_driver_sql(_update(name, columns, keys, mark), rows)
+        if done.rowcount != len(rows):
+            found = [dict(zip(keys, row[len(columns) :], strict=True)) for row in rows[:3]]
+            raise StoreUnavailable(f"no row {found} in {name}", hint="the database was changed behind the keyroom")
+
+
+def _mark(connection: Connection) -> str:
+    """How the driver marks a parameter."""
+    return "?" if connection.dialect.paramstyle == "qmark" else "%s"
+
+
+@lru_cache(maxsize=256)
+def _insert(table: str, columns: tuple[str, ...], mark: str) -> str:
+    names, marks = ", ".join(map(_quote, columns)), ", ".join(mark for _ in columns)
+    return f"INSERT INTO {_quote(table)} ({names}) VALUES ({marks})"  # noqa: S608  # names of this package's tables
+
+
+@lru_cache(maxsize=256)
+def _update(table: str, columns: tuple[str, ...], keys: tuple[str, ...], mark: str) -> str:
+    values = ", ".join(f"{_quote(name)} = {mark}" for name in columns)
+    matches = " AND ".join(f"{_quote(name)} = {mark}" for name in keys)
+    return f"UPDATE {_quote(table)} SET {values} WHERE {matches}"  # noqa: S608  # names of this package's tables
+
+
+def _quote(name: str) -> str:
+    """A name as an SQL identifier; `index` is one of ours and a keyword."""
+    return f'"{name}"'
+
+
+def put_blobs(connection: Connection, blobs: Iterable[bytes], seq: int) -> None:
+    """Store bytes by their SHA-256; bytes that are there already stay as they are."""
+    rows = [(hashlib.sha256(data).hexdigest(), seq, data) for data in blobs]
+    if rows:
+        statement = _insert("blob", ("sha256", "seq", "data"), _mark(connection))
+        connection.exec_driver_sql(f"{statement} ON CONFLICT DO NOTHING", rows)

@@ -1,0 +1,1 @@
+"""Firmware container formats: read, prepare, attach, verify."""

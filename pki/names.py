@@ -1,0 +1,191 @@
+"""Names that travel through Kedge: device serial numbers, classes, sites, work orders, key labels, X.501 names.
+
+Every identifier is checked once, where it enters, and carries its own type from there on.
+"""
+
+import hashlib
+import re
+import unicodedata
+from typing import NewType
+
+import msgspec
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from pki.errors import PkiError
+
+SerialNumber = NewType("SerialNumber", str)
+ClassName = NewType("ClassName", str)
+SiteName = NewType("SiteName", str)
+WorkOrderId = NewType("WorkOrderId", str)
+KeyLabel = NewType("KeyLabel", str)
+
+_WORD = r"[a-z0-9]+(?:-[a-z0-9]+)*"
+_SERIAL = re.compile(r"[A-Z0-9](?:[A-Z0-9.-]{0,62}[A-Z0-9])?")
+_WORDS = re.compile(_WORD)
+_LABEL = re.compile(rf"{_WORD}(?:/{_WORD})?")
+_WORK_ORDER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
+_CLASS_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+class NameMalformed(PkiError):
+    """A name has characters or a length that names of its kind do not have."""
+
+    code = "name-malformed"
+
+
+def read_serial_number(text: str) -> SerialNumber:
+    """Check a device's serial number: 1 to 64 of A-Z, 0-9, dot and hyphen; a letter or digit at both ends.
+
+    Upper case only: X.520 compares `serialNumber` without case, so two serials that differ in case would be one
+    device to a verifier. All of it fits a PrintableString (RFC 5280 appendix A, ub-serial-number 64).
+    Raises NameMalformed.
+    """
+    return SerialNumber(_match(_SERIAL, text, "serial number", "use 1 to 64 of A-Z, 0-9, '.' and '-'"))
+
+
+def read_class_name(text: str) -> ClassName:
+    """Check the name of a device class, such as `bms-stm32h7`: lower case words and hyphens, at most 64.
+
+    Raises NameMalformed.
+    """
+    return ClassName(_match(_WORDS, text, "class name", "use lower case words joined by hyphens"))
+
+
+def read_site_name(text: str) -> SiteName:
+    """Check the name of a site or plant, such as `plant-7`: as a class name. Raises NameMalformed."""
+    return SiteName(_match(_WORDS, text, "site name", "use lower case words joined by hyphens"))
+
+
+def read_class_id(text: str) -> bytes:
+    """Turn the text of a class id, a lower case UUID (RFC 9562 section 4), into its 16 bytes. Raises NameMalformed."""
+    return bytes.fromhex(_match(_CLASS_ID, text, "class id", "use a lower case UUID").replace("-", ""))
+
+
+def read_work_order_id(text: str) -> WorkOrderId:
+    """Check a work order's id: 1 to 64 letters, digits, dots, underscores and hyphens. Raises NameMalformed."""
+    return WorkOrderId(_match(_WORK_ORDER, text, "work order id", "use letters, digits, '.', '_' and '-'"))
+
+
+def read_key_label(text: str) -> KeyLabel:
+    """Check a key's label, such as `image-app-1` or `oem-root/1a`: at most one slash. Raises NameMalformed."""
+    return KeyLabel(_match(_LABEL, text, "key label", "use lower case words joined by hyphens, and one slash at most"))
+
+
+def ueid_of(spki: bytes) -> bytes:
+    """The 33 bytes of a device's UEID (RFC 9711 section 4.2.1, type RAND): 0x01 || SHA-256 of its DER SPKI."""
+    return b"\x01" + hashlib.sha256(spki).digest()
+
+
+class HardwareModule(msgspec.Struct, frozen=True):
+    """A hardwareModuleName (RFC 4108 section 5): the dotted OID of the module's type, and its serial, 1 to 64 bytes.
+
+    Raises NameMalformed.
+    """
+
+    type_oid: str
+    serial: bytes
+
+    def __post_init__(self) -> None:
+        try:
+            x509.ObjectIdentifier(self.type_oid)
+        except ValueError as error:
+            raise NameMalformed(f"hardware module type {self.type_oid[:64]!r} is no OID") from error
+        if not 1 <= len(self.serial) <= 64:
+            raise NameMalformed(f"hardware module serial has {len(self.serial)} bytes", hint="use 1 to 64 bytes")
+
+
+class DeviceSubject(msgspec.Struct, frozen=True):
+    """Who a device certificate speaks of: O, CN and serialNumber (IEEE 802.1AR-2018 clause 8). Raises NameMalformed."""
+
+    organization: str
+    common_name: str
+    serial_number: SerialNumber
+    hardware: HardwareModule | None = None
+
+    def __post_init__(self) -> None:
+        _check_text("organization", self.organization)
+        _check_text("common name", self.common_name)
+        read_serial_number(self.serial_number)
+
+    def x501_name(self) -> x509.Name:
+        """O, CN, serialNumber; the last one a PrintableString (RFC 5280 appendix A.1)."""
+        return x509.Name(
+            (
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, self.organization),
+                x509.NameAttribute(NameOID.COMMON_NAME, self.common_name),
+                x509.NameAttribute(NameOID.SERIAL_NUMBER, self.serial_number),
+            )
+        )
+
+    def __str__(self) -> str:
+        return f"O={self.organization}, CN={self.common_name}, serialNumber={self.serial_number}"
+
+
+class AuthoritySubject(msgspec.Struct, frozen=True):
+    """Who a CA certificate speaks of. `site` is set for a site CA and only there. Raises NameMalformed.
+
+    The generation is part of the CN (`Plant 7 Device CA G2`), so that no two generations of a CA share a name:
+    verifiers that choose an issuer by name would otherwise try the wrong key.
+    """
+
+    organization: str
+    name: str
+    generation: int
+    site: str = ""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.generation <= 9999:
+            raise NameMalformed(f"generation {self.generation} of a CA", hint="count from 1")
+        _check_text("organization", self.organization)
+        _check_text("common name", self.common_name)
+        if self.site:
+            read_site_name(self.site)
+
+    @property
+    def common_name(self) -> str:
+        """Name and generation."""
+        return f"{self.name} G{self.generation}"
+
+    def x501_name(self) -> x509.Name:
+        """O, OU when there is a site, CN."""
+        return x509.Name(
+            [
+                *self.x501_base().rdns,
+                x509.RelativeDistinguishedName([_attribute(NameOID.COMMON_NAME, self.common_name)]),
+            ]
+        )
+
+    def x501_base(self) -> x509.Name:
+        """O and OU: what every subject below a site CA begins with (RFC 5280 section 4.2.1.10)."""
+        base = [_attribute(NameOID.ORGANIZATION_NAME, self.organization)]
+        if self.site:
+            base.append(_attribute(NameOID.ORGANIZATIONAL_UNIT_NAME, self.site))
+        return x509.Name(base)
+
+    def __str__(self) -> str:
+        unit = f", OU={self.site}" if self.site else ""
+        return f"O={self.organization}{unit}, CN={self.common_name}"
+
+
+def _attribute(oid: x509.ObjectIdentifier, value: str) -> x509.NameAttribute[str]:
+    return x509.NameAttribute(oid, value)
+
+
+def _match(pattern: re.Pattern[str], text: str, kind: str, hint: str) -> str:
+    if len(text) > 64 or pattern.fullmatch(text) is None:
+        raise NameMalformed(f"{text[:64]!r} is no {kind}", hint=hint)
+    return text
+
+
+def _check_text(kind: str, text: str) -> None:
+    """1 to 64 printable characters (RFC 5280 ub-common-name, ub-organization-name), equal to nothing but themselves.
+
+    Verifiers fold runs of spaces and normal forms (RFC 4518), so text that folding would change is refused.
+    """
+    single_spaced = "  " not in text and text == text.strip()
+    if not (1 <= len(text) <= 64 and text.isprintable() and single_spaced and unicodedata.is_normalized("NFKC", text)):
+        raise NameMalformed(
+            f"{text[:64]!r} is no {kind}",
+            hint="use 1 to 64 printable characters in NFKC with single spaces between them",
+        )

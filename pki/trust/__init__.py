@@ -1,0 +1,1 @@
+"""Trust sets, manifests, counters, receipts and the rules of a device (docs/trust.cddl)."""

@@ -1,0 +1,89 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from api.cli.steps import parse_step
+from ceremonies.approvals import NAMESPACE, verify_approval
+from ceremonies.officers import Officer, Roster
+from tests.api.cli.running import answer, kedge, make_ssh_key, refusal
+from tests.api.cli.stepfiles import PLAN, write_step
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write_step(tmp_path / "plan.json", "plan", PLAN)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    return make_ssh_key(tmp_path / "ada")
+
+
+def words(file: Path) -> str:
+    return " ".join(parse_step(file.read_bytes()).challenge)
+
+
+@pytest.mark.req("MP-7", "T9")
+def test_show_renders_everything_from_the_bytes(file: Path) -> None:
+    result = kedge("officer", "show", file)
+    assert result.exit_code == 0, result.output
+    step = parse_step(file.read_bytes())
+    for text in (step.digest, "image-app-1", "2 of 3", "this cannot be undone", "content.reason", *step.words):
+        assert text in result.stdout
+    assert "first\\u202eclass" in result.stdout
+    assert "tab\\u0009here" in result.stdout
+    assert "\u202e" not in result.stdout
+
+
+def test_show_in_json_has_the_words(file: Path) -> None:
+    value = answer("officer", "show", file)
+    assert len(value["words"]) == 32
+    assert value["shown"]["keys"] == PLAN["keys"]
+
+
+@pytest.mark.req("MP-2", "MP-3")
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+def test_signature_verifies_with_openssh_and_in_the_keyroom(
+    file: Path, key: Path, decision: str, tmp_path: Path
+) -> None:
+    paths = answer("officer", decision, file, "--key", key, "--officer", "ada", "--words", words(file))
+    statement, signature = Path(paths["statement"]), Path(paths["signature"])
+    assert (statement.name, signature.name) == ("new-key-1-plan-ada.json", "new-key-1-plan-ada.json.sig")
+    public = key.with_suffix(".pub").read_text()
+    (tmp_path / "allowed").write_text(f'ada namespaces="{NAMESPACE}" {public}')
+    command = ["ssh-keygen", "-Y", "verify", "-f", "allowed", "-I", "ada", "-n", NAMESPACE, "-s", str(signature)]
+    subprocess.run(command, input=statement.read_bytes(), cwd=tmp_path, check=True, capture_output=True)
+    roster = Roster((Officer("ada", "A. L.", (" ".join(public.split()[:2]),), ("officer",)),))
+    approval = verify_approval(
+        parse_step(file.read_bytes()).template, statement.read_bytes(), signature.read_text(), roster
+    )
+    assert (approval.officer, approval.decision) == ("ada", decision)
+
+
+@pytest.mark.req("MP-7")
+def test_wrong_words_sign_nothing(file: Path, key: Path) -> None:
+    wrong = " ".join(reversed(words(file).split()))
+    code = refusal("officer", "approve", file, "--key", key, "--officer", "ada", "--words", wrong)
+    assert code == "words-differ"
+    assert list(file.parent.glob("*.sig")) == []
+
+
+def test_words_are_asked_for_after_the_step_was_shown(file: Path, key: Path) -> None:
+    result = kedge("officer", "approve", file, "--key", key, "--officer", "ada", text=words(file).upper() + "\n")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.index("image-app-1") < result.stdout.index("ada: approve")
+    assert len(list(file.parent.glob("*.sig"))) == 1
+
+
+def test_nothing_is_signed_twice(file: Path, key: Path) -> None:
+    arguments = ("officer", "approve", file, "--key", key, "--officer", "ada", "--words", words(file))
+    answer(*arguments)
+    assert refusal(*arguments) == "file-refused"
+    assert refusal("officer", "reject", *arguments[2:]) == "file-refused"
+
+
+def test_absent_key_is_told_in_ssh_keygens_words(file: Path, tmp_path: Path) -> None:
+    key = tmp_path / "nobody"
+    code = refusal("officer", "approve", file, "--key", key, "--officer", "ada", "--words", words(file))
+    assert code == "signing-failed"

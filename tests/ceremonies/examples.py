@@ -1,0 +1,70 @@
+"""One request of each command, as somebody who may ask it would, and what the journal says of a request."""
+
+import hashlib
+import json
+from typing import Any, get_args
+
+import msgspec
+from sqlalchemy import text
+
+from ceremonies import commands
+from ceremonies.commands import AnyCommand, Command
+from ceremonies.tables import EntryRow
+from tests.world import CLASS, PLANT, World, make_request
+
+ROLES = ("station", "pipeline", "officer", "auditor", "operator", "gateway")
+COMMANDS: tuple[type[Command], ...] = get_args(AnyCommand)
+
+
+def order_plan(name: str, **fields: Any) -> bytes:
+    """A work order as a plan."""
+    plan: dict[str, Any] = {
+        "id": name, "profile": "idevid", "class_name": CLASS, "plant": PLANT, "prefix": "BMS-", "digits": 6,
+        "first": 1, "last": 25, "quantity": 20, "valid_from": 1_700_000_000, "valid_to": 4_000_000_000,
+        "organization": "Acme Storage", **fields,
+    }  # fmt: skip
+    return json.dumps(plan).encode()
+
+
+def example(kind: type[Command]) -> Command:
+    """A request of this kind to the keyroom of `factory_world`; one that may be done where that is easy to have."""
+    artefact = b"an artefact"
+    digest = hashlib.sha256(artefact).hexdigest()
+    examples: tuple[Command, ...] = (
+        commands.IssueDevice("wo-1", "BMS-000001", make_request()),
+        commands.Upload(digest, 0, artefact, True),
+        commands.SignRelease("release-1", CLASS, "stable", "1.0.0", 1, digest),
+        commands.OpenCeremony("another-order", "work-order", order_plan("wo-2")),
+        commands.OpenGenesis("genesis-2", b"{}"),
+        commands.ListCeremonies(),
+        commands.ShowCeremony("genesis"),
+        commands.DecideStep("genesis", "plan", b"{}", b"no signature"),
+        commands.ExecuteStep("genesis", "plan"),
+        commands.SuspendKey("site-ca", "a drill"),
+        commands.OpenChallenge("challenge-1", bytes(16)),
+        commands.SubmitReceipts((b"no receipt",)),
+        commands.ReadDocument("0" * 64),
+        commands.ListTrustSets(),
+        commands.ListCounterUpdates(),
+        commands.ListCertificates(),
+        commands.ListKeys(),
+        commands.ShowProof("0" * 64),
+        commands.ReadTile("tile/0/000.p/2"),
+        commands.ExportJournal(),
+        commands.ShowHealth(),
+    )
+    found = [item for item in examples if type(item) is kind]
+    assert found, f"{kind.__name__} has no example here: add one, and with it the tests of roles and of entries"
+    return found[0]
+
+
+def read_leaves(world: World, start: int = 0) -> list[dict[str, Any]]:
+    """The entries of a started world from an index on."""
+    rows = world.room.store.list(EntryRow, "seq")
+    return [msgspec.json.decode(row["leaf"]) for row in rows if row["seq"] >= start]
+
+
+def write_sql(world: World, statement: str, **values: object) -> None:
+    """What a malicious database administrator does while the keyroom runs. It must change something."""
+    with world.room.store.write() as connection:
+        assert connection.execute(text(statement), values).rowcount > 0

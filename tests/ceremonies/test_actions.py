@@ -1,0 +1,25 @@
+"""Every kind of ceremony is in the table under its name, and its plan step covers kinds that need a quorum."""
+
+from ceremonies.actions import ACTIONS
+from ceremonies.policy import UNATTENDED
+from tests.world import KINDS
+
+
+def test_the_ceremonies() -> None:
+    assert set(ACTIONS) == {
+        "genesis", "work-order", "trust-set", "transition", "counter-update", "destroy", "resume",
+    }  # fmt: skip
+
+
+def test_no_ceremony_goes_without_a_quorum() -> None:
+    for name, action in ACTIONS.items():
+        assert action.kinds, name
+        assert set(action.kinds) <= set(KINDS), name
+        assert not any(UNATTENDED.fullmatch(kind) for kind in action.kinds), name
+
+
+def test_what_is_drafted_is_drawn_first() -> None:
+    for name in ("genesis", "trust-set", "transition", "counter-update"):
+        assert ACTIONS[name].draft is not None
+    for name in ("work-order", "destroy", "resume"):
+        assert ACTIONS[name].draft is None

@@ -1,0 +1,89 @@
+"""The surface of the keyroom: closed, tagged, limited, and with a role rule for every command."""
+
+import typing
+
+import msgspec
+import pytest
+
+from ceremonies import commands
+from ceremonies.commands import AnyCommand, Command, Request
+
+KINDS: tuple[type[Command], ...] = typing.get_args(AnyCommand)
+ROLES = {"station", "pipeline", "officer", "auditor", "operator", "gateway", "local", "public"}
+encode, decode = msgspec.msgpack.encode, msgspec.msgpack.Decoder(Request).decode
+
+
+def frame(**fields: object) -> bytes:
+    return encode({"id": 1, "command": fields})
+
+
+def test_every_command_of_the_module_can_be_asked() -> None:
+    declared = {item for item in vars(commands).values() if isinstance(item, type) and issubclass(item, Command)}
+    assert declared - {Command} == set(KINDS)
+    tags = [str(kind.__struct_config__.tag) for kind in KINDS]
+    assert len(set(tags)) == len(tags)
+
+
+@pytest.mark.req("AZ-2")
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_command_says_who_may_ask(kind: type[Command]) -> None:
+    assert kind.roles
+    assert kind.roles <= ROLES
+    assert "public" not in kind.roles or kind.roles == {"public"}
+
+
+@pytest.mark.req("HS-8", "T17")
+def test_no_command_carries_bytes_or_a_digest_to_be_signed() -> None:
+    names = {name for kind in KINDS for name in kind.__struct_fields__}
+    assert not names & {"payload", "tbs", "to_sign", "message", "hash", "prehash"}
+    # Bytes come in as a request, a chunk, a plan, an approval or a receipt; each is parsed and judged.
+    octets = {
+        (kind.__name__, field.name)
+        for kind in KINDS
+        for field in msgspec.structs.fields(kind)
+        if "bytes" in str(field.type)
+    }
+    assert octets == {
+        ("IssueDevice", "csr"),
+        ("Upload", "data"),
+        ("OpenCeremony", "plan"),
+        ("OpenGenesis", "plan"),
+        ("DecideStep", "statement"),
+        ("DecideStep", "signature"),
+        ("OpenChallenge", "campaign"),
+        ("SubmitReceipts", "receipts"),
+    }
+
+
+@pytest.mark.req("FS-2")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"do": "sign-anything"},
+        {"do": "show-health", "surplus": 1},
+        {"do": "read-document", "digest": "0" * 63},
+        {"do": "read-document", "digest": "0" * 64 + "\n"},
+        {"do": "show-ceremony", "id": "../etc"},
+        {"do": "show-ceremony", "id": "a" * 65},
+        {"do": "upload", "digest": "0" * 64, "offset": -1, "data": b"", "final": True},
+        {"do": "upload", "digest": "0" * 64, "offset": 0, "data": bytes((1 << 20) + 1), "final": True},
+        {"do": "submit-receipts", "receipts": []},
+        {"do": "submit-receipts", "receipts": [b""] * 257},
+        {"do": "open-challenge", "id": "x" * 8, "campaign": bytes(15)},
+        {"do": "list-trust-sets", "start": 1 << 53},
+        {},
+    ],
+)
+def test_what_is_outside_the_limits_is_no_request(fields: dict[str, object]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        decode(frame(**fields))
+
+
+def test_a_request_comes_back_as_it_was_sent() -> None:
+    request = Request(7, commands.ShowProof("ab" * 32), "token", "192.0.2.1")
+    assert decode(encode(request)) == request
+
+
+@pytest.mark.req("MP-11", "T21")
+def test_stopping_and_deciding_go_first() -> None:
+    assert {kind for kind in KINDS if kind.urgent} == {commands.SuspendKey, commands.DecideStep}

@@ -1,0 +1,54 @@
+"""Checkpoints by the journal's key."""
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from ceremonies.logkey import CheckpointRejected, LogKey, read_checkpoint
+from pki.log.checkpoints import parse_checkpoint
+from pki.log.errors import LogError
+from pki.log.merkle import leaf_hash
+from pki.log.proofs import parse_proof
+
+ORIGIN = "kedge.example/journal"
+
+
+def make_log_key(signed: list[bytes]) -> LogKey:
+    """A soft journal key that remembers what it signed."""
+    private = ed25519.Ed25519PrivateKey.generate()
+    spki = private.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+    def sign(text: bytes) -> bytes:
+        signed.append(text)
+        return private.sign(text)
+
+    return LogKey(ORIGIN, spki, sign)
+
+
+def test_a_head_is_signed_once() -> None:
+    signed: list[bytes] = []
+    key = make_log_key(signed)
+    note = key.sign_head(5, bytes(32))
+    assert key.sign_head(5, bytes(32)) == note
+    assert len(signed) == 1
+    checkpoint = parse_checkpoint(read_checkpoint(note, key.vkey))
+    assert (checkpoint.origin, checkpoint.size, checkpoint.root) == (ORIGIN, 5, bytes(32))
+    assert key.sign_head(6, bytes(32)) != note
+
+
+def test_a_proof_carries_the_checkpoint() -> None:
+    key = make_log_key([])
+    note = key.sign_head(1, leaf_hash(b""))
+    proof = parse_proof(key.prove(0, ()))
+    assert (proof.index, proof.hashes, proof.checkpoint) == (0, (), note)
+
+
+@pytest.mark.req("AU-2")
+def test_a_checkpoint_of_another_key_or_with_another_byte_is_rejected() -> None:
+    key, other = make_log_key([]), make_log_key([])
+    note = key.sign_head(5, bytes(32))
+    for bad in (other.sign_head(5, bytes(32)), note.replace(b"\n5\n", b"\n6\n")):
+        with pytest.raises((CheckpointRejected, LogError)):
+            read_checkpoint(bad, key.vkey)

@@ -1,0 +1,87 @@
+"""What follows from the entries, and that rows which say something else are found."""
+
+import asyncio
+
+import pytest
+
+from ceremonies.entries import state_denied
+from ceremonies.journal import JournalForked
+from ceremonies.recovery import RECOVERY
+from ceremonies.replay import Quota, check_approvals, check_rows, replay_journal
+from tests.ceremonies.small import act, make_order, seal
+from tests.world import World, issue_device, make_request
+
+
+def test_what_is_kept_in_memory_is_what_a_restart_reads(factory_world: World) -> None:
+    world = factory_world
+    csr = make_request()
+    for number, request in ((1, csr), (1, csr), (2, make_request())):
+        asyncio.run(issue_device(world, number, request))
+    seal(world, make_order(world, b"x", "id"))
+    kept, read = world.room.ledger.replay, replay_journal(world.room.store, world.room.ledger.journal)
+    assert vars(kept) == vars(read)
+    assert kept.quotas == {"wo-1": Quota(20, 2)}
+    assert kept.keys == {key.spki: key for key in world.room.door.keyring}
+    assert kept.opened == {}
+    check_rows(world.room.store, read, world.room.door.keyring)
+
+
+@pytest.mark.req("T5", "AU-5")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE governing SET seq = seq - 1 WHERE name = 'policy.change'",
+        "DELETE FROM governing",
+        "DELETE FROM certificate WHERE label = 'site-ca'",
+        "INSERT INTO document VALUES ('00', 1, 'k', 'n')",
+        "INSERT INTO request VALUES ('x', 'b', 'd', x'00', 1, 2, 'e')",
+        "INSERT INTO approval VALUES ('genesis', 'plan', 'mallory', x'00', x'00', 3, 'ff')",
+        "UPDATE approval SET hash = 'ff' WHERE officer = 'bob'",
+        "UPDATE work_order SET quantity = quantity + 1",
+        "DELETE FROM trust_set",
+    ],
+)
+def test_a_row_that_the_journal_does_not_bear_out_is_found(factory_world: World, statement: str) -> None:
+    world = factory_world
+    with world.room.store.write() as connection:
+        connection.exec_driver_sql(statement)
+    with pytest.raises(JournalForked, match="not what the journal says"):
+        check_rows(world.room.store, world.room.ledger.replay, world.room.door.keyring)
+
+
+@pytest.mark.req("T5")
+def test_approvals_are_those_of_the_journal(genesis_world: World) -> None:
+    store, replay = genesis_world.room.store, genesis_world.room.ledger.replay
+    check_approvals(store, replay, "genesis", "plan")
+    check_approvals(store, replay, "none", "plan")
+    with store.write() as connection:
+        connection.exec_driver_sql("UPDATE approval SET ceremony = 'none' WHERE officer = 'alice'")
+    for ceremony in ("genesis", "none"):
+        with pytest.raises(JournalForked):
+            check_approvals(store, replay, ceremony, "plan")
+
+
+@pytest.mark.req("AU-2", "AU-5")
+@pytest.mark.parametrize(
+    ("statement", "bad"),
+    [
+        ("UPDATE entry SET leaf = CAST(replace(leaf, 'alice', 'mallo') AS BLOB) WHERE seq >= 3", "entry [0-9]+"),
+        ("UPDATE entry SET hash = randomblob(32) WHERE seq = 17", "entry 17"),
+        ("UPDATE entry SET type = 'probe' WHERE seq = 17", "entry 17"),
+        ("DELETE FROM entry WHERE seq = 17", "entry 17"),
+        ("INSERT INTO entry SELECT seq + 1, type, leaf, hash FROM entry ORDER BY seq DESC LIMIT 1", "entr"),
+    ],
+)
+def test_the_first_bad_entry_is_named(genesis_world: World, statement: str, bad: str) -> None:
+    store = genesis_world.room.store
+    with store.write() as connection:
+        connection.exec_driver_sql(statement)
+    with pytest.raises(JournalForked, match=bad):
+        replay_journal(store, genesis_world.room.ledger.journal)
+
+
+def test_an_entry_of_a_denied_state_changes_nothing(genesis_world: World) -> None:
+    world, before = genesis_world, dict(genesis_world.room.ledger.replay.keys)
+    draft = state_denied(["director"], "destroyed", RECOVERY, JournalForked("no"))
+    act(world, lambda: world.room.ledger.record([draft]))
+    assert world.room.ledger.replay.keys == before

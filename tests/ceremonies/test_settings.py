@@ -1,0 +1,89 @@
+"""The settings file: strict, without secrets, paths relative to itself."""
+
+from pathlib import Path
+
+import pytest
+
+from ceremonies.settings import KeyroomSettings, SettingsInvalid, load_settings
+from tests.world import soft_world
+
+GOOD = """
+origin = "kedge.example/journal"
+node = "keyroom-1"
+data = "data"
+public = "/srv/public"
+socket = "run/keyroom.sock"
+module = "/usr/lib/softhsm/libsofthsm2.so"
+roster_sha256 = ""
+
+[[tokens]]
+label = "main"
+pin_file = "pins/main"
+so_pin_file = "pins/main.so"
+roles = ["oem-root", "device-ca"]
+
+[[tokens]]
+label = "journal"
+pin_file = "pins/journal"
+roles = ["journal"]
+"""
+
+
+def load(path: Path, text: str = GOOD) -> KeyroomSettings:
+    file = path / "keyroom.toml"
+    file.write_text(text)
+    return load_settings(file)
+
+
+def test_paths_stand_beside_the_file(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    assert settings.data == tmp_path / "data"
+    assert settings.spool == tmp_path / "data" / "spool"
+    assert settings.public == Path("/srv/public")
+    assert settings.socket == tmp_path / "run/keyroom.sock"
+    assert [token.pin_file for token in settings.tokens] == [tmp_path / "pins/main", tmp_path / "pins/journal"]
+    assert [token.so_pin_file for token in settings.tokens] == [tmp_path / "pins/main.so", None]
+    assert settings.database_url == f"sqlite:///{tmp_path}/data/kedge.db"
+    assert (settings.mode, settings.peer_uids, settings.deadline_s) == ("development", (), 10.0)
+
+
+def test_a_role_lives_on_one_token(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    assert (settings.token_for("oem-root"), settings.token_for("journal")) == ("main", "journal")
+    with pytest.raises(SettingsInvalid, match="no token holds the role recovery"):
+        settings.token_for("recovery")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('node = "keyroom-1"\n', "", "missing required field `node`"),
+        ('node = "keyroom-1"', 'node = "keyroom-1"\npin = "1234"', "unknown field `pin`"),
+        ('label = "main"', 'label = "main"\npin = "1234"', "unknown field `pin`"),
+        ('origin = "kedge.example/journal"', 'origin = "kedge example"', "origin"),
+        ('roster_sha256 = ""', 'roster_sha256 = "abc"', "roster_sha256"),
+        ('data = "data"', "data = 7", "data"),
+        ('data = "data"', 'data = "data"\nmode = "test"', "mode"),
+        ('data = "data"', 'data = "data"\ndeadline_s = 0.0', "deadline_s"),
+        ('data = "data"', 'data = "data', "TOML|line|newline"),
+        ('label = "journal"', 'label = "main"', "one label"),
+        ('roles = ["journal"]', 'roles = ["journal", "counter"]', "holds the journal key and others"),
+        ('roles = ["journal"]', 'roles = ["counter"]', "no token holds the role journal"),
+        ('roles = ["journal"]', 'roles = ["journal", "journal"]', "holds the journal key and others"),
+        ('roles = ["oem-root", "device-ca"]', 'roles = ["oem-root", "journal"]', "holds the journal key and others"),
+        ('roles = ["oem-root", "device-ca"]', 'roles = ["journal"]', "two tokens hold the role journal"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, why: str) -> None:
+    assert old in GOOD
+    with pytest.raises(SettingsInvalid, match=why):
+        load(tmp_path, GOOD.replace(old, new))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match=r"nowhere\.toml"):
+        load_settings(tmp_path / "nowhere.toml")
+
+
+def test_the_settings_of_the_tests_are_accepted(tmp_path: Path) -> None:
+    assert soft_world(tmp_path).settings().token_for("recovery") == "kedge-recovery"

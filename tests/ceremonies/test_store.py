@@ -1,0 +1,149 @@
+"""The database: one writer, one lock, all or nothing; and the migrations that make its schema."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlmodel import SQLModel
+
+from ceremonies.store import Insert, Store, StoreLocked, StoreUnavailable, Update, apply_changes, octets, put_blobs
+from ceremonies.tables import BlobRow, EntryRow, WorkOrderRow
+from tests.ceremonies.small import sha256
+
+ORDER = {"id": "wo", "document": "00", "quantity": 2, "issued": 0}
+
+
+def open_store(path: Path, *, max_pages: int | None = None) -> Store:
+    """A migrated store."""
+    store = Store(f"sqlite:///{path / 'kedge.db'}", max_pages=max_pages)
+    store.migrate()
+    return store
+
+
+def test_the_migrated_schema_is_the_models(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with store.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+    store.close()
+
+
+def test_a_schema_that_lacks_a_column_is_seen(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with store.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE entry DROP COLUMN type")
+    with store.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) != []
+    store.close()
+
+
+def test_migration_applies_twice(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.migrate()
+    assert store.list(EntryRow, "seq") == []
+    store.close()
+
+
+def test_a_second_store_is_locked_out_until_the_first_is_closed(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with pytest.raises(StoreLocked, match="another keyroom"):
+        open_store(tmp_path)
+    store.close()
+    open_store(tmp_path).close()
+
+
+def test_sqlite_is_durable_and_strict(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with store.write() as connection:
+        values = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
+    assert values == ["wal", 2]  # 2 is FULL
+    store.close()
+
+
+def test_an_error_leaves_nothing_of_the_transaction(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with pytest.raises(StoreUnavailable), store.write() as connection:
+        apply_changes(connection, [Insert(WorkOrderRow, ORDER)])
+        apply_changes(connection, [Insert(WorkOrderRow, ORDER)])
+    with pytest.raises(RuntimeError), store.write() as connection:
+        apply_changes(connection, [Insert(WorkOrderRow, ORDER)])
+        raise RuntimeError
+    assert store.list(WorkOrderRow, "id") == []
+    store.close()
+
+
+def test_the_quota_is_a_constraint(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with store.write() as connection:
+        apply_changes(connection, [Insert(WorkOrderRow, ORDER), Update(WorkOrderRow, {"id": "wo"}, {"issued": 2})])
+    with pytest.raises(StoreUnavailable, match="work_order_quota"), store.write() as connection:
+        apply_changes(connection, [Update(WorkOrderRow, {"id": "wo"}, {"issued": 3})])
+    assert (store.find(WorkOrderRow, id="wo") or {})["issued"] == 2
+    store.close()
+
+
+def test_an_update_of_no_row_is_refused(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with pytest.raises(StoreUnavailable, match="no row"), store.write() as connection:
+        apply_changes(connection, [Update(WorkOrderRow, {"id": "none"}, {"issued": 1})])
+    store.close()
+
+
+def test_a_reader_sees_what_is_committed(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with store.write() as connection:
+        put_blobs(connection, [b"a"], 0)
+        assert store.blob(sha256(b"a")) is None
+    assert store.blob(sha256(b"a")) == b"a"
+    store.close()
+
+
+def test_blobs_keep_their_first_entry_and_their_bytes(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with store.write() as connection:
+        put_blobs(connection, [b"a", b"a"], 3)
+        put_blobs(connection, [b"a", b"b"], 5)
+        put_blobs(connection, [], 6)
+    assert [(row["seq"], row["data"]) for row in store.list(BlobRow, "seq")] == [(3, b"a"), (5, b"b")]
+    store.close()
+
+
+@pytest.mark.req("T5")
+@pytest.mark.parametrize("value", [b"other", b"", "text", 5])
+def test_an_altered_blob_is_not_given(tmp_path: Path, value: object) -> None:
+    store = open_store(tmp_path)
+    with store.write() as connection:
+        put_blobs(connection, [b"a"], 0)
+    plain = sqlite3.connect(tmp_path / "kedge.db")
+    with plain:
+        plain.execute("UPDATE blob SET data = ?", (value,))
+    plain.close()
+    with pytest.raises(StoreUnavailable):
+        store.blob(sha256(b"a"))
+    store.close()
+
+
+def test_octets_are_bytes() -> None:
+    assert octets(b"x") == b"x"
+    with pytest.raises(StoreUnavailable):
+        octets("x")
+
+
+@pytest.mark.req("AU-6")
+def test_a_full_database_says_so(tmp_path: Path) -> None:
+    open_store(tmp_path).close()
+    store = open_store(tmp_path, max_pages=1)
+    with pytest.raises(StoreUnavailable, match="full"), store.write() as connection:
+        put_blobs(connection, [bytes(1_000_000)], 0)
+    assert store.list(BlobRow, "seq") == []
+    store.close()
+
+
+def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "kedge.db").write_bytes(b"something else entirely" * 100)
+    store = Store(f"sqlite:///{tmp_path / 'kedge.db'}")
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        store.migrate()
+    store.close()

@@ -1,0 +1,40 @@
+"""The rows: a name for each table, and the constraints that stand behind the code."""
+
+from sqlalchemy import CheckConstraint, UniqueConstraint
+from sqlmodel import SQLModel
+
+from ceremonies import tables
+from ceremonies.store import table_of
+
+
+def row_classes() -> list[type[SQLModel]]:
+    """Every row class."""
+    found = [item for item in vars(tables).values() if isinstance(item, type) and issubclass(item, SQLModel)]
+    return [item for item in found if item is not SQLModel]
+
+
+def test_every_table_has_a_row_class_and_a_plain_name() -> None:
+    names = {str(item.__tablename__) for item in row_classes()}
+    assert names == set(SQLModel.metadata.tables)
+    assert all(item.__name__.endswith("Row") for item in row_classes())
+    assert all(
+        item.__name__.removesuffix("Row").lower() == str(item.__tablename__).replace("_", "") for item in row_classes()
+    )
+
+
+def test_what_may_be_spent_once_is_unique() -> None:
+    unique = {
+        (table.name, column.name)
+        for table in SQLModel.metadata.tables.values()
+        for constraint in table.constraints
+        if isinstance(constraint, UniqueConstraint)
+        for column in constraint.columns
+    }
+    assert {("device", "spki"), ("device", "ueid"), ("key", "label"), ("receipt", "nonce")} <= unique
+    keys = {name: [column.name for column in table.primary_key] for name, table in SQLModel.metadata.tables.items()}
+    assert (keys["reservation"], keys["request"], keys["device"]) == (["name"], ["id"], ["serial"])
+
+
+def test_a_quota_is_checked_by_the_database() -> None:
+    checks = [item for item in table_of(tables.WorkOrderRow).constraints if isinstance(item, CheckConstraint)]
+    assert [str(item.sqltext) for item in checks] == ["issued <= quantity"]

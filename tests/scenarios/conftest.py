@@ -1,0 +1,36 @@
+"""A world on SoftHSM, made once per session and copied for each crash."""
+
+import asyncio
+
+import pytest
+
+from tests.ceremonies.conftest import factory_template, factory_world, genesis_template, genesis_world
+from tests.world import World, hsm_world, plan_set
+
+__all__ = ["factory_template", "factory_world", "genesis_template", "genesis_world"]
+
+
+@pytest.fixture(scope="session")
+def hsm_template(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A stopped world after genesis: work order `wo-1`; ceremonies `rotate` and `drop` approved and not executed."""
+    path = tmp_path_factory.mktemp("hsm")
+    world = hsm_world(path).start()
+    asyncio.run(prepare(world))
+    world.stop()
+    return world
+
+
+async def prepare(world: World) -> None:
+    """Everything that a crash may interrupt, up to the last request."""
+    await world.genesis()
+    await world.open_order()
+    root = {"label": "oem-root-4", "role": "oem-root", "algorithm": "p256", "token": "kedge-main"}
+    rotation = {
+        "keys": [root],
+        "trust_set": plan_set(roots=(2, 3, 4)),
+        "signers": ["oem-root-1", "oem-root-2"],
+    }
+    await world.propose("rotate", "trust-set", rotation)
+    await world.propose("drop", "destroy", {"labels": ["site-ca"], "reason": "never used"})
+    for name in ("rotate", "drop"):
+        await world.approve(name, "plan", "bob", "carol")

@@ -1,0 +1,85 @@
+"""A strongbox of soft keys with the interface of `hsm.strongbox.Strongbox`, for tests that are not about PKCS#11."""
+
+import hashlib
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from hsm.errors import KeyExists, KeyNotFound
+from hsm.inventory import TokenInventory
+from hsm.keys import GeneratedKey, KeyName
+
+_Private = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+class Softbox:
+    """Keys in memory. `shared` may be given to a second Softbox: the token outlives the process."""
+
+    is_software = True
+    in_call_since: float | None = None
+
+    def __init__(self, labels: Sequence[str], shared: dict[tuple[str, bytes], _Private] | None = None) -> None:
+        self.labels = tuple(labels)
+        self.keys: dict[tuple[str, bytes], _Private] = {} if shared is None else shared
+        self.signed = 0
+        self.signed_by: Counter[str] = Counter()
+
+    def generate(self, token: str, key_id: bytes, label: str, algorithm: str) -> GeneratedKey:
+        """A fresh key that has proven itself."""
+        if (token, key_id) in self.keys:
+            raise KeyExists(f"key {label} exists")
+        makers: Mapping[str, _Private] = {
+            "p256": ec.generate_private_key(ec.SECP256R1()),
+            "p384": ec.generate_private_key(ec.SECP384R1()),
+            "ed25519": ed25519.Ed25519PrivateKey.generate(),
+        }
+        private = makers[algorithm]
+        public = private.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        self.keys[token, key_id] = private
+        name = KeyName(token=token, id=key_id, spki=hashlib.sha256(public).hexdigest(), label=label)
+        challenge = secrets.token_bytes(32)
+        proof = self.sign(name, challenge)
+        return GeneratedKey(name, public, algorithm, self.token_serial(token), {"sensitive": True}, challenge, proof)
+
+    def sign(self, key: KeyName, data: bytes) -> bytes:
+        """Raw r || s, or 64 bytes of Ed25519."""
+        private = self.keys.get((key.token, key.id))
+        if private is None:
+            raise KeyNotFound(f"key {key.label} is not here")
+        self.signed += 1
+        self.signed_by[key.label] += 1
+        if isinstance(private, ed25519.Ed25519PrivateKey):
+            return private.sign(data)
+        size = private.curve.key_size // 8
+        digest = hashes.SHA256() if size == 32 else hashes.SHA384()
+        r, s = decode_dss_signature(private.sign(data, ec.ECDSA(digest)))
+        return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+
+    def destroy(self, token: str, key_id: bytes) -> bool:
+        """Forget a key."""
+        return self.keys.pop((token, key_id), None) is not None
+
+    def exists(self, token: str, key_id: bytes) -> bool:
+        """Whether a key is there."""
+        return (token, key_id) in self.keys
+
+    def inventory(self) -> tuple[TokenInventory, ...]:
+        """Nothing to tell beyond the keys."""
+        return ()
+
+    def random(self, count: int) -> bytes:
+        """Random bytes."""
+        return secrets.token_bytes(count)
+
+    def token_serial(self, label: str) -> str:
+        """A serial that follows from the label."""
+        return hashlib.sha256(label.encode()).hexdigest()[:16]
+
+    def close(self) -> None:
+        """Nothing to close."""
