@@ -3,7 +3,7 @@
 #   docker run --user 10001 kedge keyroom              kedge keyroom, as kedge-keyroom (10001)
 # Both mount /run/kedge, the directory of the Unix socket, whose group both users are in. Only the keyroom mounts
 # /var/lib/kedge (database, journal), the PKCS#11 module and the PIN. The PIN comes at start, from a file that only 10001
-# can read or through a file descriptor (docs/architecture.md): it is in no layer, no argument and no environment variable.
+# can read (docs/hsm.md): it is in no layer, no argument and no environment variable.
 
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /src

@@ -29,8 +29,12 @@ tools: .tools/.ready ## install the foreign programs that tests compare with, in
 	@tools/foreign
 	@touch $@
 
-demo: setup ## run the main job from genesis to audit, and leave its artefacts in demo-out
+demo: setup .tools/py/bin/imgtool ## run the main job from genesis to audit, and leave its artefacts in demo-out
 	@$(BIN)/kedge demo --out demo-out
+
+.tools/py/bin/imgtool: requirements/foreign.txt tools/venv
+	@tools/venv .tools/py requirements/foreign.txt
+	@touch $@
 
 up: setup ## start keyroom and API for development
 	@$(BIN)/kedge up
@@ -65,8 +69,9 @@ compliance: setup ## write docs/compliance.md from the requirement marks of the 
 bench: setup ## measure the road of a signature, into bench-out/results.json
 	@$(BIN)/python -m tests.bench
 
-soak: setup tools ## the property and model tests with many more histories
-	@$(PYTEST) -n 2 --hypothesis-profile=soak --timeout=0 tests/pki tests/scenarios
+soak: setup tools ## property, model and kill tests with many more histories and rounds
+	@KEDGE_HISTORIES=$${KEDGE_HISTORIES:-20000} KEDGE_ROUNDS=$${KEDGE_ROUNDS:-20} \
+		$(PYTEST) -n 2 --hypothesis-profile=soak --timeout=0 tests/pki tests/scenarios
 
 lock: setup ## choose dependency versions anew and write them with their hashes
 	@for name in $(LOCKS); do tools/lock "$$name"; done

@@ -123,7 +123,7 @@ _BY_STATUS: Final[dict[int, str]] = {
     408: "body-too-slow",
     409: """
         already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over floor-refused gate-closed
-        genesis-refused hsm-key-exists key-known key-not-active key-transition-refused label-taken quota-exhausted
+        genesis-refused hsm-key-exists journal-key-needed key-known key-not-active key-transition-refused label-taken quota-exhausted
         request-mismatch request-open sequence-stale serial-taken step-done step-outdated
         version-taken work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
@@ -149,12 +149,12 @@ _BY_STATUS: Final[dict[int, str]] = {
         hsm-key-altered hsm-key-ambiguous hsm-key-not-found hsm-module-in-use hsm-module-unloadable hsm-no-free-slot
         hsm-pin-file-unsafe hsm-pin-incorrect hsm-pin-unreadable hsm-public-key-differs hsm-request-invalid
         hsm-signature-mismatch hsm-token-ambiguous hsm-token-exists hsm-wrong-process hsm-wrong-thread internal-error
-        journal-forked key-missing key-resurrected leaf-invalid node-invalid refused settings-invalid
+        inventory-differs journal-forked key-missing key-resurrected leaf-invalid node-invalid refused settings-invalid
         signature-missing stage-stale unsafe-production""",
     503: """
         clock-went-back door-closed hsm-closed hsm-pin-locked hsm-token-not-found hsm-token-replaced
-        hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy keyroom-down keyroom-stopping store-locked
-        store-unavailable""",
+        hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy keyroom-down keyroom-stopping log-key-missing
+        store-locked store-unavailable""",
 }
 STATUS: Final[Mapping[str, int]] = {code: status for status, codes in _BY_STATUS.items() for code in codes.split()}
 

@@ -11,9 +11,9 @@ import msgspec
 from ceremonies.commands import SignRelease
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError, PolicyRefuses
+from ceremonies.hardware import class_profile
 from ceremonies.orders import Reservation
 from ceremonies.policy import Policy, ReleasePolicy, claims_match
-from ceremonies.rehearsals import class_profile
 from ceremonies.room import Room
 from ceremonies.store import Row, Store
 from ceremonies.tables import ReleaseRow, RequestRow, ReservationRow
@@ -75,7 +75,7 @@ def find_rule(policy: Policy, command: SignRelease, claims: Mapping[str, Any]) -
     except PolicyRefuses as error:
         known = sorted(f"{item.class_name}/{item.channel}" for item in policy.releases)
         facts = {"found": f"{command.class_name}/{command.channel}", "expected": f"one of {', '.join(known)}"}
-        raise PolicyRefuses(error.message, hint="add it by a policy ceremony", details=facts) from error
+        raise PolicyRefuses(error.message, hint="ask for one that the policy names", details=facts) from error
     if not any(claims_match(wanted, dict(claims)) for wanted in rule.claims):
         names = sorted({name for wanted in rule.claims for name in wanted})
         found = ", ".join(f"{name}={claims.get(name)}" for name in names)
@@ -146,7 +146,7 @@ def reserve_names(room: Room, ask: Ask) -> tuple[Reservation, ...]:
     if identity is not None:
         replay = TokenReplayed("this token signed another request", hint="fetch a new token for each request")
         reserve.append(Reservation(f"jti:{identity.issuer}:{identity.jti}", replay))
-    if window is not None and room.store.find(RequestRow, id=f"{command.id}:image") is None:
+    if window is not None and room.store.find(RequestRow, id=request_id(command, "image")) is None:
         used = refuse("release-window", "all signatures used", window.max_signatures, "ask a security officer")
         prefix = f"window:{ask.rule.class_name}:{ask.rule.channel}:{window.start}-{window.end}:"
         number = find_free(room.store, prefix, 1)
@@ -154,6 +154,11 @@ def reserve_names(room: Room, ask: Ask) -> tuple[Reservation, ...]:
             raise used
         reserve.append(Reservation(f"{prefix}{number}", used))
     return tuple(reserve)
+
+
+def request_id(command: SignRelease, part: str) -> str:
+    """The idempotency key of a release's image or manifest, among which no other flow can find its own."""
+    return f"release/{command.id}:{part}"
 
 
 def check_signed_by(image: bytes, keys: Sequence[CoseKey]) -> None:

@@ -27,8 +27,8 @@ from pki.jcs import JsonMalformed, jcs, parse_jcs
 NAMESPACE: Final = "kedge-approval@v1"
 MAX_STATEMENT: Final = 65_535
 
-Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Name = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 Decision = Literal["approve", "reject"]
 # What stood between the key and a program: nothing, a touch, or a touch and a PIN or fingerprint (FIDO2 UP, UV).
@@ -65,7 +65,7 @@ class ApprovalTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     m: Count
     n: Count
     not_after: Annotated[datetime, Meta(tz=True)]
-    nonce: Annotated[str, Meta(pattern="^[0-9a-f]{32,128}$")]
+    nonce: Annotated[str, Meta(pattern=r"^[0-9a-f]{32,128}\Z")]
     chg: Annotated[str, Meta(max_length=256)] = ""
     type: Literal["kedge/approval/v1"] = "kedge/approval/v1"
 
@@ -177,12 +177,7 @@ def verify_approval(expected: ApprovalTemplate, statement: bytes, armoured: str,
     in the namespace. 4. The key is the named officer's. Raises ApprovalMalformed (1, 3), ApprovalMismatch (2) with
     the differing fields, ApprovalUnsigned (3, 4). Expiry is judged by `count_quorum`, which knows the time.
     """
-    # 1
-    try:
-        fields = parse_jcs(statement, MAX_STATEMENT)
-        says = msgspec.convert(fields, _Says)
-    except (JsonMalformed, msgspec.ValidationError) as error:
-        raise ApprovalMalformed(f"approval statement does not parse: {error}") from error
+    fields, says = _read_statement(statement)  # 1
     # 2
     if statement_bytes(expected, says.officer, says.decision) != statement:
         _refuse_mismatch(expected, msgspec.convert(fields, dict[str, Any]))
@@ -228,6 +223,20 @@ def count_quorum(rule: QuorumRule, approvals: Iterable[Approval], proposer: str,
         rejected_by=tuple(sorted(rejecting)),
         ignored=tuple(sorted({(item.officer, why) for item, why in judged if why and item.officer not in have})),
     )
+
+
+def read_decision(statement: bytes) -> Decision:
+    """What the officer of a statement decided, whatever it is about. Raises ApprovalMalformed."""
+    return _read_statement(statement)[1].decision
+
+
+def _read_statement(statement: bytes) -> tuple[object, _Says]:
+    """A statement's JSON, and what the officer filled in. Raises ApprovalMalformed unless it is canonical JSON."""
+    try:
+        fields = parse_jcs(statement, MAX_STATEMENT)
+        return fields, msgspec.convert(fields, _Says)
+    except (JsonMalformed, msgspec.ValidationError) as error:
+        raise ApprovalMalformed(f"approval statement does not parse: {error}") from error
 
 
 def _find_obstacle(rule: QuorumRule, approval: Approval) -> str:

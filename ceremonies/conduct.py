@@ -1,10 +1,14 @@
 """The handlers of ceremonies: open, show, decide, execute; and suspend, which any single officer may."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from sqlalchemy import select
 
 from ceremonies import entries, keywork
 from ceremonies.actions import ACTIONS
-from ceremonies.approvals import parse_template, verify_approval
+from ceremonies.approvals import parse_template, read_decision, verify_approval
 from ceremonies.commands import (
     CeremoniesListed,
     CeremonyShown,
@@ -19,7 +23,7 @@ from ceremonies.commands import (
     SuspendKey,
 )
 from ceremonies.desk import Caller
-from ceremonies.errors import KeyroomError, OfficerUnknown
+from ceremonies.errors import ApprovalMalformed, KeyroomError
 from ceremonies.genesis import GENESIS, open_genesis
 from ceremonies.orders import StepRef
 from ceremonies.procedures import (
@@ -31,12 +35,14 @@ from ceremonies.procedures import (
     execute_plan,
     execute_results,
     open_ceremony,
+    request_prefix,
 )
 from ceremonies.queries import list_keys
 from ceremonies.quorums import CeremonyUnknown, check_template, load_step
 from ceremonies.room import Room
-from ceremonies.store import Insert
+from ceremonies.store import Insert, table_of
 from ceremonies.tables import ApprovalRow, CeremonyRow, DocumentRow, RequestRow, StepRow
+from pki.errors import PkiError
 
 
 class AlreadyDecided(KeyroomError):
@@ -65,17 +71,30 @@ class Conduct:
         """Propose genesis; on the keyroom's own machine only."""
         async with self._turn:
             await open_genesis(self._room, (command.id, command.plan, command.chg), caller.actor)
-        return self._show(command.id)
+        return await self._show(command.id)
 
     async def open(self, command: OpenCeremony, caller: Caller) -> CeremonyShown:
         """Propose a ceremony. The proposer is the officer that the token is bound to."""
-        action = find_action("" if command.action == GENESIS else command.action)
         officer = caller.identity.only("officer") if caller.identity else ""
         self._room.door.require_governing().roster.officer(officer)
-        await open_ceremony(
-            self._room, action, (command.id, command.action, command.plan, command.chg), (caller.actor, officer)
-        )
-        return self._show(command.id)
+        async with self._recording(caller, {"action": command.action, "ceremony": command.id}):
+            action = find_action("" if command.action == GENESIS else command.action)
+            facts = (command.id, command.action, command.plan, command.chg)
+            await open_ceremony(self._room, action, facts, (caller.actor, officer))
+        return await self._show(command.id)
+
+    @contextlib.asynccontextmanager
+    async def _recording(self, caller: Caller, what: dict[str, str]) -> AsyncIterator[None]:
+        """Record why a ceremony does not go on, also when an earlier part of the step left entries of its own."""
+        try:
+            yield
+        except (KeyroomError, PkiError) as error:
+            told = {**what, "why": entries.reason(error)}
+            denied = entries.event("ceremony.denied", caller.actor, told, cer=what["ceremony"])
+            # The refusal is the answer, also where nothing can be written.
+            with contextlib.suppress(KeyroomError, PkiError):
+                await self._room.act(lambda: self._room.ledger.record([denied]))
+            raise
 
     async def list(self, command: ListCeremonies, caller: Caller) -> CeremoniesListed:
         """Every ceremony, newest first."""
@@ -85,13 +104,13 @@ class Conduct:
 
     async def show(self, command: ShowCeremony, caller: Caller) -> CeremonyShown:
         """One ceremony: the bytes that officers approve."""
-        return self._show(command.id)
+        return await self._show(command.id)
 
     async def decide(self, command: DecideStep, caller: Caller) -> CeremonyShown:
         """Verify an officer's statement and keep it verbatim. What does not verify is refused: no approval."""
         step = StepRef(command.id, command.step)
         await self._room.act(lambda: self._decide(command, caller, step), urgent=True)
-        return self._show(command.id)
+        return await self._show(command.id)
 
     def _decide(self, command: DecideStep, caller: Caller, step: StepRef) -> None:
         ceremony, row = load_step(self._room.store, step)
@@ -101,7 +120,7 @@ class Conduct:
         try:
             armoured = command.signature.decode()
         except UnicodeDecodeError as error:
-            raise OfficerUnknown("the signature is not an armored SSH signature") from error
+            raise ApprovalMalformed("the signature is not an armored SSH signature") from error
         approval = verify_approval(template, command.statement, armoured, self._room.door.require_governing().roster)
         key = {"ceremony": step.ceremony, "step": step.step, "officer": approval.officer}
         if self._room.store.find(ApprovalRow, **key) is not None:
@@ -126,12 +145,14 @@ class Conduct:
 
     async def execute(self, command: ExecuteStep, caller: Caller) -> CeremonyShown:
         """Do what an approved step says; a step that stopped half-way is resumed."""
-        async with self._turn:
+        what = {"ceremony": command.id, "step": command.step}
+        async with self._turn, self._recording(caller, what):
             rows = load_step(self._room.store, StepRef(command.id, command.step))
+            what["action"] = rows[0]["action"]
             check_open(*rows)
             execute = execute_plan if command.step == PLAN else execute_results
             await execute(self._room, find_action(rows[0]["action"]), rows, caller.actor)
-        return self._show(command.id)
+        return await self._show(command.id)
 
     async def suspend(self, command: SuspendKey, caller: Caller) -> KeysListed:
         """Stop a key at once."""
@@ -145,7 +166,10 @@ class Conduct:
         )
         return list_keys(self._room)
 
-    def _show(self, name: str) -> CeremonyShown:
+    async def _show(self, name: str) -> CeremonyShown:
+        return await asyncio.to_thread(self._read, name)
+
+    def _read(self, name: str) -> CeremonyShown:
         store = self._room.store
         row = store.find(CeremonyRow, id=name)
         if row is None:
@@ -156,7 +180,7 @@ class Conduct:
                 template=item["template"],
                 shown=item["shown"],
                 decisions=tuple(
-                    (approval["officer"], "reject" if b'"decision":"reject"' in approval["statement"] else "approve")
+                    (approval["officer"], read_decision(approval["statement"]))
                     for approval in store.list(ApprovalRow, "officer", ceremony=name, step=item["step"])
                 ),
                 done=item["done"],
@@ -167,12 +191,13 @@ class Conduct:
         return CeremonyShown(name, row["action"], row["state"], proposer, chg, plan, steps, self._documents(name))
 
     def _documents(self, name: str) -> tuple[tuple[str, str, str], ...]:
-        store = self._room.store
-        prefix = f"{name}:"
-        found = []
-        for request in store.list(RequestRow, "seq"):
-            if request["id"].startswith(prefix) and request["document"]:
-                document = store.find(DocumentRow, sha256=request["document"])
-                if document is not None:
-                    found.append((document["kind"], document["name"], document["sha256"]))
-        return tuple(found)
+        """What was sealed under the ceremony, in order: a range of the requests' primary key."""
+        first = request_prefix(name)
+        after = first[:-1] + chr(ord(first[-1]) + 1)
+        request, document = table_of(RequestRow).c, table_of(DocumentRow).c
+        query = select(document.kind, document.name, document.sha256).where(
+            request.id >= first, request.id < after, request.document == document.sha256
+        )
+        return tuple(
+            (row["kind"], row["name"], row["sha256"]) for row in self._room.store.rows(query.order_by(request.seq))
+        )

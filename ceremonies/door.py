@@ -39,7 +39,7 @@ MadeKey = GeneratedKey
 
 
 class DoorClosed(KeyroomError):
-    """No roster and policy are in force, or an order asks for nothing. No key is used."""
+    """No roster and policy are in force, no journal key is active, or an order asks for nothing. No key is used."""
 
     code = "door-closed"
 
@@ -142,6 +142,8 @@ class Door:
         """The keys may sign this kind, and the quorum that the policy names has approved exactly this draft."""
         order, governing = passage.order, self.require_governing()
         kind = order.draft.kind
+        if self.ledger.log_key is None and governing.genesis is None:
+            raise DoorClosed("no journal key is active: nothing can be proven", hint="restore the journal's token")
         if not order.draft.to_sign:
             raise DoorClosed(f"draft {kind} names no key", hint="there is nothing to seal")
         passage.keys = [self.keyring.get(item.spki) for item in order.draft.to_sign]

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from importlib.resources import files
 
 from sqlalchemy import select
 
@@ -15,9 +15,14 @@ from ceremonies.room import Room
 from ceremonies.store import table_of
 from ceremonies.tables import BlobRow
 from ceremonies.tiling import read_tile
+from pki.log.schema import leaf_schema
 from pki.log.tiles import list_tiles
 
 PART_BYTES = 8 << 20
+NAMES_AT_ONCE = 1024
+EXPORTS = 8
+"""Exports that may be under way; the one that was read longest ago ends when another begins."""
+
 _DIGEST = re.compile("([0-9a-f]{64})?")
 
 
@@ -28,7 +33,7 @@ class ExportRefused(KeyroomError):
 
 
 class Export:
-    """One export at a time is under way per tree size; its checkpoint is kept until it ends."""
+    """Exports are told apart by their tree size; the checkpoints of the last `EXPORTS` sizes are kept."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -42,11 +47,19 @@ class Export:
             note, size = await self._room.act(self._begin)
             if not note:
                 raise ExportRefused("the journal has no key yet", hint="finish genesis first")
-            self._notes = {size: note}
+            self._keep(size, note)
             return JournalPart(size, (("checkpoint", note), *_documents()), "tile/0")
         if command.size not in self._notes:
             raise ExportRefused("this export is over", hint="begin again, without a cursor")
+        self._keep(command.size, self._notes[command.size])
         return await asyncio.to_thread(self._part, command.size, *_parse_cursor(command.cursor))
+
+    def _keep(self, size: int, note: bytes) -> None:
+        """The newest stand last."""
+        self._notes.pop(size, None)
+        self._notes[size] = note
+        while len(self._notes) > EXPORTS:
+            del self._notes[next(iter(self._notes))]
 
     def _begin(self) -> tuple[bytes, int]:
         return self._room.ledger.sign_checkpoint(), self._room.ledger.journal.size
@@ -68,12 +81,12 @@ class Export:
                 yield tile.path, read_tile(self._room.store, tile), f"tile/{number + 1}"
 
     def _blobs(self, size: int, after: str) -> Iterator[tuple[str, bytes, str]]:
-        blob = table_of(BlobRow)
-        query = select(blob.c.sha256).where(blob.c.sha256 > after, blob.c.seq < size).order_by(blob.c.sha256)
-        names = self._room.store.rows(query)
-        for row in names:
-            name = row["sha256"]
-            yield f"blob/{name[:2]}/{name}", self._room.store.blob(name) or b"", f"blob/{name}"
+        blob = table_of(BlobRow).c
+        query = select(blob.sha256).where(blob.seq < size).order_by(blob.sha256).limit(NAMES_AT_ONCE)
+        while names := self._room.store.rows(query.where(blob.sha256 > after)):
+            for row in names:
+                after = row["sha256"]
+                yield f"blob/{after[:2]}/{after}", self._room.store.blob(after) or b"", f"blob/{after}"
 
 
 def _parse_cursor(cursor: str) -> tuple[str, str]:
@@ -86,5 +99,5 @@ def _parse_cursor(cursor: str) -> tuple[str, str]:
 
 def _documents() -> tuple[tuple[str, bytes], ...]:
     """The schema and the payload definitions, so that an export explains itself."""
-    docs = Path(__file__).parent.parent / "docs"
-    return tuple((name, (docs / name).read_bytes()) for name in ("leaf.schema.json", "trust.cddl"))
+    payloads = files("pki.trust").joinpath("trust.cddl").read_bytes()
+    return (("leaf.schema.json", leaf_schema()), ("trust.cddl", payloads))

@@ -56,4 +56,5 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         for item in self.classes:
             if item.name == name:
                 return item
-        raise ClassUnknown(f"the policy names no device class {name[:64]!r}", hint="add it by a policy ceremony")
+        known = ", ".join(item.name for item in self.classes[:8])
+        raise ClassUnknown(f"the policy names no device class {name[:64]!r}", hint=f"it names {known}")

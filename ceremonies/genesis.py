@@ -88,6 +88,8 @@ def prepare(room: Room, data: bytes) -> dict[str, Any]:
     roles = {key.role for key in plan.keys}
     if missing := {"identity-root", "oem-root", "manifest-signer", "journal"} - roles:
         raise PlanMalformed(f"plan: no key of role {sorted(missing)[0]}")
+    if sum(key.role == "journal" for key in plan.keys) > 1:
+        raise PlanMalformed("plan: two keys of role journal", hint="one key signs the journal")
     for key in plan.keys:
         check_plan(key.role, key.algorithm)
         if room.settings.token_for(key.role) != key.token:

@@ -24,7 +24,7 @@ from ceremonies.plans import PlanMalformed, WorkOrder, read_plan, read_shown, wr
 from ceremonies.procedures import Action, Closing, LastWords
 from ceremonies.room import Room
 from ceremonies.store import Change, Insert
-from ceremonies.tables import CertificateRow, DeviceRow, DocumentRow, EntryRow, WorkOrderRow
+from ceremonies.tables import CertificateRow, DeviceRow, DocumentRow, WorkOrderRow
 from ceremonies.trustsets import newest_set
 from pki.errors import PkiError
 from pki.jcs import jcs
@@ -149,7 +149,7 @@ class Issuance:
         spki = request.spki
         taken = SerialTaken(
             f"serial {command.serial} has a certificate for another key",
-            hint="call the supervisor: rework needs a token",
+            hint="call the supervisor: a serial is certified once, for one key",
         )
         known = KeyKnown(
             "this public key belongs to another serial", hint="quarantine the unit: cloned key or copied image"
@@ -158,7 +158,7 @@ class Issuance:
             draft=msgspec.structs.replace(drafted, what=what),
             by=caller.actor,
             name=command.serial,
-            request=RequestKey(f"{line.order.id}:{command.serial}:{spki[:32]}", spki, jcs(dict(recipe))),
+            request=RequestKey(f"order/{line.order.id}:{command.serial}:{spki[:32]}", spki, jcs(dict(recipe))),
             reserve=(Reservation(f"serial:{command.serial}", taken), Reservation(f"device-key:{spki}", known)),
             work_order=line.order.id,
             closed=self._find_closed(line.order),
@@ -205,15 +205,12 @@ def load_line(room: Room, name: str) -> Line:
 
 def load_order(room: Room, name: str) -> WorkOrder:
     """A work order as the journal opened it; no row is asked. Raises WorkOrderUnknown, JournalForked."""
-    if name in room.ledger.replay.quotas:
-        named = f'"work_order":"{name}"'.encode()
-        for row in room.store.list(EntryRow, "seq", type=QUOTA_OPEN):
-            if named in row["leaf"]:
-                entry = msgspec.json.decode(room.ledger.read_entry(row["seq"])[0].leaf)
-                document = room.store.blob(entry["op"]["what"]["document"])
-                order: WorkOrder = read_plan(document or b"", WorkOrder)
-                return order
-    raise WorkOrderUnknown(f"no work order {name}", hint="check the order on the station; call the supervisor")
+    seq = room.ledger.replay.orders.get(name)
+    if seq is None:
+        raise WorkOrderUnknown(f"no work order {name}", hint="check the order on the station; call the supervisor")
+    entry = msgspec.json.decode(room.ledger.read_entry(seq)[0].leaf)
+    order: WorkOrder = read_plan(room.store.blob(entry["op"]["what"]["document"]) or b"", WorkOrder)
+    return order
 
 
 def _read_authority(room: Room, profile: str) -> bytes:
@@ -222,7 +219,7 @@ def _read_authority(room: Room, profile: str) -> bytes:
     for row in room.store.list(CertificateRow, "label"):
         if key and row["spki"] == key[-1].spki:
             return read_released(room, row["document"], f"certificate.{profile}")
-    raise WorkOrderUnknown(f"no active {profile} with a certificate", hint="hold the ceremony that makes one")
+    raise WorkOrderUnknown(f"no active {profile} with a certificate", hint="see `kedge key list`: was it suspended?")
 
 
 def read_released(room: Room, digest: str, kind: str) -> bytes:

@@ -258,7 +258,7 @@ class Journal:
         except LogError as error:
             raise JournalForked(
                 f"the journal of {self.size} entries does not extend the published one of {size}",
-                hint="an older database was restored, or entries were changed; hold a log recovery",
+                hint="an older database was restored, or entries were changed: stop, investigate, restore the newest",
             ) from error
 
 

@@ -26,6 +26,12 @@ DESTROY = "key.destroy"
 UNPUBLISHED = frozenset({"recovery"})
 
 
+class JournalKeyNeeded(KeyroomError):
+    """The journal's key stays active: without it nothing that the keyroom does can be proven."""
+
+    code = "journal-key-needed"
+
+
 class LabelTaken(KeyroomError):
     """A key of this label exists, or existed."""
 
@@ -56,6 +62,8 @@ def create_key(door: Door, plan: KeyPlan, by: Actor, step: StepRef) -> KeyEntry:
     cka_id = door.surroundings.entropy(16)
     planned = {"id": cka_id.hex(), "label": plan.label, "token": door.strongbox.token_serial(plan.token)}
     facts["what"] = {**facts["what"], "token": plan.token}
+    # A crash after this commit leaves an intent that names the CKA_ID, and perhaps an object: recovery destroys what
+    # it finds by that id and closes the intent as unknown.
     (intent,) = door.ledger.commit(
         lambda _: [entries.key_intent(GENERATE, by, [planned], facts, context(mandate))],
         lambda _: ((), ()),
@@ -80,7 +88,7 @@ def _register(
 ) -> KeyEntry:
     """Write the outcome of a generation and the key's row. key = (plan, CKA_ID and token, what the token made).
 
-    done = (intent, actor, facts of the intent). A crash before the commit leaves the object; recovery destroys it.
+    done = (intent, actor, facts of the intent).
     """
     (plan, planned, made), (intent, by, facts) = key, done
     entry = KeyEntry(
@@ -107,6 +115,8 @@ def _register(
             rows.append(Insert(DocumentRow, document))
         return rows, blobs
 
+    # A crash before this commit leaves the object and the open intent; after it the key is there, with its row, and
+    # the step goes on with the keys that are still to be made.
     door.ledger.commit(lambda _: [outcome], follow, settles=True)
     door.keyring.put(entry)
     return entry
@@ -115,7 +125,8 @@ def _register(
 def destroy_key(door: Door, label: str, by: Actor, step: StepRef) -> None:
     """Destroy the key that an approved plan lists. Its public half and its signatures stay.
 
-    Raises NotListed, KeyUnknown, KeyTransitionRefused, and what `Door.mandate` and the strongbox raise.
+    Raises NotListed, KeyUnknown, KeyTransitionRefused, JournalKeyNeeded, and what `Door.mandate` and the strongbox
+    raise.
     """
     door.settle()
     facts: dict[str, Any] = {"kind": DESTROY, "summary": f"Destroy key {label}", "what": {"label": label}}
@@ -124,12 +135,14 @@ def destroy_key(door: Door, label: str, by: Actor, step: StepRef) -> None:
         mandate = door.mandate(step, DESTROY)
         if {"label": label, "spki": key.spki} not in mandate.shown.get("destroy", []):
             raise NotListed(f"the destruction of key {label} is not in the approved plan of {step.ceremony}")
-        check_transition(key, "destroyed")
+        check_change(key, "destroyed")
     except REFUSALS as error:
         door.ledger.record([entries.key_denied(DESTROY, by, facts, error)])
         raise
     facts["what"] = {"label": label, "token": key.token}
     intent_draft = entries.key_intent(DESTROY, by, [key.fields], facts, context(mandate))
+    # A crash after this commit leaves the intent, and the object or not: recovery looks. Gone, it writes the outcome;
+    # there, it closes the intent as unknown and the key is as it was.
     (intent,) = door.ledger.commit(lambda _: [intent_draft], lambda _: ((), ()), settles=False)
     started = door.surroundings.mono_us()
     try:
@@ -141,6 +154,7 @@ def destroy_key(door: Door, label: str, by: Actor, step: StepRef) -> None:
     out = {"rv": "CKR_OK", "status": "ok", "us": door.surroundings.mono_us() - started}
     outcome = entries.key_outcome(intent, by, key.fields, facts, out)
     change = Update(KeyRow, {"spki": key.spki}, {"state": "destroyed"})
+    # A crash before this commit: the object is gone and the intent open; recovery writes this outcome and this row.
     door.ledger.commit(lambda _: [outcome], lambda _: ([change], ()), settles=True)
     door.keyring.put(msgspec.structs.replace(key, state="destroyed"))
 
@@ -155,22 +169,36 @@ class Grounds(TypedDict, total=False):
 def change_states(door: Door, labels: Sequence[str], state: str, by: Actor, **grounds: Unpack[Grounds]) -> None:
     """Bring keys from their states to another, in one transaction. Suspension needs no step; everything else does.
 
-    Raises KeyUnknown, KeyTransitionRefused, NotListed, and what `Door.mandate` raises.
+    Raises KeyUnknown, KeyTransitionRefused, JournalKeyNeeded, NotListed, and what `Door.mandate` raises.
     """
     door.settle()
     try:
         keys = [door.keyring.labelled(label) for label in labels]
         for key in keys:
-            check_transition(key, state)
+            check_change(key, state)
         mandate = _demand_states(door, labels, state, grounds.get("step"))
     except REFUSALS as error:
         door.ledger.record([entries.state_denied(labels, state, by, error)])
         raise
     drafts = [entries.key_state(key, state, by, grounds.get("why", ""), context(mandate)) for key in keys]
+    # One commit: a crash before it leaves every key as it was, a crash after it leaves all of them changed.
     door.ledger.record(drafts, [Update(KeyRow, {"spki": key.spki}, {"state": state}) for key in keys])
     for key in keys:
         door.keyring.put(msgspec.structs.replace(key, state=state))
-    adopt_log_key(door)
+    if adopt_log_key(door):
+        # Before genesis can close: from then on no start is accepted without an anchor. A crash before this leaves
+        # none, and genesis open; the start then goes on with it.
+        door.ledger.anchor()
+
+
+def check_change(key: KeyEntry, state: str) -> None:
+    """Raises JournalKeyNeeded when the key is the journal's and would stop, KeyTransitionRefused when no way leads."""
+    if key.role == "journal" and state != "active":
+        raise JournalKeyNeeded(
+            f"key {key.label} signs the journal and cannot become {state}",
+            hint="stop the keyroom instead: without this key it answers nothing",
+        )
+    check_transition(key, state)
 
 
 def _demand_states(door: Door, labels: Sequence[str], state: str, step: StepRef | None) -> Mandate | None:
@@ -185,16 +213,19 @@ def _demand_states(door: Door, labels: Sequence[str], state: str, step: StepRef 
     return mandate
 
 
-def adopt_log_key(door: Door) -> None:
-    """From the moment the journal's key is active, checkpoints are signed; the first covers all of genesis."""
+def adopt_log_key(door: Door) -> bool:
+    """From the moment the journal's key is active, checkpoints are signed; the first covers all of genesis.
+
+    Whether the log has its key since just now.
+    """
     active = door.keyring.active("journal")
-    if door.ledger.log_key is None and active:
-        name, public_key = key_name(active[0]), door.ledger.store.blob(active[0].spki)
-        if public_key is None:
-            raise KeyUnknown("the public half of the journal key is missing", hint="restore the database")
-        door.ledger.log_key = LogKey(
-            door.ledger.journal.origin, public_key, lambda text: door.strongbox.sign(name, text)
-        )
+    if door.ledger.log_key is not None or not active:
+        return False
+    name, public_key = key_name(active[0]), door.ledger.store.blob(active[0].spki)
+    if public_key is None:
+        raise KeyUnknown("the public half of the journal key is missing", hint="restore the database")
+    door.ledger.log_key = LogKey(door.ledger.journal.origin, public_key, lambda text: door.strongbox.sign(name, text))
+    return True
 
 
 def context(mandate: Mandate | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from sqlalchemy import Connection
 
 from ceremonies.journal import EntryDraft, Growth, Journal, JournalForked, Placed
-from ceremonies.logkey import LogKey
+from ceremonies.logkey import LogKey, LogKeyMissing
 from ceremonies.orders import Sealed
 from ceremonies.replay import replay_journal
 from ceremonies.store import Change, Store, apply_changes, octets, put_blobs
@@ -19,20 +19,28 @@ from pki.log.merkle import leaf_hash, verify_inclusion
 
 Decide = Callable[[Connection], Sequence[EntryDraft]]
 Follow = Callable[[Sequence[Placed]], tuple[Sequence[Change], Iterable[bytes]]]
+Keep = Callable[[bytes], None]
 
 
 class Ledger:
     """`settled` is false while an intent may be open: then recovery comes before anything else.
 
     `replay` holds what follows from the entries. Raises JournalForked when they do not lead to the journal's head.
+    `keep` stores a signed checkpoint durably, beside the database: the anchor of the next start.
     """
 
-    def __init__(self, store: Store, journal: Journal) -> None:
+    def __init__(self, store: Store, journal: Journal, keep: Keep = lambda _: None) -> None:
         self.store = store
         self.journal = journal
         self.replay = replay_journal(store, journal)
         self.log_key: LogKey | None = None
+        self.keep = keep
         self.settled = True
+
+    @property
+    def governed(self) -> bool:
+        """Whether genesis is over, by the journal's own entries: a roster and a policy came into force."""
+        return bool(self.replay.governing)
 
     def record(
         self, drafts: Sequence[EntryDraft], changes: Sequence[Change] = (), blobs: Iterable[bytes] = ()
@@ -93,8 +101,12 @@ class Ledger:
         return Sealed(data, document, seq, placed.leaf, self.prove(seq), replayed=True)
 
     def prove(self, seq: int) -> bytes:
-        """The tlog-proof of an entry under a checkpoint over everything committed; empty before the log has a key."""
+        """The tlog-proof of an entry under a checkpoint over everything committed; empty during genesis, before the
+        log has a key. Raises LogKeyMissing when there is none afterwards.
+        """
         if self.log_key is None:
+            if self.governed:
+                raise LogKeyMissing("no journal key is active", hint="restore the database and the journal's token")
             return b""
         self.sign_checkpoint()
         return self.log_key.prove(seq, self.journal.inclusion_proof(seq))
@@ -104,3 +116,8 @@ class Ledger:
         if self.log_key is None or not self.journal.size:
             return b""
         return self.log_key.sign_head(self.journal.size, self.journal.root)
+
+    def anchor(self) -> None:
+        """Store the checkpoint of the committed head, so that no start accepts less; nothing before there is a key."""
+        if note := self.sign_checkpoint():
+            self.keep(note)

@@ -17,6 +17,12 @@ class CheckpointRejected(KeyroomError):
     code = "checkpoint-rejected"
 
 
+class LogKeyMissing(KeyroomError):
+    """Genesis is over and no journal key is active: nothing can be proven, so nothing is released."""
+
+    code = "log-key-missing"
+
+
 class LogKey:
     """Signs the head of the log `origin` through `sign`, and remembers the last checkpoint."""
 

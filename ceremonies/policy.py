@@ -103,7 +103,8 @@ class Grant(_Strict, frozen=True):
 class Issuer(_Strict, frozen=True):
     """Whose workload tokens count. The audience is exact; a token is at most `max_age_s` old.
 
-    sender_constrained: tokens must name the client certificate that presents them (RFC 8705 `cnf`).
+    sender_constrained: tokens must name the client certificate that presents them (RFC 8705 `cnf`). The API does not
+    pass client certificates on yet, so that every token of such an issuer is refused: leave it false.
     """
 
     issuer: Text
@@ -191,7 +192,9 @@ class Policy(_Strict, frozen=True, dict=True, omit_defaults=False):
             return QuorumRule(kind=kind, m=1, n=n, roles=("officer",), stop=True)
         quorum = self.quorums.get(kind)
         if quorum is None:
-            raise PolicyRefuses(f"policy has no quorum for {kind}", hint="add it by a policy ceremony")
+            raise PolicyRefuses(
+                f"policy has no quorum for {kind}", hint="the policy of genesis names all; no ceremony changes it"
+            )
         return QuorumRule(
             kind=kind,
             m=quorum.m,

@@ -10,7 +10,6 @@ import datetime
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,7 +18,8 @@ from ceremonies import entries, keywork
 from ceremonies.approvals import ApprovalTemplate, LogCheckpoint
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import EntryDraft, Placed
-from ceremonies.orders import Actor, KeyPlan, Order, RequestKey, Sealed, StepRef
+from ceremonies.keysteps import change_listed_states, work_listed_keys
+from ceremonies.orders import Actor, Order, RequestKey, Sealed, StepRef
 from ceremonies.plans import read_shown
 from ceremonies.quorums import CeremonyOver, Mandate, StepOutdated, load_step, shown_draft
 from ceremonies.room import Room
@@ -112,9 +112,9 @@ async def open_ceremony(room: Room, action: Action, facts: tuple[str, str, bytes
     def write() -> None:
         if room.store.find(CeremonyRow, id=name) is not None:
             raise CeremonyExists(f"ceremony {name} exists", hint="choose another id")
-        step = make_step(room, (name, kind, PLAN, chg), shown, action.kinds)
+        step = make_step(room, (name, kind, PLAN, chg, proposer), shown, action.kinds)
         row = {"id": name, "action": kind, "state": "open", "proposer": proposer, "chg": chg, "plan": plan}
-        what = {"action": kind, "ceremony": name, "plan": digest_of(shown)}
+        what = {"action": kind, "ceremony": name, "plan": digest_of(shown), "proposer": proposer}
         rows = [Insert(CeremonyRow, {**row, "opened_us": room.surroundings.now_us()}), Insert(StepRow, step)]
         room.ledger.record([entries.event("ceremony.open", actor, what, cer=name)], rows, [shown])
 
@@ -122,10 +122,10 @@ async def open_ceremony(room: Room, action: Action, facts: tuple[str, str, bytes
 
 
 def make_step(
-    room: Room, facts: tuple[str, str, str, str], shown: bytes, kinds: Sequence[str], recipe: bytes = b"{}"
+    room: Room, facts: tuple[str, str, str, str, str], shown: bytes, kinds: Sequence[str], recipe: bytes = b"{}"
 ) -> Row:
-    """A step's row with its approval template. facts = (ceremony, action, step, chg)."""
-    ceremony, action, step, chg = facts
+    """A step's row with its approval template. facts = (ceremony, action, step, chg, proposer)."""
+    ceremony, action, step, chg, proposer = facts
     governing, journal = room.door.require_governing(), room.ledger.journal
     rules = [governing.rule_for(kind, ceremony) for kind in kinds]
     template = ApprovalTemplate(
@@ -133,7 +133,7 @@ def make_step(
         draft=shown_draft(f"ceremony.{step}", shown).digest,
         signers=signers_of(shown),
         summary=f"{action}, {step} of ceremony {ceremony}",
-        params={"kinds": sorted(kinds)},
+        params={"kinds": sorted(kinds), "proposer": proposer},
         policy_sha256=governing.policy.digest, software_sha256=room.surroundings.software,
         log_checkpoint=LogCheckpoint(journal.size, journal.root.hex()),
         m=max(rule.m for rule in rules), n=max(rule.n for rule in rules),
@@ -159,13 +159,7 @@ async def execute_plan(room: Room, action: Action, rows: tuple[Row, Row], by: Ac
     step = StepRef(ceremony["id"], PLAN)
     shown, about = read_shown(row["shown"]), (ceremony["action"], action.kinds)
     await asyncio.to_thread(action.guard, room, shown)
-    for item in shown.get("destroy", []):
-        if room.door.keyring.labelled(item["label"]).state != "destroyed":
-            await room.act(partial(keywork.destroy_key, room.door, item["label"], by, step))
-    labels = {key.label for key in room.door.keyring}
-    for fields in shown.get("keys", []):
-        if fields["label"] not in labels:
-            await room.act(partial(keywork.create_key, room.door, KeyPlan(**fields), by, step))
+    await work_listed_keys(room, shown, by, step)
     if action.draft is None:
         await change_listed_states(room, shown, by, step)
         await room.act(lambda: close_ceremony(room, action, demand_step(room, step, about), by))
@@ -194,7 +188,8 @@ def open_results(room: Room, action: Action, mandate: Mandate, by: Actor) -> Non
     items = action.draft(room, plan, recipe) if action.draft else ()
     results = jcs(show_results(room, plan, items))
     kinds = list_kinds(plan, items)
-    new = make_step(room, (name, mandate.action, RESULTS, mandate.chg), results, kinds, jcs(recipe))
+    about = (name, mandate.action, RESULTS, mandate.chg, mandate.proposer)
+    new = make_step(room, about, results, kinds, jcs(recipe))
     what = {"ceremony": name, "results": digest_of(results)}
     done = Update(StepRow, {"ceremony": name, "step": PLAN}, {"done": True})
     room.ledger.record([entries.event("ceremony.results", by, what, cer=name)], [Insert(StepRow, new), done], [results])
@@ -241,7 +236,7 @@ async def execute_results(room: Room, action: Action, rows: tuple[Row, Row], by:
     await change_listed_states(room, shown, by, step)
     items = await room.act(lambda: action.draft(room, plan, recipe) if action.draft else ())
     for item in items:
-        request = RequestKey(f"{step.ceremony}:{item.name}", item.draft.digest, b"{}")
+        request = RequestKey(f"{request_prefix(step.ceremony)}{item.name}", item.draft.digest, b"{}")
         order = Order(
             draft=item.draft, by=by, name=item.name, request=request, step=step, chg=ceremony["chg"],
             blobs=item.blobs, changes=item.changes, inspect=item.inspect,
@@ -258,12 +253,9 @@ async def execute_results(room: Room, action: Action, rows: tuple[Row, Row], by:
     room.cache.clear()
 
 
-async def change_listed_states(room: Room, shown: Mapping[str, Any], by: Actor, step: StepRef) -> None:
-    """Bring keys to the states that the step lists, as far as they are not there."""
-    for state, labels in shown.get("states", {}).items():
-        waiting = [label for label in labels if room.door.keyring.labelled(label).state != state]
-        if waiting:
-            await room.act(partial(keywork.change_states, room.door, waiting, state, by, step=step))
+def request_prefix(ceremony: str) -> str:
+    """What the idempotency keys of a ceremony's documents begin with; those of other flows begin otherwise."""
+    return f"ceremony/{ceremony}:"
 
 
 def close_ceremony(room: Room, action: Action, mandate: Mandate, by: Actor, step: str = PLAN) -> None:

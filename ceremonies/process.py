@@ -16,7 +16,7 @@ import structlog
 from ceremonies import commands, entries
 from ceremonies.conduct import Conduct
 from ceremonies.desk import Desk, Handler
-from ceremonies.door import Door
+from ceremonies.door import Door, key_name
 from ceremonies.errors import KeyroomError
 from ceremonies.export import Export
 from ceremonies.governance import load_governing
@@ -25,12 +25,11 @@ from ceremonies.journal import Journal
 from ceremonies.keyring import Keyring
 from ceremonies.keywork import adopt_log_key, key_entry
 from ceremonies.ledger import Ledger
-from ceremonies.logkey import read_checkpoint
 from ceremonies.orders import Actor
-from ceremonies.public import Publisher
+from ceremonies.public import Publisher, anchor_path, check_published, write_file
 from ceremonies.queries import Queries
 from ceremonies.receipts import Receipts
-from ceremonies.recovery import check_keys, close_open_intents
+from ceremonies.recovery import check_differences, check_keys, close_open_intents, inventory_facts
 from ceremonies.releases import Releases
 from ceremonies.room import Room
 from ceremonies.server import Server
@@ -42,10 +41,10 @@ from ceremonies.tables import KeyRow
 from ceremonies.uploads import Uploads
 from ceremonies.writer import Writer
 from hsm.errors import TokenExists
+from hsm.inventory import compare_inventory
 from hsm.pins import PinSource
 from hsm.strongbox import Strongbox
 from hsm.tokens import TokenSettings, initialise_token
-from pki.log.checkpoints import parse_checkpoint
 
 log = structlog.get_logger()
 
@@ -104,8 +103,7 @@ def build_room(settings: KeyroomSettings, around: Surroundings, strongbox: Calla
 
     Raises what is wrong: StoreLocked, JournalForked, KeyResurrected, KeyMissing, ClockWentBack, UnsafeProduction, ...
     """
-    if settings.mode == "production" and not set(settings.peer_uids) - {os.getuid()}:
-        raise UnsafeProduction("the API has the keyroom's uid", hint="run it as another user, named in peer_uids")
+    check_peers(settings)
     for path in (settings.data, settings.spool, settings.public):
         path.mkdir(parents=True, exist_ok=True)
     rooms: list[Room] = []
@@ -119,6 +117,16 @@ def build_room(settings: KeyroomSettings, around: Surroundings, strongbox: Calla
     return rooms[0]
 
 
+def check_peers(settings: KeyroomSettings) -> None:
+    """In production the API runs as another user, neither the keyroom's own nor root. Raises UnsafeProduction."""
+    if settings.mode != "production":
+        return
+    if os.getuid() in settings.peer_uids or not settings.peer_uids:
+        raise UnsafeProduction("the API has the keyroom's uid", hint="run it as another user, named in peer_uids")
+    if 0 in settings.peer_uids:
+        raise UnsafeProduction("the API runs as root (uid 0)", hint="run it as a user of its own, named in peer_uids")
+
+
 def open_room(
     settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], Strongbox], writer: Writer
 ) -> Room:
@@ -128,7 +136,7 @@ def open_room(
         undo.callback(store.close)
         store.migrate()
         journal = Journal(store, around, origin=settings.origin, node=settings.node)
-        ledger = Ledger(store, journal)
+        ledger = Ledger(store, journal, partial(write_file, anchor_path(settings)))
         box = strongbox()
         undo.callback(box.close)
         keyring = Keyring(key_entry(row) for row in store.list(KeyRow, "label"))
@@ -141,28 +149,26 @@ def open_room(
     return Room(settings=settings, surroundings=around, store=store, ledger=ledger, door=door, writer=writer)
 
 
-def check_published(settings: KeyroomSettings, ledger: Ledger) -> None:
-    """The journal must extend the checkpoint that the world has seen. Raises JournalForked, CheckpointRejected."""
-    path = settings.public / "journal" / "checkpoint"
-    if path.exists() and ledger.log_key is not None:
-        checkpoint = parse_checkpoint(read_checkpoint(path.read_bytes(), ledger.log_key.vkey))
-        ledger.journal.check_extends(checkpoint.size, checkpoint.root)
-
-
 def start(door: Door) -> None:
-    """Recover, compare tokens with the journal, record the start. No key is used before this is done."""
+    """Recover, compare tokens with the journal, record the start. No key is used before this is done.
+
+    Raises JournalForked, KeyResurrected, KeyMissing, InventoryDiffers.
+    """
     closed = close_open_intents(door.ledger, door.keyring, door.strongbox)
     check_keys(door.keyring, door.strongbox)
-    found = [
-        {"model": item.model, "objects": len(item.objects), "serial": item.serial}
-        for item in door.strongbox.inventory()
-    ]
+    found = door.strongbox.inventory()
+    names = [key_name(key) for key in door.keyring if key.state != "destroyed"]
+    differences = compare_inventory(names, found)
     door.ledger.record(
         [
             entries.event("log.start", SELF, {"closed_intents": closed}),
-            entries.event("hsm.inventory", SELF, {"tokens": found}),
+            entries.event("hsm.inventory", SELF, inventory_facts(found, differences)),
         ]
     )
+    for item in differences:
+        log.critical("a token differs from the journal", kind=item.kind, token=item.token, why=item.reason)
+    check_differences(differences, {key.id for key in names})
+    door.ledger.anchor()
 
 
 def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
@@ -228,7 +234,7 @@ async def serve(room: Room) -> None:
         chore.cancel()
     for last in (desk.record_suppressed, partial(room.act, partial(record_stop, room.ledger)), publisher.publish):
         await attempt(last)
-    await room.act(room.door.strongbox.close)
+    await attempt(partial(room.act, room.door.strongbox.close))
     room.writer.stop()
     room.store.close()
 

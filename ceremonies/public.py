@@ -1,36 +1,95 @@
-"""Static files for the world: checkpoint, hash tiles, trust sets, CA certificates. They outlive the keyroom."""
+"""Static files for the world: checkpoint, hash tiles, trust sets, CA certificates. They outlive the keyroom.
 
+The last signed checkpoint lies here and, as the anchor, beside the database: at start the journal must extend both.
+"""
+
+import asyncio
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+from ceremonies.journal import RESTORE, JournalForked
+from ceremonies.ledger import Ledger
+from ceremonies.logkey import LogKey, read_checkpoint
 from ceremonies.room import Room
+from ceremonies.settings import KeyroomSettings
 from ceremonies.store import Store
 from ceremonies.tables import CertificateRow, CounterUpdateRow, TrustSetRow
 from ceremonies.tiling import read_tile
+from pki.log.checkpoints import Checkpoint, parse_checkpoint
 from pki.log.tiles import ENTRIES, changed_tiles
 
 
 class Publisher:
-    """Writes what is new since the last time. The checkpoint comes last, so that what it covers is there."""
+    """Writes what is new since the last time, also the last time of an earlier process.
+
+    The checkpoint comes last, so that what it covers is there; before it the anchor, so that it is never behind.
+    """
 
     def __init__(self, room: Room) -> None:
         self._room = room
         self._root = room.settings.public
-        self._published = 0
+        self._writing = threading.Lock()
+        published = find_checkpoint(published_path(room.settings), room.ledger.log_key)
+        self._published = published.size if published else 0
 
     async def publish(self) -> None:
         """Bring the public directory up to the committed head."""
         note, size = await self._room.act(lambda: (self._room.ledger.sign_checkpoint(), self._room.ledger.journal.size))
-        if not note or size == self._published:
-            return
-        for tile in changed_tiles(self._published, size):
-            if tile.level != ENTRIES:
-                write_file(self._root / "journal" / tile.path, read_tile(self._room.store, tile))
-        for path, data in public_documents(self._room.store):
-            write_file(self._root / path, data)
-        write_file(self._root / "journal" / "checkpoint", note)
-        self._published = size
+        if note and size > self._published:
+            await asyncio.to_thread(self._write, note, size)
+
+    def _write(self, note: bytes, size: int) -> None:
+        """In a thread of its own. A turn that was cancelled may still be writing: the next one waits for it."""
+        with self._writing:
+            if size <= self._published:
+                return
+            for tile in changed_tiles(self._published, size):
+                if tile.level != ENTRIES:
+                    write_file(self._root / "journal" / tile.path, read_tile(self._room.store, tile))
+            for path, data in public_documents(self._room.store):
+                write_file(self._root / path, data)
+            self._room.ledger.keep(note)
+            write_file(published_path(self._room.settings), note)
+            self._published = size
+
+
+def published_path(settings: KeyroomSettings) -> Path:
+    """Where the world finds the last checkpoint."""
+    return settings.public / "journal" / "checkpoint"
+
+
+def anchor_path(settings: KeyroomSettings) -> Path:
+    """Where the keyroom keeps the last checkpoint for itself, beside the database."""
+    return settings.data / "anchor"
+
+
+def find_checkpoint(path: Path, log_key: LogKey | None) -> Checkpoint | None:
+    """The checkpoint that was kept there. Raises JournalForked when the journal has no key that could have signed it,
+    CheckpointRejected when its key did not, and the LogError of what does not parse.
+    """
+    if not path.exists():
+        return None
+    if log_key is None:
+        raise JournalForked(f"{path} is signed, and the journal has no key: its entries are lost", hint=RESTORE)
+    return parse_checkpoint(read_checkpoint(path.read_bytes(), log_key.vkey))
+
+
+def check_published(settings: KeyroomSettings, ledger: Ledger) -> None:
+    """The journal must extend the checkpoint that the world has seen, and the anchor; after genesis there is one.
+
+    Raises JournalForked, CheckpointRejected.
+    """
+    found = [find_checkpoint(path(settings), ledger.log_key) for path in (published_path, anchor_path)]
+    checkpoints = [checkpoint for checkpoint in found if checkpoint is not None]
+    if ledger.governed and not checkpoints:
+        raise JournalForked(
+            "genesis is over, and neither anchor nor published checkpoint is there to compare the journal with",
+            hint=f"put the newest checkpoint back as {anchor_path(settings)}; auditors and mirrors have copies",
+        )
+    for checkpoint in checkpoints:
+        ledger.journal.check_extends(checkpoint.size, checkpoint.root)
 
 
 def public_documents(store: Store) -> Iterable[tuple[str, bytes]]:
@@ -45,7 +104,7 @@ def public_documents(store: Store) -> Iterable[tuple[str, bytes]]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replace a file in one step: a reader sees the old bytes or the new ones."""
+    """Replace a file in one step, durably: a reader sees the old bytes or the new ones, also after a power cut."""
     if path.exists() and path.stat().st_size == len(data) and path.read_bytes() == data:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,3 +114,8 @@ def write_file(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

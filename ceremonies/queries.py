@@ -28,6 +28,15 @@ from ceremonies.tiling import read_tile
 from pki.log.tiles import parse_tile_path
 
 
+TENANTS = frozenset({"station", "pipeline", "gateway"})
+"""Roles that several firms may hold: each caller reads its own documents, and those that are for everybody."""
+
+FOR_EVERYBODY = frozenset(
+    {"trust-set", "counter-update", "transition-index", "birth-package", "public-key"}
+    | {f"certificate.{profile}" for profile in ("identity-root", "device-ca", "site-ca")}
+)
+
+
 class DocumentUnknown(KeyroomError):
     """No document with this digest was ever sealed here."""
 
@@ -41,8 +50,10 @@ class Queries:
         self._room = room
 
     async def read_document(self, command: ReadDocument, caller: Caller) -> DocumentRead:
-        """A sealed document, with its entry and proof."""
+        """A sealed document, with its entry and proof. What is another tenant's is not there for this one."""
         row = self._find(command.digest)
+        if caller.actor.role in TENANTS and row["kind"] not in FOR_EVERYBODY:
+            await self._room.act(lambda: self._check_own(row, caller))
         await self._record(caller, {"document": command.digest})
         sealed = await self._room.act(lambda: self._room.ledger.recall(command.digest, row["seq"]))
         return DocumentRead(row["kind"], row["name"], sealed.document, Proven(sealed.seq, sealed.entry, sealed.proof))
@@ -90,6 +101,10 @@ class Queries:
             problems.append("no roster and no policy are in force: hold the genesis ceremony")
         elif room.door.governing.genesis is not None:
             problems.append("genesis is under way")
+        elif log_key is None:
+            problems.append("no journal key is active: nothing can be proven, nothing is sealed")
+        if room.writer.died:
+            problems.append("the writer's thread has ended: restart the keyroom")
         if not room.ledger.settled:
             problems.append("an operation is open: the database did not take its outcome")
         metrics = {
@@ -110,8 +125,14 @@ class Queries:
     def _find(self, digest: str) -> Row:
         row = self._room.store.find(DocumentRow, sha256=digest)
         if row is None:
-            raise DocumentUnknown(f"no document {digest[:16]} was sealed here", hint="check the SHA-256 of the file")
+            raise unknown_document(digest)
         return row
+
+    def _check_own(self, row: Row, caller: Caller) -> None:
+        """Sealed at this caller's request, by the journal. Not by `cred`, the issuer's key: its callers share it."""
+        leaf = self._room.ledger.read_entry(row["seq"])[1]
+        if not leaf.actor or leaf.actor.sub != caller.actor.sub:
+            raise unknown_document(row["sha256"])
 
     def _named(self, name: str, digest: str) -> tuple[str, str, bytes]:
         return name, digest, self._room.store.blob(digest) or b""
@@ -119,6 +140,11 @@ class Queries:
     async def _record(self, caller: Caller, what: dict[str, str]) -> None:
         draft = entries.event("export", caller.actor, what)
         await self._room.act(lambda: self._room.ledger.record([draft]))
+
+
+def unknown_document(digest: str) -> DocumentUnknown:
+    """The same words whether a document does not exist or is another's."""
+    return DocumentUnknown(f"no document {digest[:16]} was sealed here", hint="check the SHA-256 of the file")
 
 
 def list_keys(room: Room) -> KeysListed:

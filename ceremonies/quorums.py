@@ -56,13 +56,14 @@ class Governing(msgspec.Struct, frozen=True):
 
 
 class Mandate(msgspec.Struct, frozen=True):
-    """A step that may be executed: what it covers, and the approvals counted (`apr` of a leaf)."""
+    """A step that may be executed: what it covers, the approvals counted (`apr` of a leaf), who proposed it."""
 
     ceremony: str
     action: str
     chg: str
     shown: dict[str, Any]
     counted: tuple[dict[str, Any], ...]
+    proposer: str = ""
 
 
 def shown_draft(kind: str, shown: bytes) -> Draft:
@@ -91,7 +92,8 @@ def demand_mandate(
         item["officer"]: item for item in store.list(ApprovalRow, "officer", ceremony=step.ceremony, step=step.step)
     }
     approvals = verified_approvals(template, rows, governing.roster)  # 3
-    result = count_quorum(governing.rule_for(kind, step.ceremony), approvals, ceremony["proposer"], now)  # 4
+    proposer = read_proposer(template)
+    result = count_quorum(governing.rule_for(kind, step.ceremony), approvals, proposer, now)  # 4
     if not result.met:
         raise QuorumNotMet(
             f"step {step.step} of {step.ceremony}, {kind}: {result.shortfall}",
@@ -101,7 +103,13 @@ def demand_mandate(
     counted = tuple(
         {"h": rows[officer]["hash"], "i": rows[officer]["seq"], "officer": officer} for officer in result.have
     )
-    return Mandate(step.ceremony, ceremony["action"], ceremony["chg"], read_shown(row["shown"]), counted)
+    shown = read_shown(row["shown"])
+    return Mandate(step.ceremony, template.action, template.chg, shown, counted, proposer)
+
+
+def read_proposer(template: ApprovalTemplate) -> str:
+    """The proposing officer's id, bound by every signature on the step; empty at genesis, which nobody proposes."""
+    return str(template.params.get("proposer", ""))
 
 
 def load_step(store: Store, step: StepRef) -> tuple[Row, Row]:
@@ -116,8 +124,9 @@ def load_step(store: Store, step: StepRef) -> tuple[Row, Row]:
 def check_template(template: ApprovalTemplate, ceremony: Row, row: Row) -> None:
     """Raises StepOutdated unless the template is about this step and what the step shows."""
     shown = shown_draft(f"ceremony.{row['step']}", row["shown"])
-    wanted = (ceremony["id"], row["step"], ceremony["action"], ceremony["chg"], shown.digest)
-    if (template.ceremony, template.step, template.action, template.chg, template.draft) != wanted:
+    wanted = (ceremony["id"], row["step"], ceremony["action"], ceremony["chg"], shown.digest, ceremony["proposer"])
+    found = (template.ceremony, template.step, template.action, template.chg, template.draft, read_proposer(template))
+    if found != wanted:
         raise StepOutdated(
             f"the approval template of step {row['step']} does not belong to it", hint="the database was changed"
         )

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import func, select
 
 from ceremonies import entries
+from ceremonies.claims import RequestOpen
 from ceremonies.commands import DocumentRead, OpenChallenge, Proven, ReceiptsTaken, SubmitReceipts
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
@@ -14,10 +16,11 @@ from ceremonies.orders import Order, RequestKey
 from ceremonies.plans import read_shown
 from ceremonies.room import Room
 from ceremonies.store import Change, Insert, Row, Store, Update, table_of
-from ceremonies.tables import ChallengeRow, DeviceRow, ReceiptRow, ReleaseRow, RequestRow, TrustSetRow
-from ceremonies.trustsets import newest_set, signing_keys
+from ceremonies.tables import ChallengeRow, DeviceRow, ReceiptRow, ReleaseRow, TrustSetRow
+from ceremonies.trustsets import cose_key, load_sets, newest_set, signing_keys
 from pki.errors import PkiError
 from pki.jcs import jcs
+from pki.signatures import spki_sha256
 from pki.trust.challenges import Challenge, draft_challenge
 from pki.trust.cose import parse_sign1
 from pki.trust.device_memory import GOLDEN
@@ -67,29 +70,37 @@ class Receipts:
 
     async def open_challenge(self, command: OpenChallenge, caller: Caller) -> DocumentRead:
         """A challenge by the director key, with the newest manifest under an older set as canary."""
-        store = self._room.store
-        known = store.find(RequestRow, id=request_id(command))
-        recipe = self._recipe(command) if known is None else read_shown(known["recipe"])
-        sealed = await self._room.seal(self._order(command, caller, recipe))
+        try:
+            sealed = await self._room.seal(self._order(command, caller, self._recipe(command)))
+        except RequestOpen as opened:
+            # A crash left this request's intent open: the same bytes are sealed again, and nothing else may be.
+            sealed = await self._room.seal(self._order(command, caller, read_shown(opened.recipe)))
         proven = Proven(sealed.seq, sealed.entry, sealed.proof)
         return DocumentRead("challenge", command.id, sealed.document, proven)
 
-    def _recipe(self, command: OpenChallenge) -> dict[str, str]:
-        nonce = self._room.surroundings.entropy(32).hex()
-        canary = find_canary(self._room.store, newest_set(self._room.store).index)
-        manifest = str(canary["manifest"]) if canary else ""
-        return {"canary": manifest, "campaign": command.campaign.hex(), "nonce": nonce}
-
-    def _order(self, command: OpenChallenge, caller: Caller, recipe: Mapping[str, str]) -> Order:
+    def _recipe(self, command: OpenChallenge) -> dict[str, Any]:
+        """What the challenge's bytes follow from."""
         store, newest = self._room.store, newest_set(self._room.store)
+        (signer,) = signing_keys(store, self._room.door.keyring, newest.group(RoleId.DIRECTOR), 1)
+        canary = find_canary(store, newest.index)
+        return {
+            "campaign": command.campaign.hex(),
+            "canary": str(canary["manifest"]) if canary else "",
+            "nonce": self._room.surroundings.entropy(32).hex(),
+            "set": newest.index,
+            "signer": spki_sha256(signer.to_spki()),
+        }
+
+    def _order(self, command: OpenChallenge, caller: Caller, recipe: Mapping[str, Any]) -> Order:
+        store = self._room.store
+        trust_set = {item.index: item for item, _ in load_sets(store)}[recipe["set"]]
         canary = store.blob(recipe["canary"]) if recipe["canary"] else None
         nonce = bytes.fromhex(recipe["nonce"])
-        challenge = Challenge(newest.fleet, nonce, command.campaign, canary)
-        (signer,) = signing_keys(store, self._room.door.keyring, newest.group(RoleId.DIRECTOR), 1)
+        challenge = Challenge(trust_set.fleet, nonce, command.campaign, canary)
         expires = self._room.surroundings.now_us() + VALID_FOR_US
         row = {"nonce": recipe["nonce"], "campaign": command.campaign.hex(), "expires_us": expires}
         return Order(
-            draft=draft_challenge(newest, challenge, signer),
+            draft=draft_challenge(trust_set, challenge, cose_key(store, recipe["signer"])),
             by=caller.actor,
             name=command.id,
             request=RequestKey(request_id(command), command.campaign.hex(), jcs(dict(recipe))),

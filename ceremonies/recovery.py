@@ -5,7 +5,7 @@ spent. A generated key that has no outcome is destroyed by the CKA_ID that its i
 gets its outcome; one that did not is closed as unknown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -21,6 +21,8 @@ from ceremonies.store import Change, Update
 from ceremonies.tables import KeyRow
 
 RECOVERY = Actor(cred="", role="keyroom", src="", sub="recovery")
+MAX_DIFFERENCES = 50
+"""How many differences an entry names; it says how many there are."""
 
 
 class KeyResurrected(KeyroomError):
@@ -33,6 +35,52 @@ class KeyMissing(KeyroomError):
     """A key that the journal calls alive is not on its token."""
 
     code = "key-missing"
+
+
+class InventoryDiffers(KeyroomError):
+    """An object with the id of one of our keys is not as that key was made, or lies in another token."""
+
+    code = "inventory-differs"
+
+
+class Stock(Protocol):
+    """What an entry says of a token."""
+
+    @property
+    def model(self) -> str:
+        """What kind of token it is."""
+
+    @property
+    def serial(self) -> str:
+        """Its serial number."""
+
+    @property
+    def objects(self) -> Sequence[object]:
+        """All that it holds."""
+
+
+class Difference(Protocol):
+    """One object of a token that is not as registered; see `hsm.inventory`."""
+
+    @property
+    def kind(self) -> str:
+        """`unknown`, `missing` or `altered`."""
+
+    @property
+    def token(self) -> str:
+        """The label of the token."""
+
+    @property
+    def id(self) -> bytes:
+        """The CKA_ID."""
+
+    @property
+    def label(self) -> str:
+        """The label of the key, or what the object calls itself."""
+
+    @property
+    def reason(self) -> str:
+        """What differs, in words."""
 
 
 class Tokens(Protocol):
@@ -101,4 +149,39 @@ def check_keys(keyring: Keyring, tokens: Tokens) -> None:
         if key.state != "destroyed" and not there:
             raise KeyMissing(
                 f"token {key.token} lacks key {key.label}", hint="restore the token, or give the right one"
+            )
+
+
+def inventory_facts(found: Sequence[Stock], differences: Sequence[Difference]) -> dict[str, Any]:
+    """What an entry says of the tokens; of differences not more than it can hold, in printable ASCII."""
+    facts: dict[str, Any] = {
+        "tokens": [{"model": item.model, "objects": len(item.objects), "serial": item.serial} for item in found]
+    }
+    if differences:
+        facts["different"] = len(differences)
+        facts["differences"] = [
+            {
+                "id": item.id.hex()[:64],
+                "kind": item.kind,
+                "label": make_printable(item.label),
+                "reason": make_printable(item.reason),
+                "token": item.token,
+            }
+            for item in differences[:MAX_DIFFERENCES]
+        ]
+    return facts
+
+
+def make_printable(text: str) -> str:
+    """Text that somebody put into a token, safe for an entry: printable ASCII, at most 120 characters."""
+    return "".join(sign if sign.isascii() and sign.isprintable() else "?" for sign in text[:120])
+
+
+def check_differences(differences: Sequence[Difference], ours: Collection[bytes]) -> None:
+    """A foreign object is an alarm; one with the CKA_ID of a key of ours stops the start. Raises InventoryDiffers."""
+    for item in differences:
+        if item.id in ours:
+            raise InventoryDiffers(
+                f"token {item.token}, key {make_printable(item.label)}: {make_printable(item.reason)}",
+                hint="somebody wrote to the token: stop, investigate, restore it",
             )

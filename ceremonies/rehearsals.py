@@ -5,27 +5,17 @@ from contextlib import suppress
 import msgspec
 
 from ceremonies.errors import KeyroomError
-from ceremonies.fleet import ClassUnknown
-from ceremonies.policy import Policy, ReleasePolicy
+from ceremonies.hardware import class_profile
+from ceremonies.policy import ReleasePolicy
 from ceremonies.room import Room
 from ceremonies.store import Row, Store
 from ceremonies.tables import ReleaseRow
 from ceremonies.trustsets import load_sets, newest_set
 from pki.errors import PkiError
-from pki.formats.mcuboot_verify import verify_image
 from pki.trust.device import Device
 from pki.trust.device_memory import GOLDEN
-from pki.trust.device_profile import ATECC608B, LPC55_CFPA, SOFT, TPM_NV, ClassProfile, CounterModel, Identity
+from pki.trust.device_profile import ClassProfile, Identity
 from pki.trust.rehearsal import Bundle, Release, Start, follow, rehearse
-from pki.trust.sets import Domain
-
-HARDWARE: dict[str, CounterModel] = {
-    "stm32h7-atecc608b": ATECC608B,
-    "lpc55s69": LPC55_CFPA,
-    "imx8m-tpm": TPM_NV,
-    "tms570": SOFT,
-}
-"""Counter hardware by the name that the policy gives a class (device rules, counters by class)."""
 
 _UEID = b"\x01" + bytes(32)
 
@@ -34,37 +24,6 @@ class RehearsalFailed(KeyroomError):
     """A device would refuse this, or would no longer start. Nothing of it is published."""
 
     code = "rehearsal-failed"
-
-
-def class_profile(policy: Policy, class_name: str, rule: ReleasePolicy | None = None) -> ClassProfile:
-    """How a class of devices behaves: from the policy's hardware name and a release rule, by default the class's first.
-
-    Raises ClassUnknown.
-    """
-    fleet, rule = policy.fleet, rule or release_rule(policy, class_name)
-    model = HARDWARE.get(fleet.device_class(class_name).hardware)
-    if model is None:
-        known = ", ".join(sorted(HARDWARE))
-        raise ClassUnknown(f"class {class_name} has hardware that no model knows", hint=f"known: {known}")
-    return ClassProfile(
-        fleet=fleet.fleet_id,
-        vendor_id=fleet.vendor_id,
-        class_id=fleet.class_id(class_name),
-        hardware_revision=rule.hardware[0][0],
-        bootloader=(1, 0, 0),
-        counters={Domain.TRUST: model, Domain(rule.component): model},
-        verify_image=verify_image,
-        domain=Domain(rule.component),
-        slot_size=rule.slot_bytes,
-    )
-
-
-def release_rule(policy: Policy, class_name: str) -> ReleasePolicy:
-    """The first release rule of a class. Raises ClassUnknown."""
-    for rule in policy.releases:
-        if rule.class_name == class_name:
-            return rule
-    raise ClassUnknown(f"the policy allows no release for class {class_name}")
 
 
 def read_release(store: Store, row: Row) -> Release:

@@ -23,9 +23,10 @@ from ceremonies.admission import (
     next_sequence,
     read_version,
     refuse,
+    request_id,
     reserve_names,
 )
-from ceremonies.claims import RequestMismatch
+from ceremonies.claims import RequestMismatch, RequestOpen
 from ceremonies.commands import Proven, ReleaseSigned, SignRelease
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
@@ -36,12 +37,13 @@ from ceremonies.rehearsals import rehearse_release
 from ceremonies.room import Room
 from ceremonies.store import Insert, Row
 from ceremonies.tables import ReleaseRow, RequestRow
-from ceremonies.trustsets import ROLES, load_sets, newest_set, signing_keys
+from ceremonies.trustsets import ROLES, cose_key, load_sets, newest_set, signing_keys
 from ceremonies.uploads import read_artefact
 from pki.errors import PkiError
 from pki.formats.mcuboot import draft_image, prepare_image, read_image
 from pki.formats.mcuboot_verify import verify_image
 from pki.jcs import jcs
+from pki.signatures import spki_sha256
 from pki.trust.keys import CoseKey
 from pki.trust.manifests import Component, FirmwareManifest, PayloadFormat, Segment, draft_manifest
 from pki.trust.rehearsal import Release
@@ -49,6 +51,7 @@ from pki.trust.sets import Domain, RoleId, TrustSet
 from pki.trust.targets import SHA256, Digest, Range, Target
 
 T = TypeVar("T")
+Recipe = Mapping[str, Any]
 
 TRANSITION = "transition"
 """The channel whose images are signed by the old and the new image key, so that both generations boot them."""
@@ -78,9 +81,8 @@ class Releases:
             if answered is not None:
                 image, manifest = await self._room.act(lambda: self._recall(answered))
             else:
-                image = await self._room.seal(await self._decide(command, caller, lambda: self._order_image(ask)))
-                order = await self._decide(command, caller, lambda: self._order_manifest(ask, image))
-                manifest = await self._room.seal(order)
+                image = await self._seal(ask, lambda recipe: self._order_image(ask, recipe))
+                manifest = await self._seal(ask, lambda recipe: self._order_manifest(ask, image, recipe))
         return ReleaseSigned(
             id=command.id,
             version=command.version,
@@ -90,6 +92,14 @@ class Releases:
             manifest_proven=Proven(manifest.seq, manifest.entry, manifest.proof),
             replayed=image.replayed and manifest.replayed,
         )
+
+    async def _seal(self, ask: Ask, order: Callable[[Recipe | None], Order]) -> Sealed:
+        """Seal what `order` makes. After a crash that left the intent open: the same bytes, by the recipe kept of it."""
+        try:
+            return await self._room.seal(await self._decide(ask.command, ask.caller, lambda: order(None)))
+        except RequestOpen as opened:
+            recipe = read_shown(opened.recipe)
+            return await self._room.seal(await self._decide(ask.command, ask.caller, lambda: order(recipe)))
 
     async def _decide(self, command: SignRelease, caller: Caller, decision: Callable[[], T]) -> T:
         """Take a decision beside the loop; a refusal is recorded with its rule before it is told."""
@@ -112,7 +122,7 @@ class Releases:
 
     def _find_answered(self, ask: Ask) -> list[Row] | None:
         """The image's and the manifest's row of a request that was answered; None for one that was not."""
-        found = [self._room.store.find(RequestRow, id=f"{ask.command.id}:{part}") for part in PARTS]
+        found = [self._room.store.find(RequestRow, id=request_id(ask.command, part)) for part in PARTS]
         if any(row is not None and row["body"] != ask.body for row in found):
             hint = "use a new idempotency key"
             raise RequestMismatch(f"request {ask.command.id} was another request before", hint=hint)
@@ -122,15 +132,16 @@ class Releases:
     def _recall(self, rows: Sequence[Row]) -> list[Sealed]:
         return [self._room.ledger.recall(row["document"], row["outcome"], row["id"]) for row in rows]
 
-    def _order_image(self, ask: Ask) -> Order:
-        """The image with the class's image keys, for the door."""
+    def _order_image(self, ask: Ask, recipe: Recipe | None) -> Order:
+        """The image with the class's image keys, or with those of an open request, for the door."""
         command = ask.command
         image = read_image(read_artefact(self._room, command.artefact))
         class_id, vendor_id = self._ids(command)
         check_facts(command, image, (class_id, vendor_id))
         counter = command.security_version
         prepared = prepare_image(image, security_counter=counter, class_id=class_id, vendor_id=vendor_id)
-        keys = [key.to_spki() for key in self._image_keys(ask)]
+        recipe = recipe or {"keys": name_keys(self._image_keys(ask))}
+        keys = [key.to_spki() for key in self._keys(recipe["keys"])]
         check_size(prepared, len(keys), ask.rule)
         judge_release(self._room, ask)
         what = {
@@ -143,22 +154,19 @@ class Releases:
             draft=draft_image(prepared, keys, summary=summary, what=what),
             by=ask.caller.actor,
             name=f"{command.class_name}-{command.version}",
-            request=RequestKey(f"{command.id}:image", ask.body, b"{}"),
+            request=RequestKey(request_id(command, "image"), ask.body, jcs(dict(recipe))),
             reserve=reserve_names(self._room, ask),
             inspect=lambda document: [verify_image(document, [key]) for key in keys],  # as the bootloader will
         )
 
-    def _order_manifest(self, ask: Ask, image: Sealed) -> Order:
+    def _order_manifest(self, ask: Ask, image: Sealed, recipe: Recipe | None) -> Order:
         """The manifest under the newest set. A crash after its intent leaves its sequence number spent, and no row."""
         command, rule, newest = ask.command, ask.rule, newest_set(self._room.store)
         keys = self._image_keys(ask)
         check_signed_by(image.document, keys)
-        name = f"{command.id}:manifest"
-        known = self._room.store.find(RequestRow, id=name)
-        recipe = read_shown(known["recipe"]) if known is not None else self._draw(ask)
+        recipe = recipe or self._draw(ask, newest)
+        check_newest(newest, recipe["set"])
         manifest = self._manifest(ask, newest, image.document, recipe, keys)
-        group = newest.group(RoleId.MANIFEST_SIGNER, class_id=self._ids(command)[0], domain=rule.component)
-        signers = signing_keys(self._room.store, self._room.door.keyring, group)
         busy = VersionTaken("another release took this sequence number", hint="send the same request again")
         row = {
             "id": command.id, "class_name": command.class_name, "channel": command.channel, "component": rule.component,
@@ -166,10 +174,10 @@ class Releases:
             "image": image.sha256, "set_index": newest.index, "manifest_payload": manifest.payload_sha256.hex(),
         }  # fmt: skip
         return Order(
-            draft=draft_manifest(newest, manifest, signers),
+            draft=draft_manifest(newest, manifest, self._keys(recipe["signers"])),
             by=ask.caller.actor,
             name=f"manifest-{command.class_name}-{command.version}",
-            request=RequestKey(name, ask.body, jcs(recipe)),
+            request=RequestKey(request_id(command, "manifest"), ask.body, jcs(dict(recipe))),
             reserve=(Reservation(f"sequence:{ask.lane}:{recipe['sequence']}", busy),),
             inspect=lambda document: self._inspect(ask, newest, Release(document, image.document)),
             changes=lambda sealed: [Insert(ReleaseRow, {**row, "manifest": sealed.sha256})],
@@ -177,8 +185,7 @@ class Releases:
 
     def _inspect(self, ask: Ask, newest: TrustSet, release: Release) -> None:
         """On the writer's thread, where no set can come in between: a device takes and starts it (S4, S9)."""
-        if newest_set(self._room.store) != newest:
-            raise refuse("trust-set", f"index {newest.index}", "the newest", "release a higher version")
+        check_newest(newest_set(self._room.store), newest.index)
         rehearse_release(self._room, ask.rule, release)
 
     def _image_keys(self, ask: Ask) -> list[CoseKey]:
@@ -200,8 +207,16 @@ class Releases:
         fleet = self._room.door.require_governing().policy.fleet
         return fleet.class_id(command.class_name), fleet.vendor_id
 
-    def _draw(self, ask: Ask) -> dict[str, Any]:
-        return {"id": self._room.surroundings.entropy(16).hex(), "sequence": next_sequence(self._room.store, ask)}
+    def _keys(self, names: Sequence[str]) -> list[CoseKey]:
+        return [cose_key(self._room.store, name) for name in names]
+
+    def _draw(self, ask: Ask, newest: TrustSet) -> Recipe:
+        """What the manifest's bytes follow from: id, sequence number, the set, the keys that sign."""
+        room = self._room
+        group = newest.group(RoleId.MANIFEST_SIGNER, class_id=self._ids(ask.command)[0], domain=ask.rule.component)
+        signers = name_keys(signing_keys(room.store, room.door.keyring, group))
+        drawn = {"id": room.surroundings.entropy(16).hex(), "sequence": next_sequence(room.store, ask)}
+        return {**drawn, "set": newest.index, "signers": signers}
 
     def _manifest(
         self, ask: Ask, newest: TrustSet, image: bytes, recipe: Mapping[str, Any], keys: Sequence[CoseKey]
@@ -226,6 +241,17 @@ class Releases:
             component=component,
             bootloader=Range((0,)),
         )
+
+
+def check_newest(newest: TrustSet, index: int) -> None:
+    """A release is made under the newest set. Raises ReleaseRefused for another index."""
+    if newest.index != index:
+        raise refuse("trust-set", f"index {index}", f"the newest, {newest.index}", "release a higher version")
+
+
+def name_keys(keys: Sequence[CoseKey]) -> list[str]:
+    """The names (spki) of keys, in order."""
+    return [spki_sha256(key.to_spki()) for key in keys]
 
 
 def split_segments(image: bytes) -> list[Segment]:

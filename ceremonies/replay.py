@@ -60,14 +60,21 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Replay:
-    """The facts as of the last entry taken. Serves the writer thread."""
+    """The facts as of the last entry taken. Serves the writer thread.
+
+    orders: the entry that opened each work order. suspended: of each suspended key (spki) the entry that suspended it.
+    makers: the ceremony that made each key.
+    """
 
     def __init__(self) -> None:
         self.keys: dict[str, KeyEntry] = {}
         self.opened: dict[int, tuple[Placed, EntryDraft]] = {}
         self.quotas: dict[str, Quota] = {}
+        self.orders: dict[str, int] = {}
         self.approvals: dict[tuple[str, str], dict[str, Decision]] = {}
         self.governing: dict[str, int] = {}
+        self.suspended: dict[str, int] = {}
+        self.makers: dict[str, str] = {}
         self.closed: set[str] = set()
         self.sealed: Counter[str] = Counter()
         self.requests = 0
@@ -81,12 +88,13 @@ class Replay:
         if operation in OPERATIONS:
             self._take_operation(operation, step, placed, entry)
         elif kind == "key.state" and "out" not in entry:
-            self._set_state(entry, entry["op"]["what"]["to"])
+            self._set_state(placed.seq, entry, entry["op"]["what"]["to"])
         elif kind == "approval":
             self._take_approval(placed, entry["op"]["what"])
         elif kind == "quota.open":
             what = entry["op"]["what"]
             self.quotas[what["work_order"]] = Quota(what["quantity"])
+            self.orders[what["work_order"]] = placed.seq
         elif kind == "ceremony.close":
             self.closed.add(entry["op"]["what"]["ceremony"])
         elif kind in GOVERNING:
@@ -98,9 +106,9 @@ class Replay:
             if operation == "key.sign":
                 self._count(entry)
         elif step in ("outcome", "unknown"):
-            self.opened.pop(entry["ref"]["i"], None)
+            _, intent = self.opened.pop(entry["ref"]["i"], (None, entry))
             if entry["out"]["status"] == "ok":
-                self._succeed(operation, entry)
+                self._succeed(operation, placed.seq, entry, intent)
 
     def _count(self, entry: EntryDraft) -> None:
         """An intent spends uses of keys; the first one of a request also spends a unit of its work order."""
@@ -117,20 +125,24 @@ class Replay:
             quota = self.quotas[order]
             self.quotas[order] = msgspec.structs.replace(quota, issued=quota.issued + 1)
 
-    def _succeed(self, operation: str, entry: EntryDraft) -> None:
+    def _succeed(self, operation: str, seq: int, entry: EntryDraft, intent: EntryDraft) -> None:
         self.documents += "doc" in entry["out"]
         if operation == "key.generate":
             made = generated_key(entry)
             self.keys[made.spki] = made
+            self.makers[made.spki] = intent.get("cer", "")
         elif operation == "key.destroy":
-            self._set_state(entry, "destroyed")
+            self._set_state(seq, entry, "destroyed")
         else:
             self._pending.discard(entry.get("req", ""))
             self.sealed[entry["op"]["kind"]] += 1
 
-    def _set_state(self, entry: EntryDraft, state: str) -> None:
+    def _set_state(self, seq: int, entry: EntryDraft, state: str) -> None:
         for key in entry["keys"]:
             self.keys[key["spki"]] = msgspec.structs.replace(self.keys[key["spki"]], state=state)
+            self.suspended.pop(key["spki"], None)
+            if state == "suspended":
+                self.suspended[key["spki"]] = seq
 
     def _take_approval(self, placed: Placed, what: Mapping[str, Any]) -> None:
         decision = Decision(placed.seq, placed.hash.hex(), what["statement"], what["signature"])

@@ -96,12 +96,16 @@ def find_blocker(facts: Facts | None, newest: TrustSet, canary: str) -> str:
 
 
 def prepare_resume(room: Room, data: bytes) -> dict[str, Any]:
-    """Suspended keys that shall be active again."""
+    """Suspended keys that shall be active again, each with the entry that suspended it: a later suspension stands."""
     plan: ResumePlan = read_plan(data, ResumePlan)
+    suspended = {}
     for label in plan.labels:
-        if room.door.keyring.labelled(label).state != "suspended":
+        key = room.door.keyring.labelled(label)
+        seq = room.ledger.replay.suspended.get(key.spki)
+        if key.state != "suspended" or seq is None:
             raise PlanMalformed(f"key {label} is not suspended")
-    return {"content": write_plan(plan), "states": {"active": list(plan.labels)}}
+        suspended[label] = seq
+    return {"content": write_plan(plan), "states": {"active": list(plan.labels)}, "suspended": suspended}
 
 
 DESTROY_ACTION = Action(prepare=prepare_destroy, kinds=("key.destroy",), guard=guard_destroy)

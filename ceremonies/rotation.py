@@ -35,6 +35,8 @@ from pki.trust.rehearsal import Bundle
 from pki.trust.sets import RoleId, TrustSet
 from pki.trust.targets import Range
 
+KEPT = ("journal", "recovery")
+
 
 class ReleaseUnknown(KeyroomError):
     """There is no such release, or it was not made for a transition."""
@@ -66,6 +68,11 @@ def check_keys(room: Room, plan: RotationPlan) -> None:
     if len(set(labels)) != len(labels) or not taken.isdisjoint(labels):
         raise PlanMalformed("plan: two keys have one label", hint="give each new key a label of its own")
     for key in plan.keys:
+        if key.role in KEPT:
+            raise PlanMalformed(
+                f"plan: key {key.label} is a {key.role} key, which a rotation does not make",
+                hint="the keys of genesis stay: trust sets commit to recovery keys, readers pin the journal's key",
+            )
         check_plan(key.role, key.algorithm)
         if room.settings.token_for(key.role) != key.token:
             raise PlanMalformed(

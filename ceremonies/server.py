@@ -1,7 +1,8 @@
-"""The keyroom's Unix socket: frames in, frames out, peers known by uid (SO_PEERCRED)."""
+"""The keyroom's Unix socket: frames in, frames out, peers known by uid (SO_PEERCRED). Limits are per uid: whoever opens
+more connections gets no more of the keyroom.
+"""
 
 import asyncio
-import contextlib
 import os
 import socket
 import struct
@@ -12,17 +13,35 @@ import structlog
 
 from ceremonies.commands import Answer, AnyResult, Problem
 from ceremonies.desk import Desk, problem_of
-from ceremonies.frames import REQUEST_LIMIT, FrameInvalid, decode_request, encode_frame, peek_number, read_frame
+from ceremonies.frames import REQUEST_LIMIT, FrameInvalid, decode_request, encode_frame, peek_number
 
 log = structlog.get_logger()
 
 OPEN_REQUESTS = 512
-"""Requests that one peer may have under way; the next frame is not read before one is answered."""
+"""Requests that one uid may have under way, on all its connections; no further body is read before one is answered."""
+
+CONNECTIONS = 64
+"""Connections of one uid. A connection may be idle; it costs nothing else."""
+
+BODY_S = 30.0
+"""How long the body of a frame may take after its header, and a peer to take an answer. Then the connection ends."""
 
 GRACE_S = 5.0
 """How long the end of a connection waits for the answers that are under way."""
 
 _CREDENTIALS = struct.Struct("3i")
+_LENGTH = struct.Struct(">I")
+
+
+class Peer:
+    """What one uid has in use, on all its connections."""
+
+    __slots__ = ("connections", "slots", "uid")
+
+    def __init__(self, uid: int) -> None:
+        self.uid = uid
+        self.connections = 0
+        self.slots = asyncio.Semaphore(OPEN_REQUESTS)
 
 
 class Server:
@@ -34,6 +53,7 @@ class Server:
         self._uids = {os.getuid(), *peer_uids}
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._peers: dict[int, Peer] = {}
 
     async def start(self) -> None:
         """Listen. A socket file that a crash left behind is replaced: the database lock keeps a second keyroom away."""
@@ -58,38 +78,80 @@ class Server:
             log.warning("peer refused", uid=uid)
             writer.close()
             return
-        task = asyncio.create_task(self._read(reader, writer, local=uid == os.getuid()))
+        peer = self._peers.setdefault(uid, Peer(uid))
+        if peer.connections >= CONNECTIONS:
+            log.warning("connection refused", uid=uid, open=peer.connections)
+            writer.close()
+            return
+        peer.connections += 1
+        task = asyncio.create_task(self._read(peer, reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        task.add_done_callback(lambda _: leave(peer))
 
-    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, local: bool) -> None:
+    async def _read(self, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the frames of one connection until it ends, or breaks the protocol."""
-        slots = asyncio.Semaphore(OPEN_REQUESTS)
         working: set[asyncio.Task[None]] = set()
         try:
-            while (body := await read_frame(reader, REQUEST_LIMIT)) is not None:
-                number = peek_number(body)
-                await slots.acquire()
-                work = asyncio.create_task(self._answer(number, body, writer, local=local))
+            while (request := await read_request(reader, peer)) is not None:
+                work = asyncio.create_task(self._answer(peer, request, writer))
                 working.add(work)
                 work.add_done_callback(working.discard)
-                work.add_done_callback(lambda _: slots.release())
+                work.add_done_callback(lambda _: peer.slots.release())
         except (FrameInvalid, OSError) as error:
-            log.warning("connection dropped", why=str(error))
+            log.warning("connection dropped", why=str(error) or "too slow")
         finally:
             if working:
                 await asyncio.wait(working, timeout=GRACE_S)
             writer.close()
 
-    async def _answer(self, number: int, body: bytes, writer: asyncio.StreamWriter, *, local: bool) -> None:
+    async def _answer(self, peer: Peer, request: tuple[int, bytes], writer: asyncio.StreamWriter) -> None:
+        """request = (number, body)."""
         result: AnyResult | Problem
+        number, body = request
         try:
-            result = await self._desk.answer(decode_request(body), local=local)
+            result = await self._desk.answer(decode_request(body), local=peer.uid == os.getuid())
         except FrameInvalid as error:
             result = problem_of(error, "frame")
-        with contextlib.suppress(OSError):  # the peer left; what was done stands in the journal
+        try:
             writer.write(encode_frame(Answer(number, result)))
-            await writer.drain()  # a peer that reads no answers keeps its slots
+            async with asyncio.timeout(BODY_S):
+                await writer.drain()
+        except TimeoutError:  # a peer that reads no answers would keep the slots of its uid for ever
+            writer.transport.abort()
+        except OSError:  # the peer left; what was done stands in the journal
+            return
+
+
+def leave(peer: Peer) -> None:
+    """A connection has ended."""
+    peer.connections -= 1
+
+
+async def read_request(reader: asyncio.StreamReader, peer: Peer) -> tuple[int, bytes] | None:
+    """Number and body of the next frame, with one of the peer's slots taken; None, and no slot, at the end.
+
+    The slot comes before the body, so that a uid holds no more bodies in memory than requests. Raises FrameInvalid.
+    """
+    try:
+        header = await reader.readexactly(_LENGTH.size)
+    except asyncio.IncompleteReadError as error:
+        if error.partial:
+            raise FrameInvalid("connection ended inside a frame") from error
+        return None
+    (length,) = _LENGTH.unpack(header)
+    if length > REQUEST_LIMIT:
+        raise FrameInvalid(f"frame of {length} bytes, {REQUEST_LIMIT} are allowed", hint="send chunks of 1 MiB")
+    await peer.slots.acquire()
+    try:
+        async with asyncio.timeout(BODY_S):
+            body = await reader.readexactly(length)
+        return peek_number(body), body
+    except BaseException as error:
+        peer.slots.release()
+        if isinstance(error, asyncio.IncompleteReadError | TimeoutError):
+            raise FrameInvalid("connection ended, or stood still, inside a frame") from error
+        raise
 
 
 def peer_uid(writer: asyncio.StreamWriter) -> int:

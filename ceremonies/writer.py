@@ -1,7 +1,8 @@
 """The writer: the one thread that owns every PKCS#11 call and every database write.
 
-Work queues while a batch is under way and is then taken together (group commit without a timer). Urgent work (stop,
-decide) goes first; at most `BATCH` orders make one batch, so that urgent work never waits longer than that.
+Orders queue while others are under way and are then sealed together (group commit without a timer), at most `BATCH`
+at once. Tasks are done one at a time, by turns with batches of orders. Urgent work (stop, decide) overtakes: before
+each task and each batch the urgent queue is emptied, so that it waits for the one task or batch that is under way.
 """
 
 import asyncio
@@ -11,12 +12,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+import structlog
+
 from ceremonies.errors import KeyroomError
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
 BATCH = 256
 QUEUE_LIMIT = 4096
+URGENT_LIMIT = 256
 
 
 class KeyroomBusy(KeyroomError):
@@ -47,7 +53,10 @@ Batch = Callable[[Sequence[Job[Any]]], None]
 
 
 class Writer:
-    """`seal` is called with batches of orders, each of whose jobs it gives a `result` (a value or an exception)."""
+    """`seal` is called with batches of orders, each of whose jobs it gives a `result` (a value or an exception).
+
+    `died`: the thread ended by something that is no mere exception. Nothing is done any more, and everyone is told so.
+    """
 
     def __init__(self, seal: Batch) -> None:
         self._seal = seal
@@ -55,7 +64,10 @@ class Writer:
         self._tasks: deque[Job[Callable[[], object]]] = deque()
         self._urgent: deque[Job[Callable[[], object]]] = deque()
         self._wake = threading.Condition()
+        self._turn = False
+        self._working: Sequence[Job[Any]] = ()
         self._stopping = False
+        self.died = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -96,36 +108,55 @@ class Writer:
         with self._wake:
             if self._stopping:
                 raise KeyroomStopping("the keyroom is ending", hint="send the same request again when it is back")
-            if queue is not self._urgent and self.waiting >= QUEUE_LIMIT:
-                raise KeyroomBusy(f"{QUEUE_LIMIT} requests wait already", hint="retry after a second")
+            waiting, limit = (len(queue), URGENT_LIMIT) if queue is self._urgent else (self.waiting, QUEUE_LIMIT)
+            if waiting >= limit:
+                raise KeyroomBusy(f"{limit} requests wait already", hint="retry after a second")
             queue.append(job)
             self._wake.notify()
         return await job.future
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not (self._urgent or self._tasks or self._orders or self._stopping):
-                    self._wake.wait()
-                if self._stopping and not self.waiting:
-                    return
-                urgent, tasks = list(self._urgent), list(self._tasks)
-                self._urgent.clear()
-                self._tasks.clear()
-                orders = [self._orders.popleft() for _ in range(min(BATCH, len(self._orders)))] if not urgent else []
-            for job in urgent + tasks:
-                self._do(job)
-                answer([job])
-            if orders:
-                self._seal_orders(orders)
+        try:
+            while (work := self._take()) is not None:
+                work(self._working)
+        except BaseException as error:  # noqa: BLE001  # the thread ends here: nobody may wait for ever
+            self._die(error)
 
-    def _do(self, job: Job[Callable[[], object]]) -> None:
+    def _take(self) -> Batch | None:
+        """Wait for work and take it into `_working`: urgent work first, then tasks and orders by turns. None: end."""
+        with self._wake:
+            while not (self.waiting or self._stopping):
+                self._wake.wait()
+            self._turn = not self._turn
+            for queue in (self._urgent, self._tasks) if self._turn or not self._orders else (self._urgent,):
+                if queue:
+                    self._working = [queue.popleft()]
+                    return self._do
+            self._working = [self._orders.popleft() for _ in range(min(BATCH, len(self._orders)))]
+            return self._seal_orders if self._working else None
+
+    def _die(self, error: BaseException) -> None:
+        log.critical("the writer's thread has ended", error=repr(error))
+        with self._wake:
+            self._stopping = self.died = True
+            left = list(self._working)
+            for queue in (self._urgent, self._tasks, self._orders):
+                left += queue
+                queue.clear()
+        for job in left:
+            if job.result is None:
+                job.result = KeyroomStopping("the keyroom's writer has ended", hint="restart it, then ask again")
+        answer(left)
+
+    def _do(self, jobs: Sequence[Job[Any]]) -> None:
+        (job,) = jobs
         try:
             job.result = job.work()
         except Exception as error:  # noqa: BLE001  # whoever waits for it judges it
             job.result = error
+        answer(jobs)
 
-    def _seal_orders(self, orders: list[Job[Any]]) -> None:
+    def _seal_orders(self, orders: Sequence[Job[Any]]) -> None:
         try:
             self._seal(orders)
         except Exception as error:  # noqa: BLE001  # nobody may wait for ever

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -12,8 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hsm.errors import KeyExists, KeyNotFound
 from hsm.inventory import TokenInventory
 from hsm.keys import GeneratedKey, KeyName
+from hsm.objects import StoredObject
+from hsm.templates import PRIVATE_FLAGS, PROVENANCE, PUBLIC_FLAGS, name_attribute
 
 _Private = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+_FLAGS: Final = {"private-key": PRIVATE_FLAGS | PROVENANCE, "public-key": PUBLIC_FLAGS}
+_LABELS: Final[dict[tuple[str, bytes], str]] = {}
+"""A soft key does not know its label, and its token may be copied: labels are remembered for all of them."""
 
 
 class Softbox:
@@ -42,6 +48,7 @@ class Softbox:
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         self.keys[token, key_id] = private
+        _LABELS[token, key_id] = label
         name = KeyName(token=token, id=key_id, spki=hashlib.sha256(public).hexdigest(), label=label)
         challenge = secrets.token_bytes(32)
         proof = self.sign(name, challenge)
@@ -70,8 +77,23 @@ class Softbox:
         return (token, key_id) in self.keys
 
     def inventory(self) -> tuple[TokenInventory, ...]:
-        """Nothing to tell beyond the keys."""
-        return ()
+        """Every token with both halves of its keys, as generated."""
+        return tuple(
+            TokenInventory(
+                label=label,
+                serial=self.token_serial(label),
+                manufacturer="Kedge",
+                model="Softbox",
+                firmware="1.0",
+                objects=tuple(
+                    stored_object(kind, key_id, _LABELS[token, key_id], private)
+                    for (token, key_id), private in sorted(self.keys.items(), key=lambda item: item[0])
+                    if token == label
+                    for kind in _FLAGS
+                ),
+            )
+            for label in self.labels
+        )
 
     def random(self, count: int) -> bytes:
         """Random bytes."""
@@ -83,3 +105,20 @@ class Softbox:
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+def stored_object(kind: str, key_id: bytes, label: str, private: _Private) -> StoredObject:
+    """One half of a soft key, as a token would tell it."""
+    public = private.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    shown = public if kind == "public-key" else b""
+    return StoredObject(
+        kind=kind,
+        id=key_id,
+        label=label,
+        algorithm="",
+        public_key=shown,
+        spki=hashlib.sha256(shown).hexdigest() if shown else "",
+        attributes={name_attribute(flag): value for flag, value in _FLAGS[kind].items()},
+    )

@@ -36,17 +36,8 @@ Settings = Annotated[
 @app.command("issuer-init")
 def init_issuer(ctx: typer.Context, directory: Issuer, settings: Settings = None) -> None:
     """Make an ES256 key and its JWKS. Name their location in the policy of a development keyroom only."""
-    from jwt.algorithms import ECAlgorithm
-
     refuse_production(settings)
-    key = ec.generate_private_key(ec.SECP256R1())
-    spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    jwk = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    jwk.update(kid=spki_sha256(spki), use="sig", alg="ES256")
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    directory.mkdir(parents=True, exist_ok=True)
-    _write_secret(directory / KEY, pem)
-    write_file(directory / JWKS, json.dumps({"keys": [jwk]}, indent=1).encode() + b"\n")
+    jwk = make_issuer(directory)
     session_of(ctx).show({"jwks": str(directory / JWKS), "kid": jwk["kid"]}, f"JWKS: {directory / JWKS}")
 
 
@@ -67,8 +58,24 @@ def issue_token(
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise FileRefused(f"{directory / KEY} is no EC key", hint="use `kedge token issuer-init`")
     token = sign_claims(content, key, int(time.time()))
-    _write_secret(out, token.encode() + b"\n")
+    write_secret(out, token.encode() + b"\n")
     session_of(ctx).show({"token_file": str(out), "seconds": LIFETIME}, f"token in {out}, good for {LIFETIME} s")
+
+
+def make_issuer(directory: Path) -> dict[str, str]:
+    """Make an issuer in a directory: its key, for its owner only, and its JWKS. Returns the public key (RFC 7517)."""
+    from jwt.algorithms import ECAlgorithm
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    members = json.loads(ECAlgorithm.to_jwk(key.public_key()))
+    jwk: dict[str, str] = {name: members[name] for name in ("kty", "crv", "x", "y")}
+    jwk.update(kid=spki_sha256(spki), use="sig", alg="ES256")
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    directory.mkdir(parents=True, exist_ok=True)
+    write_secret(directory / KEY, pem)
+    write_file(directory / JWKS, json.dumps({"keys": [jwk]}, indent=1).encode() + b"\n")
+    return jwk
 
 
 def sign_claims(claims: dict[str, Any], key: ec.EllipticCurvePrivateKey, now: int) -> str:
@@ -92,9 +99,3 @@ def refuse_production(settings: Path | None) -> None:
         raise ProductionRefused(
             f"{settings} has mode {mode}", hint="production tokens come from your identity provider"
         )
-
-
-def _write_secret(path: Path, data: bytes) -> None:
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_bytes(data)

@@ -221,7 +221,8 @@ def _check_value(value: object, path: str, depth: int) -> None:
     for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         if isinstance(key, str) and not key.isascii():
             raise LeafInvalid(f"{path}: the key {key!r} is not ASCII")
-        _check_value(item, f"{path}.{key}", depth - 1)
+        if type(item) is not str:  # most are; this loop runs for every entry
+            _check_value(item, f"{path}.{key}", depth - 1)
 
 
 def _check_type(leaf: Leaf) -> None:

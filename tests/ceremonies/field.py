@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from ceremonies import commands
 from ceremonies.commands import Problem, ReleaseSigned, SignRelease
-from ceremonies.rehearsals import class_profile
+from ceremonies.hardware import class_profile
 from pki.log.leaves import Leaf
 from pki.trust.device import Device
 from pki.trust.device_profile import Identity

@@ -172,6 +172,11 @@ def test_what_is_no_unsigned_image_is_refused_and_recorded(released_world: World
     assert [count_rules(leaves, f"{code}:") for code in codes] == [1, 1]
 
 
+def test_one_of_several_workloads_is_enough(genesis_world: World) -> None:
+    change_rules(genesis_world, claims=({"repository_id": "1"}, dict(REPOSITORY), {"repository_id": "2"}))
+    assert asyncio.run(sign_release(genesis_world, "2.3.0", 2)).version == "2.3.0"
+
+
 def test_an_artefact_that_was_not_uploaded_is_refused_and_recorded(genesis_world: World) -> None:
     async def play() -> Problem:
         command = await ask_release(genesis_world, "2.3.0", 2)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ceremonies import commands, counters, rehearsals
+from ceremonies import commands, counters, hardware
 from ceremonies.commands import CeremonyShown, Problem
 from ceremonies.counters import check_device
 from ceremonies.errors import KeyroomError
@@ -68,7 +68,7 @@ def test_a_rule_refuses_and_says_so(moved: Fleet, rule: str, changes: dict[str, 
 
 @pytest.mark.req("RO-6", "T34")
 def test_the_reserve_of_the_hardware_is_kept(moved: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(rehearsals.HARDWARE, "stm32h7-atecc608b", CounterModel(capacity=3 * 8, stride=8))
+    monkeypatch.setitem(hardware.HARDWARE, "stm32h7-atecc608b", CounterModel(capacity=3 * 8, stride=8))
     assert refuse(moved).details["rule"] == "capacity-reserve"
 
 

@@ -143,14 +143,14 @@ def forge(world: World, name: str) -> str:
     if name == "role":
         return world.token("root", officer="alice")
     now = int(time.time())
-    changed: dict[str, Any] = {
+    changes: dict[str, dict[str, Any]] = {
         "audience": {"aud": "https://other.example"},
         "expired": {"exp": now - 1, "iat": now - 300, "nbf": now - 300},
         "old": {"iat": now - 3600, "nbf": now - 3600},
         "future": {"iat": now + 3600, "nbf": now + 3600},
         "issuer": {"iss": "https://evil.example"},
-    }[name]
-    return world.token("officer", **{"officer": "alice", **changed})
+    }
+    return world.token("officer", **{"officer": "alice", **changes[name]})
 
 
 def pack(data: bytes) -> str:

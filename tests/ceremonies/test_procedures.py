@@ -12,9 +12,11 @@ from structlog.testing import capture_logs
 from ceremonies import commands
 from ceremonies.commands import CeremonyShown, ExecuteStep, Problem, ShowCeremony
 from ceremonies.desk import LOCAL_ACTOR
+from ceremonies.errors import PolicyRefuses
 from ceremonies.orders import Order, StepRef
 from ceremonies.plans import RotationPlan, read_plan
-from ceremonies.procedures import list_kinds, show_results, signers_of
+from ceremonies.procedures import demand_step, list_kinds, show_results, signers_of
+from ceremonies.quorums import StepOutdated
 from ceremonies.trustsets import KeyBook, build_set, cose_key, newest_set
 from pki.jcs import jcs
 from pki.trust.links import draft_trust_set
@@ -206,6 +208,27 @@ def test_an_approved_step_seals_no_other_draft(genesis_world: World) -> None:
             await room.seal(order)
         with pytest.raises(Exception, match="no step none"):
             await room.seal(Order(draft=draft, by=LOCAL_ACTOR, name="forged"))
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("MP-2")
+def test_a_mandate_is_for_one_action_and_all_its_kinds(genesis_world: World) -> None:
+    room, step = genesis_world.room, StepRef("order", "plan")
+
+    async def demand(action: str, *kinds: str) -> str:
+        return (await room.act(lambda: demand_step(room, step, (action, kinds)))).action
+
+    async def run() -> None:
+        command = commands.OpenCeremony("order", "work-order", order_plan("order"))
+        await genesis_world.ask(command, "officer", CeremonyShown)
+        await genesis_world.approve("order", "plan", "bob", "carol")
+        assert await demand("work-order", "work-order") == "work-order"
+        for action, kinds in (("resume", ("work-order",)), ("work-order", ())):
+            with pytest.raises(StepOutdated, match="is none of"):
+                await demand(action, *kinds)
+        with pytest.raises(PolicyRefuses):
+            await demand("work-order", "work-order", "certificate.gift")
 
     asyncio.run(run())
 

@@ -7,26 +7,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ceremonies.fleet import ClassUnknown, DeviceClass
+from ceremonies.hardware import release_rule
 from ceremonies.rehearsals import (
-    HARDWARE,
     RehearsalFailed,
-    class_profile,
     read_release,
     rehearse_bundle,
     rehearse_release,
     rehearse_set,
-    release_rule,
     replay_device,
 )
 from ceremonies.store import Row, Store
 from ceremonies.tables import ReleaseRow
 from ceremonies.trustsets import load_sets
 from pki.trust.rehearsal import Bundle, Release
-from pki.trust.sets import Domain
 from tests.ceremonies.field import sign_release
 from tests.ceremonies.rotated import Fleet, make_fleet, rotate
-from tests.world import CLASS, FLEET, World, make_policy, plan_set
+from tests.world import CLASS, World, plan_set
 
 replace = msgspec.structs.replace
 
@@ -41,20 +37,6 @@ def rotated(rotated_template: Fleet, tmp_path: Path) -> Iterator[Fleet]:
     fleet = rotated_template.copy(tmp_path / "world")
     yield fleet
     fleet.world.stop()
-
-
-def test_a_profile_follows_the_policy(genesis_world: World) -> None:
-    policy = genesis_world.policy
-    profile = class_profile(policy, CLASS)
-    assert (profile.fleet, profile.class_id) == (FLEET.fleet_id, FLEET.class_id(CLASS))
-    assert profile.counters == dict.fromkeys((Domain.TRUST, Domain.APP), HARDWARE["stm32h7-atecc608b"])
-    boot = replace(release_rule(policy, CLASS), component=1, slot_bytes=4096)
-    assert class_profile(policy, CLASS, boot).domain is Domain.BOOT
-    with pytest.raises(ClassUnknown):
-        class_profile(policy, "pcs-lpc55")
-    unknown = replace(FLEET, classes=(DeviceClass(CLASS, "abacus"),))
-    with pytest.raises(ClassUnknown, match="no model"):
-        class_profile(replace(make_policy(genesis_world.issuer.jwk), fleet=unknown), CLASS)
 
 
 def test_a_replayed_device_is_where_the_fleet_is(rotated: Fleet) -> None:

@@ -73,3 +73,7 @@ def test_a_longer_encoding_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "payload.cbor"
     file.write_bytes(b"\xa5\x01\x18\x01" + payload[3:])
     assert not accepts("cddl-verify", "head-statement", file)
+
+
+def test_the_packaged_definitions_are_those_of_the_docs() -> None:
+    assert (ROOT / "pki/trust/trust.cddl").read_bytes() == CDDL.read_bytes()

@@ -33,6 +33,7 @@ def test_what_is_no_signature_of_that_size_is_refused(der: bytes) -> None:
         (spki_der(P384.public_key()), der_to_raw(P384.sign(b"data", ec.ECDSA(hashes.SHA384())), 48)),
         (spki_der(ED25519.public_key()), ED25519.sign(b"data")),
     ],
+    ids=["p256", "p384", "ed25519"],
 )
 def test_each_kind_of_key_verifies_its_own_and_nothing_else(spki: bytes, raw: bytes) -> None:
     verify_raw(spki, raw, b"data")

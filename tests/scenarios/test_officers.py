@@ -12,6 +12,7 @@ import pytest
 from ceremonies import commands
 from ceremonies.approvals import parse_template, statement_bytes, verify_approval
 from ceremonies.commands import CeremonyShown, DecideStep, ExecuteStep, KeysListed, Problem, SuspendKey
+from ceremonies.journal import ClockWentBack
 from ceremonies.officers import Officer, Roster, parse_roster
 from pki.jcs import jcs
 from tests.ceremonies.conftest import genesis_template, genesis_world
@@ -52,7 +53,7 @@ def sign_with(world: World, key: OfficerKey, name: str, officer: str) -> str:
 def two_keys(tmp_path: Path) -> Iterator[tuple[World, OfficerKey]]:
     """A world after genesis in which alice has a second key."""
     world, second = soft_world(tmp_path), make_key("ecdsa-sha2-nistp256")
-    keys = {name: (key.line,) for name, key in world.officers.items()}
+    keys: dict[str, tuple[str, ...]] = {name: (key.line,) for name, key in world.officers.items()}
     keys["alice"] += (second.line,)
     world.roster = Roster(tuple(Officer(name, f"officer {name}", lines, ("officer",)) for name, lines in keys.items()))
     world.start()
@@ -84,8 +85,8 @@ def test_an_approval_expires(genesis_world: World) -> None:
     assert execute(genesis_world, "order") == "quorum-not-met"
     genesis_world.stop()
     genesis_world.around = msgspec.structs.replace(genesis_world.around, now_us=lambda: real() + WEEK_US - 60_000_000)
-    # The journal has seen the later time; going back is refused, too.
-    with pytest.raises(Exception, match="clock|last entry|before"):
+    # The journal has seen the later time: going back makes nothing young again.
+    with pytest.raises(ClockWentBack):
         genesis_world.start()
 
 
@@ -128,29 +129,6 @@ def test_break_glass_stops_and_never_starts(genesis_world: World) -> None:
     asyncio.run(genesis_world.ask(SuspendKey("oem-root-1", "again"), "officer", KeysListed))
     assert execute(genesis_world, "resume") == "ceremony-over"
     assert genesis_world.room.door.keyring.labelled("oem-root-1").state == "suspended"
-
-
-@pytest.mark.req("MP-11")
-def test_stopping_does_not_wait_for_other_work(genesis_world: World) -> None:
-    """Hundreds of requests are queued; the officer's comes first."""
-    done: list[str] = []
-
-    async def other() -> None:
-        await genesis_world.try_ask(commands.ListKeys(), "auditor")
-        done.append("other")
-
-    async def stop() -> None:
-        await genesis_world.try_ask(SuspendKey("director", "now"), "officer")
-        done.append("stop")
-
-    async def run() -> None:
-        work = [asyncio.create_task(other()) for _ in range(300)]
-        await asyncio.sleep(0)
-        await asyncio.gather(stop(), *work)
-
-    asyncio.run(run())
-    assert genesis_world.room.door.keyring.labelled("director").state == "suspended"
-    assert done.index("stop") < 300
 
 
 @pytest.mark.req("MP-3")

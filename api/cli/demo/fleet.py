@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from api.cli.demo.issuer import Issuer
 from api.cli.demo.plans import CLASS
 from api.cli.demo.stage import DemoFailed, Stage
+from ceremonies.hardware import class_profile
 from ceremonies.policy import Policy
-from ceremonies.rehearsals import class_profile
 from pki.errors import PkiError
 from pki.signatures import spki_der
 from pki.trust.device import Device

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -16,17 +15,11 @@ import httpx
 import msgspec
 from rich.console import Console
 
+from api.cli.development import SETTINGS, SOCKET, SOFTHSM_CONF, make_keyroom
 from api.cli.errors import CliError
-from ceremonies.process import make_tokens
-from ceremonies.settings import load_settings
 
 PATIENCE_S: Final = 30.0
 KEDGE: Final = (sys.executable, "-m", "api.cli.main")
-MODULES: Final = (
-    "/usr/lib/softhsm/libsofthsm2.so",
-    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
-    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
-)
 
 
 class DemoFailed(CliError):
@@ -55,7 +48,7 @@ class Stage:
         self.scene = ""
         self.processes: list[subprocess.Popen[bytes]] = []
         self.port = free_port()
-        self.environment = {**os.environ, "SOFTHSM2_CONF": str(work / "softhsm2.conf")}
+        self.environment = {**os.environ, "SOFTHSM2_CONF": str(work / SOFTHSM_CONF)}
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60, trust_env=False)
 
     @property
@@ -66,7 +59,7 @@ class Stage:
     @property
     def settings(self) -> Path:
         """The keyroom's settings file."""
-        return self.work / "keyroom.toml"
+        return self.work / SETTINGS
 
     def note(self, scene: str, text: str) -> None:
         """Something that was done."""
@@ -110,37 +103,12 @@ class Stage:
 
     def make_settings(self, roster: str, tokens: Mapping[str, Sequence[str]]) -> None:
         """Write settings, PIN files and SoftHSM's configuration, and make the tokens."""
-        store = self.work / "tokens"
-        store.mkdir(mode=0o700)
-        (self.work / "softhsm2.conf").write_text(
-            f"directories.tokendir = {store}\nobjectstore.backend = file\nlog.level = ERROR\n"
-        )
-        lines = [
-            'origin = "kedge.example/journal"', 'node = "keyroom-demo"', 'data = "data"', 'public = "public"',
-            'socket = "keyroom.sock"', f'module = "{find_softhsm()}"', f'roster_sha256 = "{roster}"',
-        ]  # fmt: skip
-        for label, roles in tokens.items():
-            for kind in ("pin", "so-pin"):
-                path = self.work / f"{label}.{kind}"
-                path.touch(mode=0o600)
-                path.write_text(secrets.token_hex(12))
-                path.chmod(0o400)
-            listed = ", ".join(f'"{role}"' for role in roles)
-            lines += [
-                "[[tokens]]",
-                f'label = "{label}"',
-                f'pin_file = "{label}.pin"',
-                f'so_pin_file = "{label}.so-pin"',
-                f"roles = [{listed}]",
-            ]
-        self.settings.write_text("\n".join(lines) + "\n")
-        os.environ["SOFTHSM2_CONF"] = self.environment["SOFTHSM2_CONF"]
-        make_tokens(load_settings(self.settings))
+        make_keyroom(self.work, "keyroom-demo", roster, tokens)
 
     def start(self) -> None:
         """Start keyroom and API as the processes that they are, and wait until they answer."""
         self._spawn("keyroom", "keyroom", "--settings", self.settings)
-        socket_path = self.work / "keyroom.sock"
+        socket_path = self.work / SOCKET
         self._wait("the keyroom", socket_path.exists)
         serve = ("serve", "--socket", socket_path, "--public", self.work / "public", "--port", str(self.port))
         self._spawn("api", *serve)
@@ -200,14 +168,6 @@ class Stage:
         if response.status_code != status:
             raise DemoFailed(f"{tried}: {status} was expected, it got {response.status_code} {response.text[:300]}")
         self.refuse(tried, found, status, rule)
-
-
-def find_softhsm() -> str:
-    """SoftHSM's library. Raises DemoFailed."""
-    for path in MODULES:
-        if Path(path).exists():
-            return path
-    raise DemoFailed("SoftHSM is not installed", hint="apt-get install softhsm2")
 
 
 def free_port() -> int:
