@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 COVERAGE_FLOOR := 90
+# The demo runs as processes and the device model for minutes: both are judged by what they do, not by lines.
+UNMEASURED := tests/api/cli/demo tests/scenarios/test_device_model.py
 LOCKS := base build dev foreign
 
 .PHONY: help setup tools demo up check format lint types imports sizes test compliance bench soak lock audit clean
@@ -36,11 +38,13 @@ demo: setup .tools/py/bin/imgtool ## run the main job from genesis to audit, and
 	@tools/venv .tools/py requirements/foreign.txt
 	@touch $@
 
-up: setup ## start keyroom and API for development
-	@$(BIN)/kedge up
+up: setup ## start keyroom and API for development, in .kedge; the first time it says what comes next
+	@test -e .kedge/keyroom.toml || $(BIN)/kedge init .kedge
+	@SOFTHSM2_CONF=.kedge/softhsm2.conf $(BIN)/kedge up --settings .kedge/keyroom.toml
 
 check: setup tools lint types imports ## everything CI runs: style, types, contracts, and all tests with coverage
-	@$(PYTEST) -n 2 --cov --cov-report=term --cov-fail-under=$(COVERAGE_FLOOR)
+	@$(PYTEST) -n 2 $(UNMEASURED)
+	@$(PYTEST) -n 2 $(UNMEASURED:%=--ignore=%) --cov --cov-report=term --cov-fail-under=$(COVERAGE_FLOOR)
 
 format: setup ## rewrite the code in the house style
 	@$(BIN)/ruff check --fix --quiet . || true

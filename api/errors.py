@@ -123,9 +123,9 @@ _BY_STATUS: Final[dict[int, str]] = {
     408: "body-too-slow",
     409: """
         already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over floor-refused gate-closed
-        genesis-refused hsm-key-exists journal-key-needed key-known key-not-active key-transition-refused label-taken quota-exhausted
-        request-mismatch request-open sequence-stale serial-taken step-done step-outdated
-        version-taken work-order-closed""",
+        genesis-refused hsm-key-exists journal-key-needed key-known key-not-active key-transition-refused label-taken
+        quota-exhausted request-mismatch request-open sequence-stale serial-taken step-done step-outdated version-taken
+        work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",
     422: """

@@ -27,7 +27,6 @@ from ceremonies.tables import CertificateRow, CounterUpdateRow, DocumentRow, Tru
 from ceremonies.tiling import read_tile
 from pki.log.tiles import parse_tile_path
 
-
 TENANTS = frozenset({"station", "pipeline", "gateway"})
 """Roles that several firms may hold: each caller reads its own documents, and those that are for everybody."""
 

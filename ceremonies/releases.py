@@ -94,7 +94,7 @@ class Releases:
         )
 
     async def _seal(self, ask: Ask, order: Callable[[Recipe | None], Order]) -> Sealed:
-        """Seal what `order` makes. After a crash that left the intent open: the same bytes, by the recipe kept of it."""
+        """Seal what `order` makes; where a crash left the intent open, the same bytes, by the recipe kept of it."""
         try:
             return await self._room.seal(await self._decide(ask.command, ask.caller, lambda: order(None)))
         except RequestOpen as opened:

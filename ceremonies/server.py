@@ -106,7 +106,7 @@ class Server:
             writer.close()
 
     async def _answer(self, peer: Peer, request: tuple[int, bytes], writer: asyncio.StreamWriter) -> None:
-        """request = (number, body)."""
+        """A request is its number and its body."""
         result: AnyResult | Problem
         number, body = request
         try:

@@ -5,6 +5,7 @@ another sent. The same artefact of two callers lies there twice.
 """
 
 import asyncio
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def finish_part(part: Path, done: Path, digest: str) -> None:
 def read_artefact(room: Room, digest: str) -> bytes:
     """The bytes of an artefact that anybody uploaded, hashed again. Raises ArtefactMissing."""
     for path in room.settings.spool.glob(f"{digest}.*"):
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() == digest:
-            return data
+        with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() == digest:
+                return data
     raise ArtefactMissing(f"artefact {digest[:16]} was not uploaded", hint="PUT /v1/artefacts/{sha256} first")

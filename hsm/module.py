@@ -120,7 +120,10 @@ class Module:
         with translate("C_GetTokenInfo", f"token {label}"):
             tokens = [token for token in self._library.get_tokens() if token.label == label]
         if not tokens:
-            raise TokenNotFound(f"module {self.path} has no token {label}", hint="initialise it, or correct the label")
+            raise TokenNotFound(
+                f"module {self.path} has no token {label}",
+                hint="initialise it, or correct the label; for SoftHSM, set SOFTHSM2_CONF as when it was made",
+            )
         if len(tokens) > 1:
             serials = ", ".join(token.serial.decode("ascii", "replace") for token in tokens)
             raise TokenAmbiguous(

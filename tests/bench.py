@@ -30,6 +30,7 @@ from ceremonies.commands import IssueDevice
 from ceremonies.desk import Caller
 from ceremonies.issuance import Issuance
 from ceremonies.orders import Actor
+from ceremonies.process import tune_collector
 from hsm.strongbox import KeyName, Strongbox
 from tests.world import World, hsm_world, make_request
 
@@ -158,6 +159,7 @@ def main() -> None:
     results: Results = {}
     with tempfile.TemporaryDirectory(prefix="kedge-bench-") as work:
         world = hsm_world(Path(work)).start()
+        tune_collector()
         world.room.writer.run_now(lambda: measure_raw(world.room.door.strongbox, results))
         asyncio.run(measure_door(world, results))
         world.stop()

@@ -86,7 +86,7 @@ class Softbox:
                 model="Softbox",
                 firmware="1.0",
                 objects=tuple(
-                    stored_object(kind, key_id, _LABELS[token, key_id], private)
+                    stored_object(kind, key_id, _LABELS.get((token, key_id), ""), private)
                     for (token, key_id), private in sorted(self.keys.items(), key=lambda item: item[0])
                     if token == label
                     for kind in _FLAGS

@@ -5,11 +5,10 @@ from typing import Annotated, Final
 
 import msgspec
 import typer
-from rich.table import Table
 
 from api.cli.errors import FileRefused
 from api.cli.files import read_file, write_file
-from api.cli.lines import escape
+from api.cli.lines import align, escape
 from api.cli.session import Session, connect, session_of
 from ceremonies.commands import AnyCommand, CeremonyShown, DecideStep, ExecuteStep, OpenGenesis, ShowCeremony
 
@@ -21,6 +20,7 @@ app = typer.Typer(
     help="Propose, look at, decide and execute ceremonies.",
 )
 PLAN_LIMIT: Final = 1 << 20
+LOCAL: Final = "the keyroom's socket"
 
 Ceremony = Annotated[str, typer.Argument(help="The ceremony's id.")]
 StepName = Annotated[str, typer.Argument(metavar="STEP", help="The step's name.")]
@@ -45,13 +45,11 @@ def open_genesis(ctx: typer.Context, ceremony: Ceremony, plan: Plan, chg: Chg = 
 
 @app.command("list")
 def list_ceremonies(ctx: typer.Context) -> None:
-    """All ceremonies, newest first."""
+    """All ceremonies, newest first. Only over HTTP."""
     session = session_of(ctx)
     value = session.get("/v1/ceremonies", dict[str, list[dict[str, str]]])
-    table = Table("id", "action", "state", "proposer", box=None)
-    for row in value["ceremonies"]:
-        table.add_row(*(escape(row[name]) for name in ("id", "action", "state", "proposer")))
-    session.show(value, table)
+    rows = [(row["id"], row["action"], row["state"], row["proposer"] or LOCAL) for row in value["ceremonies"]]
+    session.show(value, *align(("id", "action", "state", "proposer"), *rows))
 
 
 @app.command("show")
@@ -116,10 +114,10 @@ def act(session: Session, path: str, command: AnyCommand, body: object = None) -
 
 def show_one(session: Session, ceremony: CeremonyShown) -> None:
     """A ceremony as JSON or as a table of its steps."""
-    table = Table("step", "done", "decisions", box=None)
-    for step in ceremony.steps:
-        decisions = ", ".join(f"{officer}: {decision}" for officer, decision in step.decisions)
-        table.add_row(escape(step.step), "yes" if step.done else "no", escape(decisions))
-    made = [f"{kind}  {name}  {digest}" for kind, name, digest in ceremony.documents]
-    head = f"{ceremony.id}: {ceremony.action}, {ceremony.state}, proposed by {ceremony.proposer}"
-    session.show(ceremony, head, table, *made)
+    rows = [
+        (step.step, "yes" if step.done else "no", ", ".join(f"{officer}: {what}" for officer, what in step.decisions))
+        for step in ceremony.steps
+    ]
+    head = f"{ceremony.id}: {ceremony.action}, {ceremony.state}, proposed by {ceremony.proposer or LOCAL}"
+    made = align(("kind", "name", "SHA-256"), *ceremony.documents) if ceremony.documents else ()
+    session.show(ceremony, escape(head), *align(("step", "done", "decisions"), *rows), *made)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from api.cli.errors import FileRefused
+from api.cli.files import write_secret
 from ceremonies.process import make_tokens
 from ceremonies.settings import load_settings
 
@@ -54,10 +55,3 @@ def find_softhsm() -> str:
         if Path(path).exists():
             return path
     raise FileRefused("SoftHSM is not installed", hint="apt-get install softhsm2")
-
-
-def write_secret(path: Path, data: bytes) -> None:
-    """A new file that only its owner can read; one that stands there is replaced."""
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_bytes(data)

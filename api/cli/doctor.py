@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from api.cli.errors import DoctorFound
+from api.cli.lines import align
 from api.cli.session import session_of
 from ceremonies.client import ask_once
 from ceremonies.commands import HealthShown, ShowHealth
@@ -40,11 +40,9 @@ def examine(
     findings += check_tools()
     if settings is not None:
         findings += check_settings(settings)
-    table = Table("what", "", "found", box=None)
-    for what, good, found in findings:
-        table.add_row(what, "ok" if good else "WRONG", found)
+    rows = [(what, "ok" if good else "WRONG", found) for what, good, found in findings]
     value = {what: {"ok": good, "found": found} for what, good, found in findings}
-    session_of(ctx).show({"software_sha256": digest, "findings": value}, table)
+    session_of(ctx).show({"software_sha256": digest, "findings": value}, *align(("what", "", "found"), *rows))
     wrong = [what for what, good, _ in findings if not good]
     if wrong:
         raise DoctorFound(f"wrong: {', '.join(wrong)}", hint="the table says what was found")
@@ -67,7 +65,7 @@ def check_settings(path: Path) -> Iterator[Finding]:
     yield "settings", True, f"{path}, mode {settings.mode}"
     for token in settings.tokens:
         yield check_pin(token.label, token.pin_file)
-    yield check_socket(settings.socket)
+    yield check_socket(settings.socket, path)
     yield from check_module(settings)
 
 
@@ -77,7 +75,7 @@ def check_pin(label: str, path: Path) -> Finding:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
-        return name, False, f"{path}: {error.strerror}"
+        return name, False, f"{path}: {error.strerror}; create it with the PIN, chmod 0400"
     return name, mode & 0o077 == 0, f"{path}, mode {mode:04o}"
 
 
@@ -102,12 +100,12 @@ def check_module(settings: KeyroomSettings) -> Iterator[Finding]:
         module.finalise()
 
 
-def check_socket(path: Path) -> Finding:
+def check_socket(path: Path, settings: Path) -> Finding:
     """The keyroom answers, and can use its keys."""
     try:
         health = ask_once(path, ShowHealth(), timeout=10)
     except KeyroomError as error:
-        return "socket", False, str(error)
+        return "socket", False, f"{error}; start it: kedge keyroom --settings {settings}"
     if not isinstance(health, HealthShown):
         return "socket", False, "the keyroom answered something else"
     return "socket", health.ready, "ready" if health.ready else f"not ready: {'; '.join(health.problems)}"

@@ -72,6 +72,12 @@ class WordsDiffer(CliError):
     code = "words-differ"
 
 
+class KeyNotInRoster(CliError):
+    """The key that would sign is not the officer's in the roster that the step proposes."""
+
+    code = "key-not-in-roster"
+
+
 class SigningFailed(CliError):
     """ssh-keygen did not sign."""
 
@@ -82,6 +88,12 @@ class ProductionRefused(CliError):
     """A development tool was pointed at production settings."""
 
     code = "production-refused"
+
+
+class PortTaken(CliError):
+    """Another process listens where the API should."""
+
+    code = "port-taken"
 
 
 class ChildrenFailed(CliError):

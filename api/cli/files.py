@@ -42,6 +42,13 @@ def write_file(path: Path, data: bytes) -> Path:
     return path
 
 
+def write_secret(path: Path, data: bytes) -> None:
+    """A new file that only its owner can read; one that stands there is replaced."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_bytes(data)
+
+
 def write_below(directory: Path, name: str, data: bytes) -> Path:
     """Write the file of an export under its relative path. Raises FileRefused for a path that could lead elsewhere."""
     parts = PurePosixPath(name).parts
@@ -51,6 +58,11 @@ def write_below(directory: Path, name: str, data: bytes) -> Path:
 
 
 def write_proven(directory: Path, stem: str, proven: Proven) -> tuple[Path, Path]:
-    """The entry as `<stem>.leaf.json` and its proof as `<stem>.tlog-proof`."""
+    """The entry as `<stem>.leaf.json` and its proof as `<stem>.tlog-proof`.
+
+    An earlier proof is replaced: the same entry gets a newer one whenever the journal has grown.
+    """
     leaf = write_file(directory / f"{stem}.leaf.json", proven.entry.encode())
-    return leaf, write_file(directory / f"{stem}.tlog-proof", proven.proof.encode())
+    proof = directory / f"{stem}.tlog-proof"
+    proof.write_bytes(proven.proof.encode())
+    return leaf, proof

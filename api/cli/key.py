@@ -1,21 +1,43 @@
-"""`kedge key`: what keys there are, and the emergency stop."""
+"""`kedge key`: what keys there are, their public halves, and the emergency stop."""
 
+import enum
+from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
-from rich.table import Table
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from api.cli.lines import escape
+from api.cli.errors import FileRefused
+from api.cli.files import write_file
+from api.cli.lines import align
 from api.cli.session import Session, connect, session_of
-from ceremonies.commands import KeysListed
+from ceremonies.commands import KeyShown, KeysListed
+from pki.log.notes import LOG_KEY, VerifierKey
+from pki.signatures import load_spki
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
     callback=connect,
-    help="List keys; stop one at once.",
+    help="List keys; export public halves; stop a key at once.",
 )
+
+
+class Form(enum.StrEnum):
+    """How a public key is written."""
+
+    PEM = "pem"
+    VKEY = "vkey"
+    TLOG_POLICY = "tlog-policy"
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """What this command needs of the API's answer: the journal's name."""
+
+    origin: str
 
 
 @app.command("list")
@@ -34,10 +56,45 @@ def suspend(
     show_keys(session, session.post(f"/v1/keys/{label}/suspension", KeysListed, {"reason": reason}))
 
 
+@app.command("export")
+def export_key(
+    ctx: typer.Context,
+    label: str,
+    form: Annotated[Form, typer.Option("--format", help="vkey and tlog-policy are for the journal's key.")] = Form.PEM,
+    out: Annotated[Path | None, typer.Option(help="File to write; printed when absent.")] = None,
+) -> None:
+    """The public half of a key: `pem` for a bootloader, `tlog-policy` is the FILE of `kedge verify --trust FILE`."""
+    session = session_of(ctx)
+    key = next((key for key in session.get("/v1/keys", KeysListed).keys if key.label == label), None)
+    if key is None or not key.public_key:
+        raise FileRefused(
+            f"no public key {label} is handed out", hint="`kedge key list` names them; recovery keys stay unpublished"
+        )
+    origin = session.get("/readyz", Readiness).origin if form is not Form.PEM else ""
+    text = render_key(key, form, origin)
+    if out is not None:
+        write_file(out, text.encode())
+    told = f"written: {out}" if out else text.rstrip("\n")
+    session.show({"label": label, "format": form.value, "text": text, "file": str(out) if out else None}, told)
+
+
+def render_key(key: KeyShown, form: Form, origin: str) -> str:
+    """A public key as PEM (RFC 7468), as a C2SP verifier key, or as a C2SP tlog-policy. Raises FileRefused."""
+    public = load_spki(key.public_key)
+    if form is Form.PEM:
+        return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    if key.role != "journal" or not isinstance(public, Ed25519PublicKey):
+        raise FileRefused(f"{key.label} has role {key.role}", hint="only the journal's key signs checkpoints; use pem")
+    vkey = VerifierKey(origin, LOG_KEY, public.public_bytes_raw()).encode()
+    return f"{vkey}\n" if form is Form.VKEY else f"log {vkey}\nquorum none\n"
+
+
 def show_keys(session: Session, keys: KeysListed) -> None:
-    """Keys as JSON or as a table."""
-    table = Table("label", "role", "scope", "algorithm", "state", "uses", "spki", box=None)
-    for key in keys.keys:
-        row = (key.label, key.role, key.scope, key.algorithm, key.state, str(key.uses), key.spki[:16])
-        table.add_row(*map(escape, row))
-    session.show(keys, table)
+    """Keys as JSON or as a table. Checkpoints are not counted as uses, so the journal's key has a dash there."""
+    head = ("label", "role", "scope", "algorithm", "state", "uses", "spki")
+    rows = [(key.label, key.role, key.scope, key.algorithm, key.state, _uses(key), key.spki) for key in keys.keys]
+    session.show(keys, *align(head, *rows))
+
+
+def _uses(key: KeyShown) -> str:
+    return "-" if key.role == "journal" else str(key.uses)

@@ -21,6 +21,7 @@ from ceremonies.client import KeyroomDown, Refused
 # Verb: module and name. A verb's module is imported when the verb is used: commands start quickly, and the process of
 # `kedge serve` never holds the database or PKCS#11 that other verbs need.
 VERBS: Final = {
+    "init": ("init", "create"),
     "up": ("up", "start_both"),
     "keyroom": ("keyroom", "run"),
     "serve": ("serve", "run"),
@@ -35,6 +36,8 @@ VERBS: Final = {
     "token": ("token", "app"),
     "doctor": ("doctor", "examine"),
 }
+
+CONNECTION: Final = ("--url", "--token-file", "--ca", "--socket")
 
 
 class Kedge(TyperGroup):
@@ -56,9 +59,17 @@ class Kedge(TyperGroup):
             code = getattr(error, "code", None)
             if isinstance(error, OSError):
                 code = "operating-system"
+            if isinstance(error, typer.TyperException):
+                explain_place(error)
             if not isinstance(code, str) or isinstance(error, typer.TyperException):
                 raise
             raise typer.Exit(report(error, code, ctx.find_object(Session))) from error
+
+
+def explain_place(error: typer.TyperException) -> None:
+    """Say in a usage error that options of the connection stand before the verb."""
+    if getattr(error, "option_name", "") in CONNECTION:
+        error.message += " here; it stands before the verb, as in `kedge key --url URL --token-file FILE list`"
 
 
 def report(error: Exception, code: str, session: Session | None) -> int:

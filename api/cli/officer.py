@@ -1,21 +1,22 @@
 """`kedge officer`: see what is to be approved, from its bytes, and sign it with one's own SSH key. Works offline."""
 
+import datetime
 import subprocess
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from api.cli.drafts import describe
-from api.cli.errors import FileRefused, SigningFailed, WordsDiffer
+from api.cli.drafts import ShownDraft, describe
+from api.cli.errors import FileRefused, KeyNotInRoster, SigningFailed, WordsDiffer
 from api.cli.files import read_file, write_file
-from api.cli.lines import escape, flatten
+from api.cli.lines import escape, flatten, list_facts
 from api.cli.session import Session, session_of
 from api.cli.steps import LIMIT, Step, parse_step
 from ceremonies.approvals import NAMESPACE, Decision, statement_bytes
+from ceremonies.errors import RosterMalformed
+from ceremonies.officers import Roster
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +26,8 @@ app = typer.Typer(
 )
 File = Annotated[Path, typer.Argument(help="A step that `kedge ceremony export` wrote.")]
 SIGNING_TIME: Final = 120
+TIMES: Final = ("valid_from", "valid_to", "start", "end")
+YEAR_9999: Final = 253_402_300_800
 
 
 @app.command()
@@ -59,9 +62,10 @@ def reject(
 
 
 def decide(session: Session, file: Path, signer: tuple[Path, str, Decision], words: str) -> None:
-    """Show, have the words typed, sign. Raises WordsDiffer, SigningFailed, FileRefused."""
+    """Show, have the words typed, sign. Raises KeyNotInRoster, WordsDiffer, SigningFailed, FileRefused."""
     key, officer, decision = signer
     step = parse_step(read_file(file, LIMIT))
+    check_signer(step, key, officer)
     if not words:
         present(session, step)
         words = typer.prompt(f"To {decision}, type the last {len(step.challenge)} words of the digest", err=True)
@@ -71,6 +75,28 @@ def decide(session: Session, file: Path, signer: tuple[Path, str, Decision], wor
     signature = sign_statement(write_file(statement, statement_bytes(step.template, officer, decision)), key)
     paths = {"statement": str(statement), "signature": str(signature), "decision": decision}
     session.show(paths, f"{officer}: {decision}", f"statement {statement}", f"signature {signature}")
+
+
+def check_signer(step: Step, key: Path, officer: str) -> None:
+    """A genesis plan holds its roster: the key must be this officer's there. Raises KeyNotInRoster.
+
+    Other steps do not show the roster, and a key without its `.pub` file beside it is not asked for: the keyroom
+    refuses a wrong signature in any case.
+    """
+    plan = step.content.get("content")
+    public = key if key.suffix == ".pub" else key.with_name(key.name + ".pub")
+    if not isinstance(plan, dict) or "roster" not in plan or not public.exists():
+        return
+    try:
+        roster = msgspec.convert(plan["roster"], Roster)
+    except (msgspec.ValidationError, RosterMalformed) as error:
+        raise KeyNotInRoster(f"the plan's roster is none: {error}", hint="reject the step") from error
+    line = " ".join(read_file(public, 1 << 14).decode(errors="replace").split()[:2])
+    owner = next((item.id for item in roster.officers if line in item.keys), "nobody")
+    if owner != officer:
+        raise KeyNotInRoster(
+            f"{public} is not a key of {officer}, but of {owner}", hint="use your own --key and --officer"
+        )
 
 
 def sign_statement(statement: Path, key: Path) -> Path:
@@ -99,11 +125,11 @@ def present(session: Session, step: Step) -> None:
     rest = {name: part for name, part in step.content.items() if name != "drafts"}
     session.show(
         value,
-        _table("The statement", step.facts.items()),
-        _table("What it covers", flatten(rest)),
-        *(_table(f"{draft.kind} {draft.name}, {draft.digest}", flatten(decoded[draft.name])) for draft in drafts),
-        _table("Digest, to be read aloud", ((f"{4 * row + 1:2}", line) for row, line in enumerate(words))),
-        _table("Afterwards there will be", enumerate(consequences(step), 1)),
+        *list_facts("The statement", step.facts.items()),
+        *list_facts("What it covers", map(add_utc, flatten(rest))),
+        *(line for draft in drafts for line in list_draft(draft, decoded[draft.name])),
+        *list_facts("Digest, to be read aloud", ((f"{4 * row + 1:2}", line) for row, line in enumerate(words))),
+        *list_facts("Afterwards there will be", enumerate(consequences(step), 1)),
     )
 
 
@@ -125,8 +151,15 @@ def consequences(step: Step) -> list[str]:
     return [*made, *gone, *changed, *signed] or [step.template.summary]
 
 
-def _table(title: str, rows: Any) -> Table:
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in rows:
-        table.add_row(Text(escape(str(name)), style="dim"), Text(escape(str(value)), overflow="fold"))
-    return table
+def list_draft(draft: ShownDraft, decoded: Any) -> list[str]:
+    """A draft as lines: what it is, its digest, and its payload decoded."""
+    return list_facts(f"{draft.kind} {draft.name}", [("digest", draft.digest), *flatten(decoded)])
+
+
+def add_utc(fact: tuple[str, str]) -> tuple[str, str]:
+    """A time in seconds since 1970 with its UTC date beside it; other facts as they are."""
+    name, value = fact
+    if name.rpartition(".")[2] not in TIMES or not value.isdecimal() or int(value) >= YEAR_9999:
+        return fact
+    moment = datetime.datetime.fromtimestamp(int(value), datetime.UTC)
+    return name, f"{value} ({moment:%Y-%m-%dT%H:%M:%SZ})"

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from api.cli.errors import FileRefused, ProofMismatch
 from api.cli.files import Proven, read_file, write_file, write_proven
 from api.cli.session import connect, session_of
-from ceremonies.commands import ARTEFACT_LIMIT, Uploaded
+from ceremonies.commands import ARTEFACT_LIMIT, RequestId, Uploaded
 from pki.formats.mcuboot import read_image
 from pki.formats.mcuboot_verify import verify_image
 from pki.log.policy import parse_policy
@@ -41,12 +41,25 @@ class Release(msgspec.Struct, frozen=True):
     replayed: bool
 
 
+def check_id(text: str) -> str:
+    """An idempotency key as the service takes it. Raises typer.BadParameter."""
+    try:
+        return msgspec.convert(text, RequestId)
+    except msgspec.ValidationError:
+        raise typer.BadParameter("8 to 80 letters, digits, `.`, `_`, `:` or `-`, for example build-0001") from None
+
+
 @app.command()
 def sign(
     ctx: typer.Context,
     image: Annotated[Path, typer.Argument(help="The unsigned MCUboot image.")],
     target: Annotated[str, typer.Argument(metavar="CLASS/CHANNEL", help="For example bms-stm32h7/stable.")],
-    request: Annotated[str, typer.Option("--id", help="Idempotency key: your build's number.")],
+    request: Annotated[
+        str,
+        typer.Option(
+            "--id", callback=check_id, help="Idempotency key: your build's name, 8 to 80 characters, as build-0001."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Directory for the answer.")] = Path(),
 ) -> None:
     """Upload an image and have it signed; writes image, manifest, entries and proofs. May be repeated."""

@@ -33,7 +33,7 @@ class Session:
     token_file: str = ""
     ca: Path | None = None
     socket: Path | None = None
-    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    console: Console = field(default_factory=lambda: Console(highlight=False, emoji=False, soft_wrap=True))
 
     def show(self, value: object, *human: object) -> None:
         """Print `value` as one line of JSON (bytes as base64) when --json was given, else what a person reads."""
@@ -46,7 +46,9 @@ class Session:
     def ask(self, command: AnyCommand, kind: type[Value]) -> Value:
         """Ask the keyroom over its socket. Raises Refused, KeyroomDown, ConnectionMissing."""
         if self.socket is None:
-            raise ConnectionMissing("no socket was given", hint="use --socket PATH, on the keyroom's machine")
+            raise ConnectionMissing(
+                "no socket was given", hint="put --socket PATH before the verb, on the keyroom's machine"
+            )
         result = ask_once(self.socket, command)
         if not isinstance(result, kind):
             raise ServiceRefused("answer-malformed", f"the keyroom answered {type(result).__name__}")
@@ -72,8 +74,16 @@ class Session:
         """One request, with the token. Raises ServiceAway, and ServiceRefused with the problem's own code."""
         import httpx
 
+        if not self.url and self.socket is not None:
+            raise ConnectionMissing(
+                "this command asks over HTTP, not over the keyroom's socket",
+                hint="put --url and --token-file before the verb; the socket answers ceremony genesis, show, export, "
+                "decide, execute and journal export",
+            )
         if not self.url:
-            raise ConnectionMissing("no service was named", hint="use --url https://..., or set KEDGE_URL")
+            raise ConnectionMissing(
+                "no service was named", hint="put --url https://... before the verb, or set KEDGE_URL"
+            )
         headers = {**arguments.pop("headers", {}), **self._authorization()}
         try:
             with httpx.Client(base_url=self.url, verify=self._trust(), timeout=TIMEOUT, trust_env=False) as client:

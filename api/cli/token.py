@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from api.cli.errors import FileRefused, ProductionRefused
-from api.cli.files import read_file, write_file
+from api.cli.files import read_file, write_file, write_secret
 from api.cli.session import session_of
 from pki.jcs import parse_json
 from pki.signatures import spki_sha256

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -12,8 +14,8 @@ from typing import Annotated, Final
 import structlog
 import typer
 
-from api.cli.errors import ChildrenFailed
-from api.cli.keyroom import Settings
+from api.cli.errors import ChildrenFailed, FileRefused, PortTaken
+from api.cli.keyroom import MakeTokens, Settings, check_pins
 
 KEDGE: Final = (sys.executable, "-m", "api.cli.main")
 FIRST_PAUSE: Final = 0.5
@@ -28,14 +30,33 @@ log = structlog.get_logger("kedge.up")
 def start_both(
     settings: Settings,
     host: Annotated[str, typer.Option(help="Address of the API.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the API.")] = 8300,
+    port: Annotated[int, typer.Option(help="Port of the API.", min=0, max=65535)] = 8300,
+    make_tokens: MakeTokens = False,
 ) -> None:
     """Start the keyroom and the API under this user, and keep them running until interrupted."""
     from ceremonies.settings import load_settings
 
     places = load_settings(settings)
     serve = ["--socket", str(places.socket), "--public", str(places.public), "--host", host, "--port", str(port)]
-    asyncio.run(run_all([[*KEDGE, "keyroom", "--settings", str(settings)], [*KEDGE, "serve", *serve]]))
+    check_pins(places)
+    check_port(host, port)
+    keyroom = ["keyroom", "--settings", str(settings), *(["--make-tokens"] if make_tokens else [])]
+    asyncio.run(run_all([[*KEDGE, *keyroom], [*KEDGE, "serve", *serve]]))
+
+
+def check_port(host: str, port: int) -> None:
+    """The API can listen there, as far as can be seen now. Raises PortTaken, FileRefused."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(f"port {port} is taken", hint="use --port") from error
+        raise FileRefused(
+            f"cannot listen on {host}, port {port}: {error.strerror}", hint="use --host, --port"
+        ) from error
 
 
 async def run_all(commands: Sequence[Sequence[str]]) -> None:

@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from api.cli.errors import CONSISTENT, FileRefused
 from api.cli.files import read_file
+from api.cli.lines import escape
 from api.cli.session import session_of
 from pki.log.audit import audit_journal
 from pki.log.policy import parse_policy
@@ -30,9 +31,22 @@ def verify_export(
     session, paths = session_of(ctx), list_files(directory)
     report = audit_journal(lambda path: read_file(directory / path, FILE_LIMIT), paths, policy, allow_open=allow_open)
     value = msgspec.to_builtins(report)
-    session.show(value, *(f"{name:>20}  {item}" for name, item in value.items()))
+    session.show(value, *list_report(value))
     if report.verdict != "authenticated":
         raise typer.Exit(CONSISTENT)
+
+
+def list_report(value: dict[str, Any]) -> list[str]:
+    """The report as lines, one for each signer, witness and type of entry."""
+    lines = []
+    for name, item in value.items():
+        if isinstance(item, dict):
+            lines += [f"{name:>20}  {kind}: {count}" for kind, count in item.items()]
+        elif isinstance(item, list | tuple):
+            lines += [f"{name:>20}  {part}" for part in item] or [f"{name:>20}  none"]
+        else:
+            lines.append(f"{name:>20}  {item}")
+    return [escape(line) for line in lines]
 
 
 def list_files(directory: Path) -> list[str]:

@@ -18,6 +18,7 @@ from ceremonies.approvals import (
     QuorumRule,
     count_quorum,
     parse_template,
+    read_decision,
     statement_bytes,
     verify_approval,
 )
@@ -347,3 +348,20 @@ def test_taking_an_approval_away_never_meets_a_quorum(rule: QuorumRule, approval
     approving = [item for item in approvals if item.decision == "approve"]
     fewer = approving[:at] + approving[at + 1 :]
     assert count_quorum(rule, approving, "a", NOW).met or not count_quorum(rule, fewer, "a", NOW).met
+
+
+def test_a_decision_is_read_from_its_place() -> None:
+    """The params of a ceremony may hold the same words."""
+    template = msgspec.structs.replace(TEMPLATE, params={"decision": "reject"})
+    for decision in ("approve", "reject"):
+        assert read_decision(statement_bytes(template, "ada", decision)) == decision
+    for statement in (b"", b"{}", b'{"decision":"maybe","officer":"ada"}', b'{"decision":"reject","officer":"ada"} '):
+        with pytest.raises(ApprovalMalformed):
+            read_decision(statement)
+
+
+@pytest.mark.parametrize("field", ["action", "ceremony", "step", "draft", "policy_sha256", "software_sha256", "nonce"])
+def test_no_name_and_no_digest_ends_with_a_line(field: str) -> None:
+    fields = {**json.loads(TEMPLATE.document), field: getattr(TEMPLATE, field) + "\n"}
+    with pytest.raises(ApprovalMalformed):
+        parse_template(jcs(fields))

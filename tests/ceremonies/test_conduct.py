@@ -2,14 +2,19 @@
 
 import asyncio
 import json
+import threading
 import time
+from typing import Any
 
 import pytest
 
 from ceremonies import commands
 from ceremonies.approvals import parse_template, statement_bytes
 from ceremonies.commands import CeremonyShown, DecideStep, ExecuteStep, KeysListed, OpenCeremony, Problem, SuspendKey
-from tests.ceremonies.examples import order_plan, read_leaves
+from ceremonies.store import Store
+from tests.ceremonies.examples import order_plan, read_leaves, write_sql
+from tests.ceremonies.field import sign_release
+from tests.ceremonies.test_quorums import ROTATION
 from tests.world import World
 
 
@@ -59,7 +64,11 @@ def test_a_ceremony_is_shown_as_it_was_opened(genesis_world: World) -> None:
 )
 def test_what_cannot_be_is_refused(genesis_world: World, command: commands.AnyCommand, code: str) -> None:
     assert ask(genesis_world, command) == code
-    assert read_leaves(genesis_world)[-1]["type"] in ("auth.fail", "key.state")
+    last = read_leaves(genesis_world)[-1]
+    assert last["type"] in ("auth.fail", "ceremony.denied", "key.state")
+    if last["type"] == "ceremony.denied":
+        what = last["op"]["what"]
+        assert (what["ceremony"], what["why"].split(":")[0]) == (getattr(command, "id", ""), code)
 
 
 @pytest.mark.req("AZ-3", "T6")
@@ -96,7 +105,7 @@ def test_what_is_no_statement_is_no_approval_and_an_entry(genesis_world: World) 
         (b"{}", signature, "approval-malformed"),
         (good + b" ", signature, "approval-malformed"),
         (good, b"", "approval-malformed"),
-        (good, b"\xff\xfe", "officer-unknown"),
+        (good, b"\xff\xfe", "approval-malformed"),
         (good, signature[:-80], "approval-malformed"),
         (good, genesis_world.officers["carol"].sign(good).encode(), "approval-unsigned"),
         (good, genesis_world.officers["bob"].sign(good + b"x").encode(), "approval-unsigned"),
@@ -149,3 +158,69 @@ def test_a_work_order_is_opened_once(genesis_world: World) -> None:
         assert answer.code == "plan-malformed"
 
     asyncio.run(run())
+
+
+@pytest.mark.req("AU-4")
+def test_a_ceremony_that_does_not_go_on_says_why_in_the_journal(genesis_world: World) -> None:
+    """Once for each refusal: of the plan, of the quorum, and of a step that has left other entries before."""
+
+    def refused(command: commands.AnyCommand, code: str) -> dict[str, str]:
+        before = genesis_world.room.ledger.journal.size
+        assert ask(genesis_world, command) == code
+        leaves = [leaf for leaf in read_leaves(genesis_world, before) if leaf["type"] != "key.generate.denied"]
+        (entry,) = [leaf for leaf in leaves if leaf["type"] == "ceremony.denied"]
+        assert entry["actor"]["role"] == "officer"
+        assert not [leaf for leaf in leaves if leaf["type"] == "auth.fail"]
+        what: dict[str, str] = entry["op"]["what"]
+        assert (entry["cer"], what.pop("why").split(":")[0]) == (what["ceremony"], code)
+        return what
+
+    bad = OpenCeremony("bad", "work-order", b"{}")
+    assert refused(bad, "plan-malformed") == {"action": "work-order", "ceremony": "bad"}
+    asyncio.run(genesis_world.propose("rotate", "trust-set", ROTATION))
+    step = {"action": "trust-set", "ceremony": "rotate", "step": "plan"}
+    assert refused(ExecuteStep("rotate", "plan"), "quorum-not-met") == step
+    asyncio.run(genesis_world.approve("rotate", "plan", "bob", "carol"))
+    ask(genesis_world, ExecuteStep("rotate", "plan"))
+    asyncio.run(genesis_world.approve("rotate", "results", "bob", "carol"))
+    # The new key is started, which is an entry; then the drafts turn out to be void.
+    write_sql(genesis_world, "UPDATE step SET recipe = x'7b7d' WHERE ceremony = 'rotate' AND step = 'results'")
+    other = "CAST(replace(CAST(shown AS TEXT), 'kedge/plan', 'other/plan') AS BLOB)"
+    write_sql(genesis_world, "UPDATE step SET recipe = :r WHERE step = 'results'", r=b'{"now":1,"previous":0}')
+    write_sql(genesis_world, f"UPDATE step SET shown = {other} WHERE ceremony = 'rotate' AND step = 'plan'")
+    assert refused(ExecuteStep("rotate", "results"), "not-listed") == {**step, "step": "results"}
+    assert genesis_world.room.door.keyring.labelled("oem-root-4").state == "active"
+
+
+@pytest.mark.req("AU-4")
+def test_documents_are_those_of_the_ceremony_and_are_read_beside_the_loop(
+    genesis_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release, or a work order, that is named like the ceremony shows nothing there."""
+    key, request = "ceremony/genesis:", "UPDATE request SET id = :new WHERE id = :old"
+    for old, new in (("set-0-0", "release/genesis:set-0-0"), ("device-ca", "order/genesis:device-ca")):
+        write_sql(genesis_world, request, old=key + old, new=new)
+    threads, read = [], Store.rows
+
+    def rows(store: Store, query: Any) -> Any:
+        threads.append(threading.current_thread())
+        assert "request.id >=" in str(query) or "FROM request" not in str(query)
+        return read(store, query)
+
+    monkeypatch.setattr(Store, "rows", rows)
+    shown = ask(genesis_world, commands.ShowCeremony("genesis"))
+    assert isinstance(shown, CeremonyShown)
+    names = {name for _, name, _ in shown.documents}
+    assert names == {"identity-root", "site-ca", "birth-package-bms-stm32h7"}
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+def test_a_release_named_like_a_ceremony_shows_nothing_there(genesis_world: World) -> None:
+    async def run() -> tuple[tuple[str, str, str], ...]:
+        command = OpenCeremony("rotation-1", "work-order", order_plan("rotation-1"))
+        await genesis_world.ask(command, "officer", CeremonyShown)
+        await sign_release(genesis_world, "2.3.0", 2, id="rotation-1")
+        return (await genesis_world.ask(commands.ShowCeremony("rotation-1"), "officer", CeremonyShown)).documents
+
+    assert asyncio.run(run()) == ()

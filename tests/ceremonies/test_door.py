@@ -206,3 +206,16 @@ def test_64_callers_share_few_transactions(factory_world: World) -> None:
     report = asyncio.run(audit_world(world))
     assert report.open == 0
     assert world.room.ledger.replay.quotas["wo-1"].issued == 20
+
+
+@pytest.mark.req("AU-2")
+def test_without_a_journal_key_the_door_is_closed(factory_world: World) -> None:
+    """What cannot be proven is not signed; the refusal is an entry all the same."""
+    box, ledger = soft_keys(factory_world), factory_world.room.ledger
+    ledger.log_key = None
+    start, signed = ledger.journal.size, box.signed
+    assert passages(seal_batch(factory_world, make_order(factory_world, b"data"))) == ["door-closed"]
+    answer = asyncio.run(factory_world.try_ask(IssueDevice("wo-1", "BMS-000001", make_request()), "station"))
+    assert isinstance(answer, Problem)
+    assert answer.code == "door-closed"
+    assert (box.signed, entry_types(factory_world, start)) == (signed, ["key.sign.denied"] * 2)

@@ -1,12 +1,16 @@
 """A complete export in parts, at one size."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from ceremonies import export as module
 from ceremonies.commands import ExportJournal, JournalPart, Problem
+from ceremonies.store import Store
+from ceremonies.tables import BlobRow
 from pki.log.audit import audit_journal
+from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.small import make_order
 from tests.world import RefusedError, World, audit_files, audit_world, export_journal
 
@@ -65,3 +69,56 @@ def test_reading_the_journal_is_an_entry_and_needs_the_role(genesis_world: World
     second = asyncio.run(audit_world(genesis_world))
     assert second.types["export"] > first.types["export"] >= 1
     assert second.types["auth.fail"] == 1
+
+
+@pytest.mark.req("AU-10")
+def test_exports_do_not_end_each_other(genesis_world: World) -> None:
+    """Each begins at a size of its own, for its own entry came before; the one that rested longest ends."""
+
+    async def run() -> None:
+        parts = [await genesis_world.ask(ExportJournal(), "auditor", JournalPart) for _ in range(module.EXPORTS)]
+        assert len({part.size for part in parts}) == module.EXPORTS
+        for part in parts:
+            await genesis_world.ask(ExportJournal(part.size, part.cursor), "auditor", JournalPart)
+        await genesis_world.ask(ExportJournal(parts[0].size, parts[0].cursor), "auditor", JournalPart)
+        await genesis_world.ask(ExportJournal(), "auditor", JournalPart)
+        await genesis_world.ask(ExportJournal(parts[0].size, parts[0].cursor), "auditor", JournalPart)
+        answer = await genesis_world.try_ask(ExportJournal(parts[1].size, parts[1].cursor), "auditor")
+        assert isinstance(answer, Problem)
+        assert answer.code == "export-refused"
+
+    asyncio.run(run())
+
+
+def test_a_part_asks_for_no_more_names_than_it_may_need(genesis_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NAMES_AT_ONCE", 7)
+    monkeypatch.setattr(module, "PART_BYTES", 20_000)
+    read, counts = Store.rows, []
+
+    def rows(store: Store, query: Any) -> Any:
+        found = read(store, query)
+        if "SELECT blob.sha256 \n" in str(query):
+            counts.append(len(found))
+        return found
+
+    monkeypatch.setattr(Store, "rows", rows)
+    assert asyncio.run(audit_world(genesis_world)).verdict == "authenticated"
+    assert max(counts) == 7
+    assert sum(counts) < 3 * len(genesis_world.room.store.list(BlobRow, "sha256"))
+
+
+@pytest.mark.req("AU-4")
+def test_each_reading_is_one_entry(genesis_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PART_BYTES", 20_000)
+
+    async def run() -> None:
+        size, cursor = 0, ""
+        while True:
+            before = genesis_world.room.ledger.journal.size
+            part = await genesis_world.ask(ExportJournal(size, cursor), "auditor", JournalPart)
+            assert [leaf["type"] for leaf in read_leaves(genesis_world, before)] == ["export"]
+            size, cursor = part.size, part.cursor
+            if not cursor:
+                return
+
+    asyncio.run(run())

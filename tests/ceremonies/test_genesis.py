@@ -160,6 +160,10 @@ def drop(role: str) -> Callable[[dict[str, Any]], None]:
 BAD_PLANS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "an unknown field": (change("more", to=1), "plan-malformed"),
     "no journal key": (drop("journal"), "plan-malformed"),
+    "two journal keys": (
+        lambda plan: plan["keys"].append({**plan["keys"][-1], "label": "journal-2"}),
+        "plan-malformed",
+    ),
     "no identity root": (drop("identity-root"), "plan-malformed"),
     "no recovery key": (drop("recovery"), "key-unknown"),
     "two keys of one label": (change("keys", 1, "label", to="identity-root"), "plan-malformed"),

@@ -7,11 +7,20 @@ from typing import Any
 import msgspec
 import pytest
 
+from ceremonies.commands import Problem, SuspendKey
 from ceremonies.errors import QuorumNotMet
 from ceremonies.keyring import KeyPurposeRefused, KeyTransitionRefused, KeyUnknown
-from ceremonies.keywork import LabelTaken, adopt_log_key, change_states, create_key, destroy_key, public_key_pem
+from ceremonies.keywork import (
+    JournalKeyNeeded,
+    LabelTaken,
+    adopt_log_key,
+    change_states,
+    create_key,
+    destroy_key,
+    public_key_pem,
+)
 from ceremonies.orders import KeyPlan, StepRef
-from ceremonies.quorums import CeremonyOver, CeremonyUnknown, NotListed
+from ceremonies.quorums import CeremonyOver, CeremonyUnknown, Mandate, NotListed
 from ceremonies.tables import DocumentRow, EntryRow, KeyRow
 from hsm.errors import CallFailed
 from tests.ceremonies.small import BY, act
@@ -163,3 +172,30 @@ def test_the_log_key_is_adopted_once(genesis_world: World) -> None:
     ledger.log_key = None
     with pytest.raises(KeyUnknown, match="journal"):
         act(genesis_world, lambda: adopt_log_key(genesis_world.room.door))
+
+
+@pytest.mark.req("AU-2", "KL-9")
+def test_the_journal_key_is_neither_suspended_nor_destroyed(genesis_world: World) -> None:
+    """Without it nothing could be proven: one officer, or a quorum, would switch the journal off."""
+    world, door = genesis_world, genesis_world.room.door
+    start = world.room.ledger.journal.size
+    for state in ("suspended", "deactivated", "compromised", "destroyed"):
+        with pytest.raises(JournalKeyNeeded):
+            act(world, partial(change_states, door, ["director", "journal"], state, BY, why="theft"))
+    answer = asyncio.run(world.try_ask(SuspendKey("journal", "theft"), "officer"))
+    assert isinstance(answer, Problem)
+    assert answer.code == "journal-key-needed"
+    assert [door.keyring.labelled(label).state for label in ("journal", "director")] == ["active", "active"]
+    assert [leaf["out"]["status"] for leaf in leaves(world, start)] == ["denied"] * 5
+
+
+def test_a_destruction_of_the_journal_key_is_denied_before_the_token_is_asked(genesis_world: World) -> None:
+    world, door = genesis_world, genesis_world.room.door
+    key = door.keyring.labelled("journal")
+    mandate = Mandate("drop", "destroy", "", {"destroy": [{"label": "journal", "spki": key.spki}]}, ())
+    start = world.room.ledger.journal.size
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(JournalKeyNeeded):
+        patched.setattr(door, "mandate", lambda *_: mandate)
+        act(world, lambda: destroy_key(door, "journal", BY, StepRef("drop", "plan")))
+    assert leaves(world, start)[-1]["type"] == "key.destroy.denied"
+    assert (key.token, bytes.fromhex(key.cka_id)) in soft_keys(world).keys

@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from ceremonies.journal import EntryDraft, JournalForked, Placed
 from ceremonies.ledger import Ledger
+from ceremonies.logkey import LogKeyMissing
 from ceremonies.store import Insert, StoreUnavailable
 from ceremonies.tables import ReservationRow
 from tests.ceremonies.small import Clock, act, make_order, open_journal, open_ledger, seal
@@ -142,3 +143,30 @@ def test_a_first_commit_that_fails_leaves_it_unsettled_until_somebody_looked(tmp
     ledger.record([PROBE])
     assert ledger.journal.settled == 0
     ledger.store.close()
+
+
+@pytest.mark.req("AU-2")
+def test_after_genesis_no_proof_is_empty(genesis_world: World) -> None:
+    world, ledger = genesis_world, genesis_world.room.ledger
+    assert ledger.governed
+    sealed = seal(world, make_order(world, b"data"))
+    ledger.log_key = None
+    with pytest.raises(LogKeyMissing):
+        act(world, lambda: ledger.prove(sealed.seq))
+    with pytest.raises(LogKeyMissing):
+        act(world, lambda: ledger.recall(sealed.sha256, sealed.seq))
+
+
+def test_the_anchor_is_the_checkpoint_of_the_committed_head(genesis_world: World, tmp_path: Path) -> None:
+    kept: list[bytes] = []
+    ledger = genesis_world.room.ledger
+    ledger.keep = kept.append
+    act(genesis_world, lambda: ledger.record([PROBE]))
+    act(genesis_world, ledger.anchor)
+    assert kept == [act(genesis_world, ledger.sign_checkpoint)]
+    young = open_ledger(tmp_path, Clock())
+    young.keep = kept.append
+    young.record([PROBE])
+    young.anchor()
+    assert (len(kept), young.governed) == (1, False)
+    young.store.close()

@@ -191,7 +191,23 @@ def test_production_needs_two_users(genesis_template: World, tmp_path: Path) -> 
     for uids in ((), (os.getuid(),)):
         with pytest.raises(UnsafeProduction, match="the keyroom's uid"):
             world.start(production(world.settings(), *uids))
-    world.start(production(world.settings(), os.getuid() + 1)).stop()
+    other = os.getuid() + 1
+    with pytest.raises(UnsafeProduction, match="the keyroom's uid"):
+        world.start(production(world.settings(), os.getuid(), other))
+    with pytest.raises(UnsafeProduction):
+        world.start(production(world.settings(), 0, other))
+    world.start(production(world.settings(), other)).stop()
+
+
+@pytest.mark.req("HS-6")
+def test_production_serves_no_root(genesis_template: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    settings = genesis_template.settings()
+    for uids in ((0,), (0, 1001)):
+        with pytest.raises(UnsafeProduction, match="root"):
+            process.check_peers(production(settings, *uids))
+    process.check_peers(production(settings, 1001, 1002))
+    process.check_peers(settings)
 
 
 @pytest.mark.req("HS-6")

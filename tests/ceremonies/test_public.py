@@ -1,16 +1,25 @@
 """Static files: complete under their checkpoint, and nothing of an entry in them."""
 
 import asyncio
+import os
+import shutil
+import stat
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from ceremonies import public
+from ceremonies.commands import CeremonyShown, ExecuteStep
+from ceremonies.journal import JournalForked
+from ceremonies.ledger import Ledger
 from ceremonies.logkey import read_checkpoint
-from ceremonies.public import Publisher, public_documents, write_file
+from ceremonies.public import Publisher, anchor_path, check_published, public_documents, published_path, write_file
 from pki.log.checkpoints import parse_checkpoint
-from pki.log.tiles import list_tiles
+from pki.log.tiles import Tile, changed_tiles, list_tiles
 from tests.ceremonies.small import make_order, seal
-from tests.world import World
+from tests.world import RefusedError, World, copy_world, soft_world
 
 
 def test_what_the_checkpoint_covers_is_there(genesis_world: World) -> None:
@@ -56,3 +65,87 @@ def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     with path.open("rb") as reader:
         write_file(path, b"two")
         assert (reader.read(), path.read_bytes()) == (b"one", b"two")
+
+
+def test_a_directory_is_synced_after_the_replacement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut brings the old name back, and with it the old checkpoint."""
+    synced: list[tuple[bool, bytes]] = []
+    path, real = tmp_path / "a", os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), path.read_bytes() if path.exists() else b""))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_file(path, b"one")
+    assert synced == [(False, b""), (True, b"one")]
+
+
+def test_a_publisher_goes_on_where_the_last_one_ended(genesis_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, starts = genesis_world, list[int]()
+    asyncio.run(Publisher(world.room).publish())
+    size = world.room.ledger.journal.size
+    seal(world, make_order(world, b"data"))
+
+    def watch(old: int, new: int) -> Iterable[Tile]:
+        starts.append(old)
+        return changed_tiles(old, new)
+
+    monkeypatch.setattr(public, "changed_tiles", watch)
+    asyncio.run(Publisher(world.room).publish())
+    assert starts == [size]
+
+
+def test_files_are_written_off_the_event_loop(genesis_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[int] = set()
+
+    def watch(path: Path, data: bytes) -> None:
+        threads.add(threading.get_ident())
+        write_file(path, data)
+
+    monkeypatch.setattr(public, "write_file", watch)
+    asyncio.run(Publisher(genesis_world.room).publish())
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+@pytest.mark.req("AU-2")
+def test_each_publication_leaves_an_anchor_beside_the_database(genesis_world: World) -> None:
+    world, settings = genesis_world, genesis_world.room.settings
+    seal(world, make_order(world, b"data"))
+    asyncio.run(Publisher(world.room).publish())
+    assert anchor_path(settings).read_bytes() == published_path(settings).read_bytes()
+    check_published(settings, world.room.ledger)
+    published_path(settings).unlink()
+    check_published(settings, world.room.ledger)
+    anchor_path(settings).unlink()
+    with pytest.raises(JournalForked, match="neither anchor nor published"):
+        check_published(settings, world.room.ledger)
+
+
+@pytest.mark.req("T27")
+def test_genesis_goes_on_after_a_crash_before_the_first_anchor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal key is active and nothing was ever published; the start asks for no anchor yet."""
+
+    def crash(_ledger: Ledger) -> None:
+        raise OSError(5, "the power is gone")
+
+    world = soft_world(tmp_path).start()
+    with monkeypatch.context() as patched, pytest.raises(RefusedError):
+        patched.setattr(Ledger, "anchor", crash)
+        asyncio.run(world.genesis())
+    assert world.room.ledger.log_key is not None
+    assert not anchor_path(world.room.settings).exists()
+    world.stop()
+    world.start()
+    assert anchor_path(world.room.settings).exists()
+    asyncio.run(world.ask(ExecuteStep("genesis", "results"), "local", CeremonyShown))
+    assert world.room.ledger.governed
+    world.stop()
+    world.start().stop()
+
+
+def test_the_first_start_after_genesis_needs_no_publication(genesis_template: World, tmp_path: Path) -> None:
+    world = copy_world(genesis_template, tmp_path / "world")
+    shutil.rmtree(world.path / "public")
+    world.start().stop()

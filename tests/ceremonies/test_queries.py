@@ -2,15 +2,21 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 
 import pytest
 
 from ceremonies import commands
 from ceremonies.commands import Problem
-from ceremonies.queries import list_keys
+from ceremonies.queries import FOR_EVERYBODY, TENANTS, list_keys
+from ceremonies.tables import DocumentRow
+from ceremonies.writer import KeyroomStopping
 from pki.log.tiles import parse_tile_path
 from tests.ceremonies.examples import read_leaves
-from tests.world import CLASS, World, plan_keys, soft_world
+from tests.ceremonies.field import open_challenge, sign_release
+from tests.world import CLASS, PLANT, REPOSITORY, World, issue_device, make_request, plan_keys, soft_world
+
+BINDINGS = {"station": {"plant": PLANT, "class": CLASS}, "pipeline": REPOSITORY}
 
 
 def document_digest(world: World, name: str) -> str:
@@ -116,3 +122,68 @@ def test_keys_are_listed_by_label(genesis_world: World) -> None:
     labels = [key.label for key in list_keys(genesis_world.room).keys]
     assert labels == sorted(labels)
     assert len(labels) == len(plan_keys())
+
+
+def test_a_keyroom_that_can_prove_nothing_is_not_ready(genesis_world: World) -> None:
+    genesis_world.room.ledger.log_key = None
+    health = asyncio.run(genesis_world.ask(commands.ShowHealth(), "", commands.HealthShown))
+    assert not health.ready
+    assert "no journal key" in health.problems[0]
+
+
+def test_a_keyroom_without_its_writer_is_not_ready(genesis_world: World) -> None:
+    def leave() -> None:
+        raise SystemExit
+
+    answer = asyncio.run(asyncio.wait_for(try_act(genesis_world, leave), 5))
+    assert isinstance(answer, KeyroomStopping)
+    health = asyncio.run(genesis_world.ask(commands.ShowHealth(), "", commands.HealthShown))
+    assert not health.ready
+    assert "writer" in health.problems[0]
+    genesis_world.stopped = True  # nobody is left to close the tokens
+    genesis_world.room.writer.stop()
+    genesis_world.room.store.close()
+
+
+async def try_act(world: World, task: Callable[[], None]) -> Exception | None:
+    """What comes of a task on the writer's thread."""
+    try:
+        await world.room.act(task)
+    except KeyroomStopping as error:
+        return error
+    return None
+
+
+@pytest.mark.req("AZ-4")
+def test_a_tenant_reads_its_own_documents_and_those_for_everybody(factory_world: World) -> None:
+    world = factory_world
+    ours = {role: world.token(role, **BINDINGS.get(role, {})) for role in sorted(TENANTS)}
+    theirs = {role: world.token(role, **BINDINGS.get(role, {}), sub="another") for role in ours}
+
+    async def read(digest: str, token: str) -> str:
+        answer = await world.try_ask(commands.ReadDocument(digest), "", token)
+        return answer.code if isinstance(answer, Problem) else ""
+
+    async def run() -> None:
+        issued = await issue_device(world, 1, make_request())
+        released = await sign_release(world, "2.3.0", 2)
+        challenge = await open_challenge(world)
+        sealed = {
+            "station": [issued.certificate], "pipeline": [released.image, released.manifest], "gateway": [challenge],
+        }  # fmt: skip
+        for owner, documents in sealed.items():
+            for digest in (hashlib.sha256(document).hexdigest() for document in documents):
+                assert await read(digest, ours[owner]) == ""
+                before = world.room.ledger.journal.size
+                others = [theirs[owner], *(token for role, token in ours.items() if role != owner)]
+                assert {await read(digest, token) for token in others} == {"document-unknown"}
+                told = read_leaves(world, before)
+                assert [leaf["type"] for leaf in told] == ["auth.fail"] * len(others)
+                for role in ("officer", "auditor", "operator"):
+                    assert await read(digest, world.role_token(role)) == ""
+
+    asyncio.run(run())
+    public = [row for row in world.room.store.list(DocumentRow, "seq") if row["kind"] in FOR_EVERYBODY]
+    assert {row["kind"] for row in public} == FOR_EVERYBODY - {"counter-update", "transition-index"}
+    for row in public:
+        assert asyncio.run(read(row["sha256"], theirs["gateway"])) == ""

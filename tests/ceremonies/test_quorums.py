@@ -175,6 +175,11 @@ TAMPERING: dict[str, tuple[str, dict[str, str], str]] = {
     "another thing shown": (*replacing("shown", '"quantity":20', '"quantity":99'), "step-outdated"),
     "another action": ("UPDATE ceremony SET action = 'resume' WHERE id = 'order'", {}, "step-outdated"),
     "an action that is none": ("UPDATE ceremony SET action = 'gift' WHERE id = 'order'", {}, "action-unknown"),
+    "another proposer": ("UPDATE ceremony SET proposer = 'bob' WHERE id = 'order'", {}, "step-outdated"),
+    "another proposer, in the template too": (
+        *replacing("template", '"proposer":"alice"', '"proposer":"bob"'),
+        "step-outdated",
+    ),
     "another change request": ("UPDATE ceremony SET chg = 'CHG-2' WHERE id = 'order'", {}, "step-outdated"),
     "another template": (*replacing("template", '"m":2', '"m":1'), "quorum-not-met"),
     "a kind that needs nobody": (*replacing("template", '["work-order"]', '["challenge"]'), "quorum-not-met"),
@@ -256,3 +261,18 @@ def test_an_unknown_step_is_named(genesis_world: World) -> None:
     for step in (StepRef("genesis", "minutes"), StepRef("nowhere", "plan")):
         with pytest.raises(CeremonyUnknown, match=f"no step {step.step} in a ceremony {step.ceremony}"):
             load_step(genesis_world.room.store, step)
+
+
+@pytest.mark.req("MP-1", "T5")
+def test_the_proposer_is_the_one_that_the_approvals_name(genesis_world: World) -> None:
+    async def run() -> None:
+        await propose_order(genesis_world)
+        await genesis_world.approve("order", "plan", "bob", "carol")
+        assert parse_template(await template_of(genesis_world, "order")).params["proposer"] == "alice"
+        room = genesis_world.room
+        mandate = await room.act(lambda: room.door.mandate(StepRef("order", "plan"), "work-order"))
+        assert mandate.proposer == "alice"
+
+    asyncio.run(run())
+    opened = [leaf["op"]["what"] for leaf in read_leaves(genesis_world) if leaf["type"] == "ceremony.open"]
+    assert [what["proposer"] for what in opened] == ["", "alice"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ceremonies import commands
 from ceremonies.receipts import VALID_FOR_US, find_canary, newest_receipts
 from ceremonies.surroundings import Surroundings
+from hsm.errors import KeyNotFound
 from pki.log.leaves import MAX_LEAF
 from pki.trust.challenges import verify_challenge
 from pki.trust.links import verify_genesis
@@ -31,6 +33,7 @@ from tests.ceremonies.field import (
     spki_of,
     submit,
 )
+from tests.softbox import Softbox
 from tests.world import World, audit_world, copy_world
 
 replace = msgspec.structs.replace
@@ -262,3 +265,48 @@ def test_the_canary_is_the_last_manifest_under_an_older_set(heard: Heard) -> Non
     assert find_canary(store, 0) is None
     canary = find_canary(store, 1)
     assert canary is not None and canary["version"] == "2.3.0"
+
+
+def test_two_equal_requests_of_which_the_first_fails(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second has drawn other bytes by then: those of the first are sealed."""
+    sign, entered, go = Softbox.sign, threading.Event(), threading.Event()
+
+    def away(box: Softbox, *arguments: Any) -> bytes:
+        if entered.is_set():
+            return sign(box, *arguments)
+        entered.set()
+        assert go.wait(30)
+        raise KeyNotFound("the token is away")
+
+    async def play() -> tuple[Any, Any]:
+        command = commands.OpenChallenge("challenge-twice", CAMPAIGN)
+        first = asyncio.create_task(heard.world.try_ask(command, "gateway"))
+        await asyncio.to_thread(entered.wait)
+        second = asyncio.create_task(heard.world.try_ask(command, "gateway"))
+        await asyncio.sleep(0.2)
+        go.set()
+        return await first, await second
+
+    monkeypatch.setattr(Softbox, "sign", away)
+    failed, sealed = asyncio.run(play())
+    assert problem(failed).code == KeyNotFound.code
+    assert isinstance(sealed, commands.DocumentRead)
+
+
+def test_a_challenge_that_a_crash_left_open_is_sealed_as_it_was(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when another set was published meanwhile."""
+
+    def away(*_: object) -> bytes:
+        raise KeyNotFound("the token is away")
+
+    async def play() -> tuple[bytes, bytes]:
+        command = commands.OpenChallenge("challenge-open", CAMPAIGN)
+        genesis = (await list_sets(heard.world))[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(Softbox, "sign", away)
+            assert problem(await heard.world.try_ask(command, "gateway")).code == KeyNotFound.code
+        await heard.world.ceremony("rotate", "trust-set", rotation_plan())
+        return genesis, (await heard.world.ask(command, "gateway", commands.DocumentRead)).document
+
+    genesis, document = asyncio.run(play())
+    assert verify_challenge(verify_genesis(genesis), document).canary is None

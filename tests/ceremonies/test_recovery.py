@@ -10,8 +10,20 @@ import pytest
 from ceremonies import entries
 from ceremonies.journal import JournalForked
 from ceremonies.keyring import KeyEntry
-from ceremonies.recovery import KeyMissing, KeyResurrected, check_keys, close_open_intents, settle_intents
+from ceremonies.recovery import (
+    MAX_DIFFERENCES,
+    InventoryDiffers,
+    KeyMissing,
+    KeyResurrected,
+    check_differences,
+    check_keys,
+    close_open_intents,
+    inventory_facts,
+    settle_intents,
+)
 from ceremonies.tables import EntryRow
+from hsm.inventory import Difference
+from pki.log.leaves import MAX_LEAF
 from tests.ceremonies.small import BY, act
 from tests.world import World, audit_world, soft_keys
 
@@ -114,3 +126,25 @@ def test_recovery_starts_with_rows_that_the_journal_bears_out(genesis_world: Wor
     door.keyring.put(msgspec.structs.replace(door.keyring.labelled("director"), state="destroyed"))
     with pytest.raises(JournalForked, match="keys"):
         act(genesis_world, lambda: close_open_intents(door.ledger, door.keyring, door.strongbox))
+
+
+def test_what_a_token_calls_its_objects_fits_into_an_entry(genesis_world: World) -> None:
+    """Whoever can write to a token must not be able to stop the journal with a name."""
+    names = ["\x00" * 10_000, "\ud800\n\u202e" * 999, '"\\' * 10_000]
+    differences = [
+        Difference("unknown", "kedge-main", bytes(300), names[number % 3], names[number % 3]) for number in range(1000)
+    ]
+    facts = inventory_facts(soft_keys(genesis_world).inventory(), differences)
+    assert (facts["different"], len(facts["differences"])) == (1000, MAX_DIFFERENCES)
+    (placed,) = act(
+        genesis_world, lambda: genesis_world.room.ledger.record([entries.event("hsm.inventory", BY, facts)])
+    )
+    assert len(placed.leaf) < MAX_LEAF
+    assert "differences" not in inventory_facts(soft_keys(genesis_world).inventory(), [])
+
+
+def test_a_foreign_object_is_an_alarm_and_one_with_our_id_an_end() -> None:
+    foreign = Difference("unknown", "kedge-main", b"\x01", "not ours", "private-key is not registered")
+    check_differences([foreign], {b"\x02"})
+    with pytest.raises(InventoryDiffers, match="not ours"):
+        check_differences([foreign], {b"\x01"})

@@ -31,6 +31,7 @@ from tests.ceremonies.field import (
     rotation_plan,
     sign_release,
 )
+from tests.ceremonies.test_quorums import ROTATION
 from tests.softbox import Softbox
 from tests.world import World, audit_world
 
@@ -290,3 +291,41 @@ def test_a_release_that_a_device_would_refuse_is_not_given_out(
     refused = asyncio.run(refuse_release(genesis_world, "2.3.0", 2))
     assert refused.code == "rehearsal-failed"
     assert not genesis_world.room.store.list(ReleaseRow, "id")
+
+
+@pytest.mark.parametrize("failing", [1, 3], ids=["image", "manifest"])
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_request_that_was_left_open_is_sealed_as_it_was_or_overtaken(
+    genesis_world: World, monkeypatch: pytest.MonkeyPatch, failing: int, rotated: bool
+) -> None:
+    """The bytes of the open intent and no others; where a set came in between, a sentence that says what to do."""
+    sign, calls = Softbox.sign, []
+
+    def away(box: Softbox, *arguments: Any) -> bytes:
+        calls.append(1)
+        return fail() if len(calls) == failing else sign(box, *arguments)  # image, checkpoint, manifest
+
+    async def play() -> commands.AnyResult | Problem:
+        command = await ask_release(genesis_world, "2.3.0", 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(Softbox, "sign", away)
+            assert problem(await genesis_world.try_ask(command, "pipeline")).code == KeyNotFound.code
+        if rotated:  # for a manifest that stays open, a set with the same image key
+            plan = rotation_plan() if failing == 1 else ROTATION
+            await genesis_world.ceremony("rotate", "trust-set", plan)
+        return await genesis_world.try_ask(command, "pipeline")
+
+    answer = asyncio.run(play())
+    if rotated:
+        assert problem(answer).details["rule"] == "trust-set"
+        assert not genesis_world.room.store.list(ReleaseRow, "id")
+    else:
+        assert isinstance(answer, ReleaseSigned)
+    kind = "image.mcuboot" if failing == 1 else "fw-manifest"
+    opened = [
+        leaf.op.digest
+        for leaf in read_leaves(genesis_world)
+        if leaf.type == "key.sign.intent" and leaf.op and leaf.op.kind == kind
+    ]
+    assert len(set(opened)) == 1
+    assert asyncio.run(audit_world(genesis_world)).verdict == "authenticated"

@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
+from ceremonies.commands import KeysListed, SuspendKey
 from ceremonies.entries import state_denied
 from ceremonies.journal import JournalForked
 from ceremonies.recovery import RECOVERY
 from ceremonies.replay import Quota, check_approvals, check_rows, replay_journal
+from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.small import act, make_order, seal
 from tests.world import World, issue_device, make_request
 
@@ -85,3 +87,18 @@ def test_an_entry_of_a_denied_state_changes_nothing(genesis_world: World) -> Non
     draft = state_denied(["director"], "destroyed", RECOVERY, JournalForked("no"))
     act(world, lambda: world.room.ledger.record([draft]))
     assert world.room.ledger.replay.keys == before
+
+
+def test_who_made_a_key_and_which_entry_suspended_it(factory_world: World) -> None:
+    world, spki = factory_world, factory_world.room.door.keyring.labelled("director").spki
+    replay = world.room.ledger.replay
+    assert set(replay.makers) == {key.spki for key in world.room.door.keyring}
+    assert set(replay.makers.values()) == {"genesis"}
+    (opened,) = [leaf for leaf in read_leaves(world) if leaf["type"] == "quota.open"]
+    assert replay.orders == {"wo-1": opened["seq"]}
+    assert replay.suspended == {}
+    asyncio.run(world.ask(SuspendKey("director", "lost"), "officer", KeysListed))
+    assert replay.suspended == {spki: world.room.ledger.journal.size - 1}
+    assert vars(replay_journal(world.room.store, world.room.ledger.journal)) == vars(replay)
+    asyncio.run(world.ceremony("resume", "resume", {"labels": ["director"], "reason": "found"}))
+    assert replay.suspended == {}

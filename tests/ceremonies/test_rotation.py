@@ -75,6 +75,8 @@ def set_key(**fields: str) -> Change:
         ("plan-malformed", "manifest_signer", drop_role("manifest-signer")),
         ("plan-malformed", "elsewhere", set_key(token="kedge-recovery")),
         ("plan-malformed", "one label", set_key(label="oem-root-1")),
+        ("plan-malformed", "journal key", set_key(role="journal", algorithm="ed25519", token="kedge-journal")),
+        ("plan-malformed", "recovery key", set_key(role="recovery", token="kedge-recovery")),
         ("key-purpose-refused", "p384", set_key(algorithm="p384")),
         ("key-unknown", "oem-root-9", set_roles(oem_root=group(2, "oem-root-2", "oem-root-9"))),
         ("class-unknown", "pcs", set_roles(image_app=group(1, "image-app-2", class_name="pcs"))),

@@ -14,12 +14,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from ceremonies import commands
+from ceremonies import server as module
 from ceremonies.client import KeyroomClient
 from ceremonies.commands import AnyResult, HealthShown, Problem, Request
 from ceremonies.desk import Caller, Desk
 from ceremonies.frames import REQUEST_LIMIT, decode_answer, encode_frame, read_frame
 from ceremonies.process import handlers
-from ceremonies.server import OPEN_REQUESTS, Server, peer_uid
+from ceremonies.server import CONNECTIONS, OPEN_REQUESTS, Server, peer_uid
 from tests.world import World
 
 Use = Callable[[Path], Awaitable[None]]
@@ -216,3 +217,92 @@ def test_a_peer_that_left_harms_nobody(genesis_world: World) -> None:
         await client.close()
 
     serve(genesis_world, use)
+
+
+@pytest.mark.req("T19")
+def test_many_connections_of_one_uid_share_one_limit(genesis_world: World) -> None:
+    """Requests under way are counted for the uid; a slot that is given back serves another connection."""
+
+    async def run() -> None:
+        gate, started = asyncio.Event(), list[int]()
+        path = genesis_world.path / "keyroom.sock"
+        server = Server(slow_desk(genesis_world, gate, started), path, ())
+        await server.start()
+        each = OPEN_REQUESTS // 8
+        frames = b"".join(encode_frame(Request(number, commands.ShowHealth())) for number in range(each))
+        peers = [await send(path, frames) for _ in range(10)]
+        await asyncio.sleep(0.3)
+        assert len(started) == OPEN_REQUESTS
+        gate.set()
+        for reader, writer in peers:
+            assert sorted([(await receive(reader)).id for _ in range(each)]) == list(range(each))
+            writer.close()
+        assert len(started) == 10 * each
+        await server.stop()
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("T19")
+def test_a_uid_has_so_many_connections_and_no_more(genesis_world: World) -> None:
+    async def use(path: Path) -> None:
+        with capture_logs() as logged:
+            kept = [await send(path, b"") for _ in range(CONNECTIONS)]
+            surplus, refused = await send(path, b"")
+            assert await receive(surplus) is None
+        assert [entry["event"] for entry in logged] == ["connection refused"]
+        refused.close()
+        reader, writer = kept[0]
+        writer.write(encode_frame(HEALTH))
+        assert (await receive(reader)).id == 1
+        writer.close()
+        await asyncio.sleep(0.1)
+        again, fresh = await send(path, encode_frame(HEALTH))
+        assert (await receive(again)).id == 1
+        for _, left in [*kept[1:], (again, fresh)]:
+            left.close()
+
+    serve(genesis_world, use)
+
+
+@pytest.mark.req("T19")
+def test_bodies_that_do_not_come_give_their_slots_back(genesis_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot is taken before the body is read, and is not held for ever by who sends a header and no more."""
+    monkeypatch.setattr(module, "OPEN_REQUESTS", 2)
+    monkeypatch.setattr(module, "BODY_S", 0.4)
+
+    async def use(path: Path) -> None:
+        with capture_logs() as logged:
+            slow = [await send(path, struct.pack(">I", 1000) + b"part") for _ in range(2)]
+            await asyncio.sleep(0.1)
+            reader, writer = await send(path, encode_frame(HEALTH))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(waiting := asyncio.create_task(receive(reader))), 0.1)
+            assert (await waiting).id == 1
+            assert [await receive(stalled) for stalled, _ in slow] == [None, None]
+        assert [entry["event"] for entry in logged] == ["connection dropped"] * 2
+        for _, left in [*slow, (reader, writer)]:
+            left.close()
+
+    serve(genesis_world, use)
+
+
+@pytest.mark.req("T19")
+def test_who_takes_no_answers_loses_its_connection(genesis_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OPEN_REQUESTS", 2)
+    monkeypatch.setattr(module, "BODY_S", 0.3)
+
+    async def answer(_command: Any, _caller: Caller) -> AnyResult:
+        return commands.TileRead(bytes(4 << 20))
+
+    large = Desk(genesis_world.room, {**handlers(genesis_world.room), commands.ShowHealth: answer})
+
+    async def use(path: Path) -> None:
+        deaf = [await send(path, encode_frame(HEALTH)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        reader, writer = await send(path, encode_frame(HEALTH))
+        assert (await receive(reader)).id == 1
+        for _, left in [*deaf, (reader, writer)]:
+            left.close()
+
+    serve(genesis_world, use, large)

@@ -3,9 +3,12 @@
 import asyncio
 import hashlib
 import os
+import threading
+from pathlib import Path
 
 import pytest
 
+from ceremonies import uploads
 from ceremonies.commands import ARTEFACT_LIMIT, CHUNK_SIZE, Problem, Upload, Uploaded
 from ceremonies.uploads import SPOOL_LIMIT, ArtefactMissing, read_artefact
 from tests.ceremonies.examples import read_leaves
@@ -76,19 +79,59 @@ def test_callers_do_not_spoil_each_other(genesis_world: World) -> None:
 
 
 @pytest.mark.req("T19")
-def test_the_spool_has_a_limit(genesis_world: World) -> None:
-    spool = genesis_world.room.settings.spool
-    for number in range(SPOOL_LIMIT):
-        (spool / f"{number:064x}").write_bytes(b"x")
-        os.utime(spool / f"{number:064x}", (number, number))
-    assert isinstance(send(genesis_world, 0, b"x"), Uploaded)
-    names = sorted(path.name for path in spool.iterdir())
-    assert len(names) == SPOOL_LIMIT
-    assert f"{0:064x}" not in names
-    assert f"{1:064x}" in names
+def test_the_spool_has_a_limit_for_each_caller(genesis_world: World) -> None:
+    """Whoever sends too much loses his own oldest, and nobody else's."""
+    spool, other = genesis_world.room.settings.spool, genesis_world.token("pipeline", **REPOSITORY, sub="another")
+    assert isinstance(send(genesis_world, 0, DATA[:1], token=other), Uploaded)
+    (theirs,) = spool.iterdir()
+    os.utime(theirs, (0, 0))
+    assert isinstance(send(genesis_world, 0, DATA[:1]), Uploaded)
+    (mine,) = set(spool.iterdir()) - {theirs}
+    for number in range(1, SPOOL_LIMIT):
+        path = spool / mine.name.replace(DIGEST, f"{number:064x}").removesuffix(".part" if number % 2 else "")
+        path.write_bytes(b"x")
+        os.utime(path, (number, number))
+    assert len(list(spool.iterdir())) == SPOOL_LIMIT + 1
+    answer = asyncio.run(genesis_world.try_ask(Upload("0" * 64, 0, b"x", False), "pipeline"))
+    assert isinstance(answer, Uploaded)
+    names = {path.name for path in spool.iterdir()}
+    assert len(names) == SPOOL_LIMIT + 1
+    assert {theirs.name, mine.name} < names
+    assert not [name for name in names if name.startswith(f"{1:064x}")]
+    assert [name for name in names if name.startswith(f"{2:064x}")]
 
 
-def test_a_spooled_file_that_was_changed_is_missing(genesis_world: World) -> None:
-    (genesis_world.room.settings.spool / DIGEST).write_bytes(b"other")
+def test_the_same_artefact_of_two_callers(genesis_world: World) -> None:
+    spool, other = genesis_world.room.settings.spool, genesis_world.token("pipeline", **REPOSITORY, sub="another")
+    data = b"an artefact"
+    command = Upload(hashlib.sha256(data).hexdigest(), 0, data, True)
+    for token in ("", other):
+        asyncio.run(genesis_world.ask(command, "pipeline", Uploaded, token))
+    first, second = spool.iterdir()
+    for path in (first, second):
+        assert read_artefact(genesis_world.room, command.digest) == data
+        path.write_bytes(b"spoilt")
+    with pytest.raises(ArtefactMissing):
+        read_artefact(genesis_world.room, command.digest)
+
+
+def test_an_artefact_is_hashed_beside_the_loop(genesis_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, threads = uploads.finish_part, []
+
+    def finish(part: Path, done: Path, digest: str) -> None:
+        threads.append(threading.current_thread())
+        real(part, done, digest)
+
+    monkeypatch.setattr(uploads, "finish_part", finish)
+    data = b"an artefact"
+    command = Upload(hashlib.sha256(data).hexdigest(), 0, data, True)
+    asyncio.run(genesis_world.ask(command, "pipeline", Uploaded))
+    assert len(threads) == 1
+    assert threading.main_thread() not in threads
+
+
+@pytest.mark.parametrize("name", [DIGEST, f"{DIGEST}.somebody", f"{DIGEST}.somebody.part"])
+def test_a_spooled_file_that_was_changed_is_missing(genesis_world: World, name: str) -> None:
+    (genesis_world.room.settings.spool / name).write_bytes(b"other")
     with pytest.raises(ArtefactMissing):
         read_artefact(genesis_world.room, DIGEST)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from ceremonies import writer as module
 from ceremonies.writer import Job, KeyroomBusy, KeyroomStopping, Writer
@@ -130,4 +131,117 @@ def test_a_task_that_raises_tells_its_caller_alone() -> None:
     with pytest.raises(ValueError, match="mine"):
         writer.run_now(fail)
     assert writer.run_now(lambda: 1) == 1
+    writer.stop()
+
+
+class Held:
+    """A piece of work that holds the writer until it is let go."""
+
+    def __init__(self) -> None:
+        self.started, self.go = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self.started.set()
+        assert self.go.wait(10)
+
+
+@pytest.mark.req("HS-9")
+def test_urgent_work_waits_for_one_task_and_not_for_those_that_wait() -> None:
+    done: list[str] = []
+    writer, held = echo([]), Held()
+
+    async def run() -> None:
+        first = asyncio.create_task(writer.run(held))
+        await asyncio.to_thread(held.started.wait, 5)
+        slow = [asyncio.create_task(writer.run(lambda: done.append("slow"))) for _ in range(1000)]
+        await asyncio.sleep(0)
+        stop = asyncio.create_task(writer.run(lambda: done.append("stop"), urgent=True))
+        await asyncio.sleep(0)
+        held.go.set()
+        await asyncio.gather(first, stop, *slow)
+
+    writer.start()
+    asyncio.run(run())
+    assert done.index("stop") <= 1
+    assert done.count("slow") == 1000
+    writer.stop()
+
+
+@pytest.mark.req("HS-9")
+def test_urgent_work_that_comes_during_a_task_is_next() -> None:
+    """The tasks behind it were there before it; orders wait too."""
+    done: list[object] = []
+    held = Held()
+
+    def seal(jobs: Sequence[Job[Any]]) -> None:
+        done.append(len(jobs))
+        for job in jobs:
+            job.result = job.work
+
+    writer = Writer(seal)
+
+    async def run() -> None:
+        work = [asyncio.create_task(writer.run(lambda: done.append("before")))]
+        work += [asyncio.create_task(writer.run(held))]
+        work += [asyncio.create_task(writer.run(lambda: done.append("after"))) for _ in range(3)]
+        orders = [asyncio.create_task(writer.order(number)) for number in range(3 * module.BATCH)]
+        await asyncio.sleep(0)
+        writer.start()
+        await asyncio.to_thread(held.started.wait, 5)
+        seen = len(done)
+        stop = asyncio.create_task(writer.run(lambda: done.append("stop"), urgent=True))
+        await asyncio.sleep(0)
+        held.go.set()
+        await asyncio.gather(stop, *work, *orders)
+        assert done[seen] == "stop"
+
+    asyncio.run(run())
+    assert done.count(module.BATCH) == 3
+    assert done.index("after") < len(done) - 1 - done[::-1].index(module.BATCH), "tasks and orders take turns"
+    writer.stop()
+
+
+def test_the_urgent_queue_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "URGENT_LIMIT", 2)
+    writer = echo([])
+
+    async def run() -> None:
+        waiting = [asyncio.create_task(writer.run(lambda: 1, urgent=True)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(KeyroomBusy):
+            await writer.run(lambda: 1, urgent=True)
+        later = asyncio.create_task(writer.run(lambda: 2))
+        await asyncio.sleep(0)
+        writer.start()
+        assert [*await asyncio.gather(*waiting), await later] == [1, 1, 2]
+
+    asyncio.run(run())
+    writer.stop()
+
+
+@pytest.mark.parametrize("where", ["task", "order"])
+def test_when_the_thread_dies_nobody_waits_for_ever(where: str) -> None:
+    def leave(*_: object) -> None:
+        raise SystemExit
+
+    writer = Writer(leave)
+
+    async def run() -> list[Any]:
+        waiting = [asyncio.create_task(writer.run(leave) if where == "task" else writer.order(1))]
+        waiting += [asyncio.create_task(writer.run(lambda: None)) for _ in range(3 if where == "task" else 0)]
+        waiting += [asyncio.create_task(writer.order(number)) for number in range(3)]
+        await asyncio.sleep(0)
+        writer.start()
+        answers = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
+        for urgent in (True, False):
+            with pytest.raises(KeyroomStopping):
+                await writer.run(lambda: None, urgent=urgent)
+        return answers
+
+    with capture_logs() as logged:
+        answers = asyncio.run(run())
+    assert {type(answer) for answer in answers} <= {KeyroomStopping, type(None)}
+    assert isinstance(answers[0], KeyroomStopping)
+    assert writer.died
+    assert [entry["log_level"] for entry in logged] == ["critical"]
     writer.stop()

@@ -75,7 +75,7 @@ def test_a_crash_while_a_certificate_is_sealed(hsm_template: World, tmp_path: Pa
 async def check_retry(world: World, csr: bytes, point: str) -> None:
     """What the next start finds, and what the caller's retry gets."""
     spki = read_request(csr).spki
-    name = f"wo-1:BMS-000001:{spki[:32]}"
+    name = f"order/wo-1:BMS-000001:{spki[:32]}"
     found = of_request(read_leaves(world), name)
     written = point not in ("before T1", "inside T1")
     released = point == "after T2"

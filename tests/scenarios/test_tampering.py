@@ -10,14 +10,19 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from structlog.testing import capture_logs
 
 from ceremonies.commands import ExecuteStep, IssueDevice, KeysListed, Problem, SuspendKey
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import ClockWentBack, JournalForked
 from ceremonies.public import Publisher
-from ceremonies.recovery import KeyMissing, KeyResurrected
-from ceremonies.store import StoreLocked
+from ceremonies.recovery import InventoryDiffers, KeyMissing, KeyResurrected
+from ceremonies.store import Store, StoreLocked
+from ceremonies.tables import EntryRow
 from hsm.strongbox import Strongbox
+from pki.log.errors import LogError
+from tests.ceremonies.examples import read_leaves
 from tests.softbox import Softbox
 from tests.world import TOKENS, World, audit_world, copy_world, issue_device, make_request, soft_keys
 
@@ -75,13 +80,13 @@ def test_a_row_changed_while_it_runs_is_not_used(factory_world: World, statement
         "UPDATE blob SET data = CAST(data || x'00' AS BLOB)",
         "UPDATE blob SET data = 'text'",
         "DELETE FROM blob",
-        "UPDATE request SET outcome = outcome - 2 WHERE id LIKE 'wo-1:BMS-000001:%'",
+        "UPDATE request SET outcome = outcome - 2 WHERE id LIKE 'order/wo-1:BMS-000001:%'",
         "UPDATE request SET document = (SELECT document FROM request WHERE id LIKE '%BMS-000002%')"
-        " WHERE id LIKE 'wo-1:BMS-000001:%'",
+        " WHERE id LIKE 'order/wo-1:BMS-000001:%'",
         "UPDATE request SET (outcome, document) = (SELECT outcome, document FROM request WHERE id LIKE '%BMS-000002%')"
-        " WHERE id LIKE 'wo-1:BMS-000001:%'",
-        "UPDATE request SET body = '00' WHERE id LIKE 'wo-1:BMS-000001:%'",
-        "DELETE FROM request WHERE id LIKE 'wo-1:BMS-000001:%'",
+        " WHERE id LIKE 'order/wo-1:BMS-000001:%'",
+        "UPDATE request SET body = '00' WHERE id LIKE 'order/wo-1:BMS-000001:%'",
+        "DELETE FROM request WHERE id LIKE 'order/wo-1:BMS-000001:%'",
     ],
 )
 def test_a_replay_gives_the_released_bytes_or_nothing(factory_world: World, statement: str) -> None:
@@ -103,7 +108,7 @@ def test_an_open_request_cannot_be_bent_to_other_bytes(factory_template: World, 
     tamper(
         world,
         f"UPDATE request SET outcome = NULL, document = NULL, digest = 'ab', recipe = x'{recipe}'"
-        " WHERE id LIKE 'wo-1:BMS-000001:%'",
+        " WHERE id LIKE 'order/wo-1:BMS-000001:%'",
     )
     code = refused(world, 1, csr)
     assert code == "request-open"
@@ -168,7 +173,7 @@ def test_a_closed_ceremony_gives_no_mandate_again(genesis_world: World) -> None:
         "DELETE FROM key WHERE label = 'journal'",
         "UPDATE work_order SET issued = 0",
         "UPDATE work_order SET quantity = 1000",
-        "DELETE FROM request WHERE id LIKE 'wo-1:%'",
+        "DELETE FROM request WHERE id LIKE 'order/wo-1:%'",
         "DELETE FROM document WHERE kind = 'certificate.idevid'",
         "DELETE FROM device",
         "DELETE FROM trust_set",
@@ -216,6 +221,86 @@ def test_yesterdays_database_does_not_start_beside_the_published_checkpoint(
     shutil.copytree(factory_template.path / "data", world.path / "data")
     with pytest.raises(JournalForked, match="does not extend the published one"):
         world.start()
+
+
+@pytest.mark.req("AU-2", "T5", "T26")
+@pytest.mark.parametrize("kept", ["public/journal/checkpoint", "data/anchor"])
+def test_an_emptied_database_does_not_start_beside_a_checkpoint(used_world: World, tmp_path: Path, kept: str) -> None:
+    """No entry and no key: nothing in the database contradicts itself, but something was there."""
+    world = copy_world(used_world, tmp_path)
+    note = (world.path / kept).read_bytes()
+    shutil.rmtree(world.path / "data")
+    shutil.rmtree(world.path / "public")
+    (world.path / kept).parent.mkdir(parents=True)
+    (world.path / kept).write_bytes(note)
+    with pytest.raises(JournalForked, match="the journal has no key"):
+        world.start()
+
+
+@pytest.mark.req("AU-2", "T5", "T26")
+def test_the_anchor_alone_stops_yesterdays_database(factory_template: World, used_world: World, tmp_path: Path) -> None:
+    """The public directory is gone, or somebody took the checkpoint away."""
+    world = copy_world(used_world, tmp_path)
+    shutil.rmtree(world.path / "public")
+    for path in (world.path / "data").glob("kedge.db*"):
+        path.unlink()
+    for path in (factory_template.path / "data").glob("kedge.db*"):
+        shutil.copy(path, world.path / "data")
+    with pytest.raises(JournalForked, match="does not extend the published one"):
+        world.start()
+
+
+@pytest.mark.req("AU-2", "T5", "T26")
+def test_after_genesis_a_start_needs_an_anchor(used_world: World, tmp_path: Path) -> None:
+    world = copy_world(used_world, tmp_path)
+    (world.path / "data" / "anchor").unlink()
+    world.start().stop()
+    (world.path / "data" / "anchor").unlink()
+    (world.path / "public" / "journal" / "checkpoint").unlink()
+    with pytest.raises(JournalForked, match="neither anchor nor published"):
+        world.start()
+
+
+@pytest.mark.req("AU-2", "T5")
+@pytest.mark.parametrize("kept", ["public/journal/checkpoint", "data/anchor"])
+def test_a_forged_checkpoint_stops_the_start(used_world: World, tmp_path: Path, kept: str) -> None:
+    world = copy_world(used_world, tmp_path)
+    origin, size, root, *signature = (world.path / kept).read_bytes().split(b"\n")
+    (world.path / kept).write_bytes(b"\n".join([origin, b"%d" % (int(size) - 1), root, *signature]))
+    with pytest.raises((KeyroomError, LogError)):
+        world.start()
+
+
+@pytest.mark.req("HS-7", "KL-12")
+def test_a_foreign_object_in_a_token_is_an_alarm_and_an_entry(genesis_template: World, tmp_path: Path) -> None:
+    world = copy_world(genesis_template, tmp_path).start()
+    soft_keys(world).keys["kedge-main", b"\x07" * 16] = ec.generate_private_key(ec.SECP256R1())
+    world.stop()
+    with capture_logs() as logged:
+        world.start()
+    alarms = [entry for entry in logged if entry["log_level"] == "critical"]
+    assert {(entry["event"], entry["kind"]) for entry in alarms} == {("a token differs from the journal", "unknown")}
+    (leaf,) = [leaf for leaf in read_leaves(world)[-2:] if leaf["type"] == "hsm.inventory"]
+    assert leaf["op"]["what"]["different"] == len(alarms) == 2
+    assert {item["id"] for item in leaf["op"]["what"]["differences"]} == {"07" * 16}
+    world.stop()
+
+
+@pytest.mark.req("HS-7", "KL-12", "T30")
+@pytest.mark.parametrize("token", ["kedge-main", "kedge-journal"])
+def test_another_key_under_one_of_our_ids_stops_the_start(genesis_template: World, tmp_path: Path, token: str) -> None:
+    """In the place of ours, or beside it in another token."""
+    world = copy_world(genesis_template, tmp_path).start()
+    cka_id = bytes.fromhex(world.room.door.keyring.labelled("site-ca").cka_id)
+    soft_keys(world).keys[token, cka_id] = ec.generate_private_key(ec.SECP256R1())
+    size = world.room.ledger.journal.size
+    world.stop()
+    with pytest.raises(InventoryDiffers):
+        world.start()
+    store = Store(f"sqlite:///{world.path / 'data' / 'kedge.db'}")
+    types = [row["type"] for row in store.list(EntryRow, "seq")][size:]
+    store.close()
+    assert types == ["log.start", "hsm.inventory"]
 
 
 @pytest.mark.req("T30", "KL-12")

@@ -1,7 +1,9 @@
 """`kedge demo`: seven scenes, then a page of results."""
 
 import json
+import os
 import shutil
+import sys
 import tempfile
 import time
 from itertools import pairwise
@@ -9,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.panel import Panel
 from rich.table import Table
 
 from api.cli.demo.fleet import build_fleet
@@ -22,6 +23,7 @@ from api.cli.demo.stage import DemoFailed, Stage, sha256
 from api.cli.errors import FileRefused
 from api.cli.session import session_of
 
+SUMMARY: Final = "summary.json"
 SCENES: Final = ("genesis", "factory", "CI", "rotation", "devices", "after", "audit")
 IMGTOOL: Final = Path(".tools/py/bin/imgtool")
 
@@ -50,17 +52,17 @@ def demo(
         finally:
             stage.stop()
         summary = write_summary(stage)
-    session.show(summary, *result_page(stage))
+    session.show(summary, *result_page(stage, imgtool))
 
 
 def prepare_output(out: Path) -> None:
     """An empty output directory. Only one that a demo made is emptied. Raises FileRefused."""
-    if out.exists() and any(out.iterdir()) and not (out / "summary.json").exists():
+    if out.exists() and any(out.iterdir()) and not (out / SUMMARY).exists():
         raise FileRefused(f"{out} holds something else than a demo's output", hint="name another directory")
     if out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True)
-    (out / "summary.json").write_text("{}\n")  # marks the directory as a demo's, whatever becomes of this run
+    (out / SUMMARY).write_text("{}\n")  # marks the directory as a demo's, whatever becomes of this run
 
 
 def play(stage: Stage, imgtool: Path) -> None:
@@ -137,7 +139,7 @@ def change_entry(journal: Path, index: int) -> None:
 
 def write_summary(stage: Stage) -> dict[str, Any]:
     """What was done, what was refused and by which rule, and the SHA-256 of each file."""
-    paths = sorted(path for path in stage.out.rglob("*") if path.is_file())
+    paths = sorted(path for path in stage.out.rglob("*") if path.is_file() and path != stage.out / SUMMARY)
     summary = {
         "done": [{"scene": name, "what": text} for name, text in stage.done],
         "refused": [
@@ -147,12 +149,12 @@ def write_summary(stage: Stage) -> dict[str, Any]:
         "seconds": round(stage.times["end"] - stage.times["genesis"], 1),
         "sha256": {path.relative_to(stage.out).as_posix(): sha256(path.read_bytes()) for path in paths},
     }
-    stage.write("summary.json", json.dumps(summary, indent=1).encode() + b"\n")
+    stage.write(SUMMARY, json.dumps(summary, indent=1).encode() + b"\n")
     return summary
 
 
-def result_page(stage: Stage) -> list[object]:
-    """The page of results."""
+def result_page(stage: Stage, imgtool: Path) -> list[object]:
+    """The page of results. Its commands are whole lines, to be copied."""
     table = Table("scene", "seconds", "done", "refused", box=None, padding=(0, 2, 0, 0))
     marks = [*SCENES, "end"]
     for name, following in pairwise(marks):
@@ -160,15 +162,18 @@ def result_page(stage: Stage) -> list[object]:
         done = sum(told == name for told, _ in stage.done)
         refused = sum(item.scene == name for item in stage.refused)
         table.add_row(name, f"{seconds:.1f}", str(done), str(refused))
-    text = (
-        f"{len(stage.done)} steps done, {len(stage.refused)} attempts refused, each by the rule that must refuse it.\n"
-        f"Everything that Kedge made lies in {stage.out}; summary.json lists it with SHA-256.\n\n"
-        "Check it with tools that are not ours:\n"
-        "  openssl verify -CAfile ca/identity-root.pem -untrusted ca/device-ca.pem devices/BMS-000001.crt.pem\n"
-        "  imgtool verify -k images/image-app-2.pub.pem images/after.bin\n"
-        "  ssh-keygen -Y verify -f approvals/allowed_signers -I alice -n kedge-approval@v1 \\\\\n"
-        "    -s approvals/genesis-plan-alice.json.sig < approvals/genesis-plan-alice.json\n"
-        "and the journal with ours, offline:\n"
-        "  kedge verify journal --trust journal-trust"
-    )
-    return [table, Panel(text, title="Kedge", expand=False)]
+    kedge = Path(sys.executable).with_name("kedge")
+    return [
+        table,
+        f"{len(stage.done)} steps done, {len(stage.refused)} attempts refused, each by the rule that must refuse it.",
+        f"Everything that Kedge made lies in {stage.out}; {SUMMARY} lists it with SHA-256.",
+        "",
+        "Check it with tools that are not ours:",
+        f"cd {os.path.relpath(stage.out)}",
+        "openssl verify -CAfile ca/identity-root.pem -untrusted ca/device-ca.pem devices/BMS-000001.crt.pem",
+        f"{os.path.relpath(imgtool, stage.out)} verify -k images/image-app-2.pub.pem images/after.bin",
+        "ssh-keygen -Y verify -f approvals/allowed_signers -I alice -n kedge-approval@v1 \\",
+        "  -s approvals/genesis-plan-alice.json.sig < approvals/genesis-plan-alice.json",
+        "and the journal with ours, offline:",
+        f"{os.path.relpath(kedge, stage.out)} verify journal --trust journal-trust",
+    ]

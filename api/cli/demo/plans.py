@@ -1,4 +1,4 @@
-"""What the officers of the demo decide: the policy, the hierarchy, the trust sets."""
+"""What the officers of the demo decide: the policy, the hierarchy, the trust sets. `kedge init` proposes the same."""
 
 import json
 from typing import Any, Final
@@ -35,22 +35,39 @@ _TWO_OFFICERS: Final = (
 _BY_RULE: Final = ("certificate.idevid", "image.mcuboot", "fw-manifest", "challenge")
 
 
+# One grant for each role; a token must fit exactly one.
+_STAFF: Final = (
+    Grant("station", {"role": "station"}, bind={"plant": "plant", "class": "class"}),
+    Grant("officer", {"role": "officer"}, bind={"officer": "officer"}),
+    Grant("auditor", {"role": "auditor"}),
+    Grant("gateway", {"role": "gateway"}),
+)
+_DEVELOPMENT: Final = (
+    *_STAFF,
+    Grant("operator", {"role": "operator"}),
+    Grant("pipeline", {"role": "pipeline", "repository_owner_id": "42"}),
+)
+
+
 def make_policy(staff: Issuer, pipeline: ServedIssuer) -> Policy:
-    """Two of three officers for all that lasts; nobody for what a work order or a release rule already bounds."""
-    quorums = {kind: Quorum(2, ("officer",), assurance="software") for kind in _TWO_OFFICERS}
-    quorums |= {kind: Quorum(0) for kind in _BY_RULE}
-    grants = (
-        Grant("station", {"role": "station"}, bind={"plant": "plant", "class": "class"}),
-        Grant("officer", {"role": "officer"}, bind={"officer": "officer"}),
-        Grant("auditor", {"role": "auditor"}),
-        Grant("gateway", {"role": "gateway"}),
-    )
+    """The demo's policy: staff and stations by an inline key, CI by a JWKS that is fetched."""
     location = KeysUrl(pipeline.jwks_url, "localhost", pipeline.ca_pem, private=True)
     jobs = (Grant("pipeline", {"repository_owner_id": "42"}),)
-    issuers = (
-        IssuerPolicy(staff.name, AUDIENCE, ("ES256",), 600, KeysInline((staff.jwk,)), grants),
+    return _write_policy(
+        IssuerPolicy(staff.name, AUDIENCE, ("ES256",), 600, KeysInline((staff.jwk,)), _STAFF),
         IssuerPolicy(pipeline.name, AUDIENCE, ("ES256",), 600, location, jobs),
     )
+
+
+def make_development_policy(issuer: str, jwk: dict[str, str]) -> Policy:
+    """The policy of `kedge init`: one issuer of tokens for every role."""
+    return _write_policy(IssuerPolicy(issuer, AUDIENCE, ("ES256",), 600, KeysInline((jwk,)), _DEVELOPMENT))
+
+
+def _write_policy(*issuers: IssuerPolicy) -> Policy:
+    """Two officers for all that lasts; nobody for what a work order or a release rule already bounds."""
+    quorums = {kind: Quorum(2, ("officer",), assurance="software") for kind in _TWO_OFFICERS}
+    quorums |= {kind: Quorum(0) for kind in _BY_RULE}
     releases = tuple(
         ReleasePolicy(
             class_name=CLASS, channel=channel, component=DOMAIN_APP, format="mcuboot", image_role="image-app",

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ceremonies import commands
@@ -32,6 +33,21 @@ def test_list_and_show_are_tables(web: list[str]) -> None:
     shown = kedge(*web, "show", "rotation-1").stdout
     assert "rotation-1: rotate, open, proposed by ada" in shown
     assert "ada: approve" in shown
+
+
+def test_nobody_who_proposed_is_the_sockets_user(web: list[str], peer: Peer) -> None:
+    peer.replies[commands.ShowCeremony] = msgspec.structs.replace(CEREMONY, proposer="")
+    peer.replies[commands.ListCeremonies] = commands.CeremoniesListed((("genesis", "genesis", "closed", ""),))
+    assert "proposed by the keyroom's socket\n" in kedge(*web, "show", "rotation-1").stdout
+    assert "closed  the keyroom's socket\n" in kedge(*web, "list").stdout
+
+
+def test_list_over_the_socket_says_what_to_do(served: Served, peer: Peer) -> None:
+    result = kedge("ceremony", "--socket", served.settings.socket, "list")
+    assert result.exit_code == 1
+    assert "not over the keyroom's socket" in result.stderr
+    assert "--url and --token-file before the verb" in result.stderr
+    assert peer.asked == []
 
 
 @pytest.mark.parametrize("decision", ["approve", "reject"])

@@ -41,6 +41,8 @@ roles = ["journal"]
     assert done.returncode == 1
     assert done.stderr.startswith("doctor-found: wrong: PIN of absent, socket, token absent")
     assert "serial " in done.stdout
+    assert f"start it: kedge keyroom --settings {tmp_path / 'keyroom.toml'}\n" in done.stdout
+    assert f"  {software_sha256()}\n" in done.stdout
     assert "0000" not in done.stdout.replace("mode 0000", "")
 
 

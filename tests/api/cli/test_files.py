@@ -1,3 +1,4 @@
+import stat
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.cli.errors import FileRefused
-from api.cli.files import Proven, read_file, write_below, write_file, write_proven
+from api.cli.files import Proven, read_file, write_below, write_file, write_proven, write_secret
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,20 @@ def test_entry_and_proof_keep_their_bytes(tmp_path: Path) -> None:
     assert (leaf.name, proof.name) == ("BMS-1.leaf.json", "BMS-1.tlog-proof")
     assert leaf.read_bytes() == '{"a":"ü"}'.encode()
     assert proof.read_bytes() == b"proof\n"
+
+
+def test_a_newer_proof_of_the_same_entry_replaces_the_older(tmp_path: Path) -> None:
+    write_proven(tmp_path, "BMS-1", Proven(1, "{}", "proof at 10\n"))
+    _, proof = write_proven(tmp_path, "BMS-1", Proven(1, "{}", "proof at 20\n"))
+    assert proof.read_bytes() == b"proof at 20\n"
+    with pytest.raises(FileRefused, match="another file"):
+        write_proven(tmp_path, "BMS-1", Proven(2, "[]", "proof at 30\n"))
+    assert proof.read_bytes() == b"proof at 20\n"
+
+
+def test_a_secret_is_for_its_owner_and_replaces_an_earlier_one(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("open to all")
+    for content in (b"one", b"two"):
+        write_secret(tmp_path / "a", content)
+        assert (tmp_path / "a").read_bytes() == content
+        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600

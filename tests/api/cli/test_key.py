@@ -1,9 +1,15 @@
+import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ceremonies import commands
-from tests.api.cli.running import answer, kedge
+from pki.log.policy import parse_policy
+from tests.api.answers import DIGEST, HEALTH
+from tests.api.cli.running import answer, kedge, refusal
 from tests.api.conftest import TOKEN, Served
 from tests.api.peer import Peer
 
@@ -16,9 +22,7 @@ def web(served: Served, tmp_path: Path) -> list[str]:
 
 @pytest.mark.usefixtures("peer")
 def test_list_is_a_table_or_json(web: list[str]) -> None:
-    assert (
-        "image-app-1  image-app  bms-stm32h7  p256       active  3     9f9f9f9f9f9f9f9f" in kedge(*web, "list").stdout
-    )
+    assert f"image-app-1  image-app  bms-stm32h7  p256       active  3     {DIGEST}\n" in kedge(*web, "list").stdout
     assert answer(*web, "list")["keys"][0]["public_key"] == "MFk="
 
 
@@ -27,3 +31,52 @@ def test_one_officer_suspends_with_a_reason(web: list[str], peer: Peer) -> None:
     answer(*web, "suspend", "image-app-1", "--reason", "laptop stolen")
     assert [request.command for request in peer.asked] == [commands.SuspendKey("image-app-1", "laptop stolen")]
     assert kedge(*web, "suspend", "image-app-1").exit_code == 2
+
+
+def shown(label: str, role: str, public: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> commands.KeyShown:
+    der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return commands.KeyShown(label, role, "", "", "active", DIGEST, 0, der)
+
+
+@pytest.fixture
+def keys(peer: Peer) -> Peer:
+    journal = ed25519.Ed25519PrivateKey.from_private_bytes(b"\x07" * 32).public_key()
+    image = ec.derive_private_key(7, ec.SECP256R1()).public_key()
+    listed = (
+        shown("image-app-1-of-a-long-name-that-no-terminal-has-room-for", "image-app", image),
+        shown("journal", "journal", journal),
+        msgspec.structs.replace(shown("recovery-1", "recovery", image), public_key=b""),
+    )
+    peer.replies[commands.ListKeys] = commands.KeysListed(listed)
+    return peer
+
+
+@pytest.mark.usefixtures("keys")
+def test_list_cuts_nothing_and_counts_no_checkpoints(web: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    rows = {line.split()[0]: line.split() for line in kedge(*web, "list").stdout.splitlines()}
+    assert "image-app-1-of-a-long-name-that-no-terminal-has-room-for" in rows
+    assert rows["journal"][-2:] == ["-", DIGEST]
+    assert rows["recovery-1"][-2:] == ["0", DIGEST]
+
+
+@pytest.mark.usefixtures("keys")
+def test_export_writes_what_bootloaders_and_auditors_take(web: list[str], tmp_path: Path) -> None:
+    pem = answer(*web, "export", "journal", "--out", tmp_path / "journal.pem")["text"]
+    assert pem == (tmp_path / "journal.pem").read_text()
+    command = ["openssl", "pkey", "-pubin", "-in", "journal.pem", "-noout", "-text"]
+    assert "ED25519" in subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    vkey = kedge(*web, "export", "journal", "--format", "vkey").stdout
+    policy = kedge(*web, "export", "journal", "--format", "tlog-policy").stdout
+    assert policy == f"log {vkey}quorum none\n"
+    (log,) = parse_policy(policy.encode()).logs
+    assert (log.name, f"{log.encode()}\n") == (HEALTH.origin, vkey)
+    assert log.public_key == ed25519.Ed25519PrivateKey.from_private_bytes(b"\x07" * 32).public_key().public_bytes_raw()
+
+
+@pytest.mark.usefixtures("keys")
+def test_export_refuses_what_it_cannot_be(web: list[str]) -> None:
+    image = "image-app-1-of-a-long-name-that-no-terminal-has-room-for"
+    assert refusal(*web, "export", image, "--format", "vkey") == "file-refused"
+    assert refusal(*web, "export", "recovery-1") == "file-refused"
+    assert refusal(*web, "export", "nobody") == "file-refused"

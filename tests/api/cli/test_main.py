@@ -45,3 +45,11 @@ def test_defects_keep_their_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr("api.cli.officer.parse_step", fail)
     (tmp_path / "file").write_text("x")
     assert isinstance(kedge("officer", "show", tmp_path / "file").exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("option", ["--url", "--token-file", "--ca", "--socket"])
+def test_options_of_the_connection_behind_the_verb_are_explained(option: str) -> None:
+    result = kedge("key", "list", option, "x")
+    assert result.exit_code == 2
+    assert f"No such option: {option} here; it stands before the verb" in result.stderr
+    assert "before the verb" not in kedge("key", "list", "--nonsense").stderr

@@ -1,3 +1,4 @@
+import json
 import subprocess
 from pathlib import Path
 
@@ -87,3 +88,49 @@ def test_absent_key_is_told_in_ssh_keygens_words(file: Path, tmp_path: Path) -> 
     key = tmp_path / "nobody"
     code = refusal("officer", "approve", file, "--key", key, "--officer", "ada", "--words", words(file))
     assert code == "signing-failed"
+
+
+def test_show_cuts_nothing_on_a_narrow_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    name = "a_name_that_is_longer_than_any_terminal_is_wide" * 3
+    file = write_step(tmp_path / "long.json", "plan", {**PLAN, "content": {name: "9f" * 32, "said": ":key: [bold]x"}})
+    shown = kedge("officer", "show", file).stdout
+    assert f"  content.{name}\n      {'9f' * 32}\n" in shown
+    assert ":key: [bold]x\n" in shown
+    assert "\u2026" not in shown
+    assert parse_step(file.read_bytes()).digest in shown
+
+
+def test_times_of_a_work_order_have_their_date(tmp_path: Path) -> None:
+    content = {"valid_from": 1_800_000_000, "valid_to": 1 << 52, "prefix": "BMS-"}
+    shown = kedge("officer", "show", write_step(tmp_path / "o.json", "plan", {**PLAN, "content": content})).stdout
+    assert "1800000000 (2027-01-15T08:00:00Z)" in shown
+    assert f"{1 << 52}\n" in shown
+
+
+@pytest.fixture
+def genesis(tmp_path: Path, key: Path) -> Path:
+    keys = {"ada": key, "bob": make_ssh_key(tmp_path / "bob")}
+    lines = {name: " ".join(path.with_suffix(".pub").read_text().split()[:2]) for name, path in keys.items()}
+    roster = Roster(tuple(Officer(name, f"officer-{name}", (line,), ("officer",)) for name, line in lines.items()))
+    content = {"roster": json.loads(roster.document)}
+    return write_step(tmp_path / "genesis.json", "plan", {**PLAN, "content": content})
+
+
+@pytest.mark.req("MP-7")
+def test_a_genesis_plan_is_signed_with_ones_own_key_only(genesis: Path, key: Path) -> None:
+    signing = ("officer", "approve", genesis, "--words", words(genesis), "--key")
+    assert refusal(*signing, key.with_name("bob"), "--officer", "ada") == "key-not-in-roster"
+    assert refusal(*signing, make_ssh_key(key.with_name("eve")), "--officer", "ada") == "key-not-in-roster"
+    assert refusal(*signing, key, "--officer", "eve") == "key-not-in-roster"
+    assert list(genesis.parent.glob("*.sig")) == []
+    answer(*signing, key.with_suffix(".pub").rename(key.parent / "moved.pub").with_name("ada"), "--officer", "ada")
+    answer(*signing, key.with_name("bob"), "--officer", "bob")
+
+
+def test_a_broken_roster_in_a_plan_is_told(key: Path, tmp_path: Path) -> None:
+    content: dict[str, object] = {"roster": {"officers": []}}
+    file = write_step(tmp_path / "g.json", "plan", {**PLAN, "content": content})
+    assert refusal("officer", "approve", file, "--key", key, "--officer", "ada", "--words", words(file)) == (
+        "key-not-in-roster"
+    )

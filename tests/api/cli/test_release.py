@@ -1,11 +1,13 @@
 import hashlib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from api.cli.release import describe, read_spki
 from ceremonies import commands
-from tests.api.cli.running import answer, refusal
+from tests.api.answers import PROVEN
+from tests.api.cli.running import answer, kedge, refusal
 from tests.api.conftest import TOKEN, Served
 from tests.api.peer import Peer
 from tests.pki.formats.mcuboot_images import prepare, public_pem, spki
@@ -42,6 +44,25 @@ def test_sign_uploads_and_writes_everything(web: list[str], peer: Peer, tmp_path
         "signed.tlog-proof",
     ]
     assert (tmp_path / "out/signed.bin").read_bytes() == b"\x3d\xb8"
+
+
+def test_sign_may_be_repeated_while_the_journal_grows(web: list[str], peer: Peer, tmp_path: Path) -> None:
+    (tmp_path / "image.bin").write_bytes(prepare(counter=5).signed)
+    arguments = ("sign", tmp_path / "image.bin", "bms/stable", "--id", "build-417", "--out", tmp_path / "out")
+    answer(*web, *arguments)
+    newer = msgspec.structs.replace(PROVEN, proof=PROVEN.proof + b"newer\n")
+    peer.replies[commands.SignRelease] = commands.ReleaseSigned(
+        "build-417", "2.3.0", b"\x3d\xb8", newer, b"\xd2", newer, True
+    )
+    assert answer(*web, *arguments)["replayed"]
+    assert (tmp_path / "out/signed.tlog-proof").read_bytes() == newer.proof
+
+
+@pytest.mark.parametrize("name", ["short", "", "-build-417", "build 417", "b" * 81])
+def test_id_is_checked_before_anything_is_sent(web: list[str], peer: Peer, tmp_path: Path, name: str) -> None:
+    result = kedge(*web, "sign", tmp_path / "image.bin", "bms/stable", f"--id={name}")
+    assert (result.exit_code, peer.asked) == (2, [])
+    assert "8 to 80" in result.stderr
 
 
 @pytest.mark.parametrize("target", ["bms", "bms/", "/stable", ""])

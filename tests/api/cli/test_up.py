@@ -1,14 +1,15 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from api.cli.errors import ChildrenFailed
-from api.cli.up import end, run_all, watch
+from api.cli.errors import ChildrenFailed, FileRefused, PortTaken
+from api.cli.up import check_port, end, run_all, watch
 
 COUNT = "import pathlib,sys; p=pathlib.Path(sys.argv[1]); p.write_text(p.read_text()+'x' if p.exists() else 'x')"
 
@@ -65,3 +66,16 @@ def test_child_that_ends_already_is_no_error() -> None:
         await end(child)
 
     asyncio.run(run())
+
+
+def test_a_taken_port_is_told_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTaken, match=f"port {port} is taken"):
+            check_port("127.0.0.1", port)
+    check_port("127.0.0.1", port)
+
+
+def test_an_address_of_nobody_here_is_told() -> None:
+    with pytest.raises(FileRefused, match=r"cannot listen on 192\.0\.2\.1"):
+        check_port("192.0.2.1", 8300)

@@ -56,3 +56,11 @@ def test_what_is_no_export_or_no_policy_is_told(export: Path, tmp_path: Path) ->
     assert refusal("verify", tmp_path / "empty") == "audit-failed"
     (tmp_path / "bad").write_text("nonsense here\n")
     assert refusal("verify", export, "--trust", tmp_path / "bad") == "trust-policy-invalid"
+
+
+def test_every_type_and_signer_has_a_line(export: Path) -> None:
+    value = answer("verify", export, "--trust", export.parent / "trust")
+    lines = [line.split() for line in kedge("verify", export, "--trust", export.parent / "trust").stdout.splitlines()]
+    assert all(["signers", signer] in lines for signer in value["signers"])
+    assert len(value["types"]) > 1
+    assert all(["types", f"{kind}:", str(count)] in lines for kind, count in value["types"].items())

@@ -1,7 +1,10 @@
 """The whole demo: what it leaves, what it refused, and that the journal knows every file that a key made."""
 
+import hashlib
 import json
+import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from api.cli.demo.command import change_entry, prepare_output
 from api.cli.errors import FileRefused
 from api.cli.main import app
 from pki.log.tiles import parse_bundle
+from tests.api.cli.demo.conftest import ROOT
 from tests.interop.test_journal_foreign import judge
 
 SERIALS = [f"BMS-{number:06}" for number in range(1, 21)]
@@ -61,7 +65,9 @@ def test_every_file_is_there_with_its_digest(demo_out: Path, summary: dict[str, 
     assert [name for name in FILES if name not in summary["sha256"]] == []
     assert len([name for name in summary["sha256"] if name.startswith("receipts/")]) >= 20
     present = {path.relative_to(demo_out).as_posix() for path in demo_out.rglob("*") if path.is_file()}
-    assert present - set(summary["sha256"]) <= {"summary.json"}
+    assert present - set(summary["sha256"]) == {"summary.json"}
+    for name, digest in summary["sha256"].items():
+        assert hashlib.sha256((demo_out / name).read_bytes()).hexdigest() == digest, name
 
 
 @pytest.mark.req("FS-9", "AU-3")
@@ -126,3 +132,11 @@ def test_without_imgtool_it_says_what_to_do(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "out"), "--imgtool", str(tmp_path / "none")])
     assert done.exit_code == 1
     assert "make tools" in done.output
+
+
+def test_the_printed_commands_work_as_they_stand(demo_out: Path) -> None:
+    page = (demo_out.parent / "demo.done").read_text().replace("\\\n", "")
+    lines = [line for line in page.splitlines() if re.match(r"(cd|openssl|ssh-keygen|\S*imgtool|\S*kedge) ", line)]
+    assert len(lines) == 5
+    done = subprocess.run(["bash", "-ec", "\n".join(lines)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

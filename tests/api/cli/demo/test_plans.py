@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from api.cli.demo.issuer import Issuer, ServedIssuer
-from api.cli.demo.plans import TOKENS, genesis_plan, key, make_policy, set_plan
+from api.cli.demo.plans import TOKENS, genesis_plan, key, make_development_policy, make_policy, set_plan
 from ceremonies.officers import Officer, Roster
 from ceremonies.plans import GenesisPlan, SetPlan, read_plan
 from ceremonies.policy import lint_policy, parse_policy
@@ -29,3 +29,12 @@ def test_a_key_goes_to_the_token_that_holds_its_role() -> None:
     assert key("recovery-1", "recovery")["token"] == "kedge-recovery"
     assert "scope" not in key("oem-root-1", "oem-root")
     assert read_plan(json.dumps(set_plan((2, 3, 4), "image-app-2")).encode(), SetPlan).recovery.threshold == 2
+
+
+def test_the_development_policy_differs_in_its_issuer_only(tmp_path: Path) -> None:
+    staff, served = Issuer("https://staff.example"), ServedIssuer(tmp_path)
+    served.stop()
+    demo, development = make_policy(staff, served), make_development_policy(staff.name, staff.jwk)
+    assert (development.quorums, development.releases, development.fleet) == (demo.quorums, demo.releases, demo.fleet)
+    roles = [grant.role for grant in development.issuer_of(staff.name).grants]
+    assert sorted(roles) == ["auditor", "gateway", "officer", "operator", "pipeline", "station"]
