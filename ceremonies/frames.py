@@ -62,8 +62,11 @@ def decode_answer(body: bytes) -> Answer:
         raise FrameInvalid(f"answer: {error}", hint="API and keyroom must be of one release") from error
 
 
-async def read_frame(reader: asyncio.StreamReader, limit: int) -> bytes | None:
-    """The next frame's body; None when the peer closed between frames. Raises FrameInvalid when it is over `limit`."""
+async def read_length(reader: asyncio.StreamReader, limit: int) -> int | None:
+    """The length of the next frame; None when the peer closed between frames.
+
+    Raises FrameInvalid when it is over `limit`, or the connection ends inside it.
+    """
     try:
         header = await reader.readexactly(_LENGTH.size)
     except asyncio.IncompleteReadError as error:
@@ -73,6 +76,14 @@ async def read_frame(reader: asyncio.StreamReader, limit: int) -> bytes | None:
     (length,) = _LENGTH.unpack(header)
     if length > limit:
         raise FrameInvalid(f"frame of {length} bytes, {limit} are allowed", hint="send artefacts in chunks of 1 MiB")
+    return int(length)
+
+
+async def read_frame(reader: asyncio.StreamReader, limit: int) -> bytes | None:
+    """The next frame's body; None when the peer closed between frames. Raises FrameInvalid, as `read_length` does."""
+    length = await read_length(reader, limit)
+    if length is None:
+        return None
     try:
         return await reader.readexactly(length)
     except asyncio.IncompleteReadError as error:

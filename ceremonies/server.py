@@ -13,7 +13,7 @@ import structlog
 
 from ceremonies.commands import Answer, AnyResult, Problem
 from ceremonies.desk import Desk, problem_of
-from ceremonies.frames import REQUEST_LIMIT, FrameInvalid, decode_request, encode_frame, peek_number
+from ceremonies.frames import REQUEST_LIMIT, FrameInvalid, decode_request, encode_frame, peek_number, read_length
 
 log = structlog.get_logger()
 
@@ -30,7 +30,6 @@ GRACE_S = 5.0
 """How long the end of a connection waits for the answers that are under way."""
 
 _CREDENTIALS = struct.Struct("3i")
-_LENGTH = struct.Struct(">I")
 
 
 class Peer:
@@ -133,15 +132,9 @@ async def read_request(reader: asyncio.StreamReader, peer: Peer) -> tuple[int, b
 
     The slot comes before the body, so that a uid holds no more bodies in memory than requests. Raises FrameInvalid.
     """
-    try:
-        header = await reader.readexactly(_LENGTH.size)
-    except asyncio.IncompleteReadError as error:
-        if error.partial:
-            raise FrameInvalid("connection ended inside a frame") from error
+    length = await read_length(reader, REQUEST_LIMIT)
+    if length is None:
         return None
-    (length,) = _LENGTH.unpack(header)
-    if length > REQUEST_LIMIT:
-        raise FrameInvalid(f"frame of {length} bytes, {REQUEST_LIMIT} are allowed", hint="send chunks of 1 MiB")
     await peer.slots.acquire()
     try:
         async with asyncio.timeout(BODY_S):
