@@ -116,12 +116,6 @@ class Keyring:
         """A new key, or a key's new form."""
         self._entries[entry.spki] = entry
 
-    def count(self, spki: str) -> int:
-        """The next `kctr` of a key."""
-        entry = self._entries[spki]
-        self._entries[spki] = msgspec.structs.replace(entry, uses=entry.uses + 1)
-        return entry.uses + 1
-
 
 def check_may_sign(entry: KeyEntry, kind: str) -> None:
     """Raises KeyPurposeRefused or KeyNotActive unless this key may sign this kind now."""

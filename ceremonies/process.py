@@ -275,7 +275,7 @@ def configure_log() -> None:
 
 def tune_collector() -> None:
     """Let the garbage collector pass over what lives for ever and run less often: a batch makes thousands of values,
-    none of them in a cycle, and the collector's walks took 7 % of the door's time (docs/performance.md).
+    none of them in a cycle, and the collector's walks took 5 to 8 % of the writer's time (docs/performance.md).
     """
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)

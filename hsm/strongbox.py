@@ -117,10 +117,6 @@ class Strongbox:
         """
         return self._run(key.token, lambda seat: seat.sign(key, data))
 
-    def sign_many(self, items: Sequence[tuple[KeyName, bytes]]) -> list[bytes]:
-        """The signatures of several (key, data), in order. The first failure raises and returns none."""
-        return [self.sign(key, data) for key, data in items]
-
     def destroy(self, token: str, key_id: bytes) -> bool:
         """Destroy every object with this id; True when there was one. Afterwards none is left, or CallFailed."""
         existed = self.exists(token, key_id)

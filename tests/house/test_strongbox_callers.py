@@ -80,7 +80,7 @@ USES = {
 def key_uses(path: Path) -> Iterator[tuple[str, str]]:
     """(module, method) of each call that uses or changes a key of a strongbox, whatever the variable is called."""
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Attribute) and node.attr in {"sign", "sign_many", "generate", "destroy"}:
+        if isinstance(node, ast.Attribute) and node.attr in {"sign", "generate", "destroy"}:
             owner = ast.unparse(node.value)
             if owner.split(".")[-1] in {"strongbox", "tokens", "box", "_strongbox"}:
                 yield place(path), node.attr

@@ -55,11 +55,10 @@ def test_signatures_verify(box: Strongbox, algorithm: str) -> None:
 def test_the_journal_key_lives_on_its_own_token(box: Strongbox) -> None:
     journal, other = make_key(box, "journal", "ed25519"), make_key(box)
     assert journal.token_serial != other.token_serial
-    signatures = box.sign_many([(journal.name, b"1"), (other.name, b"2"), (journal.name, b"3")])
-    for key, signature, data in zip((journal, other, journal), signatures, (b"1", b"2", b"3"), strict=True):
-        check(key, signature, data)
+    for key, data in ((journal, b"1"), (other, b"2"), (journal, b"3")):
+        check(key, box.sign(key.name, data), data)
     with pytest.raises(KeyNotFound):
-        box.sign_many([(other.name, b"1"), (msgspec.structs.replace(journal.name, token="keys"), b"2")])
+        box.sign(msgspec.structs.replace(journal.name, token="keys"), b"2")
 
 
 @pytest.mark.req("HS-1")

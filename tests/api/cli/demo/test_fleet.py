@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from rich.console import Console
 
 from api.cli.demo.fleet import Controller, load_key
@@ -18,7 +19,9 @@ from tests.pki.trust.devices import born
 
 def device_key(out: Path, serial: str) -> bytes:
     certificate = x509.load_pem_x509_certificate((out / f"devices/{serial}.crt.pem").read_bytes())
-    return spki_der(certificate.public_key())  # type: ignore[arg-type]
+    key = certificate.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    return spki_der(key)
 
 
 def split_name(path: Path) -> tuple[str, int]:
