@@ -106,8 +106,8 @@ _BY_STATUS: Final[dict[int, str]] = {
     400: """
         approval-malformed approval-refused body-missing cbor-invalid cbor-key-duplicate cbor-not-deterministic
         cbor-text-invalid cbor-too-large cbor-trailing cbor-truncated cbor-type-forbidden cose-invalid
-        cose-key-invalid der-malformed export-refused frame-invalid json-malformed name-malformed payload-invalid
-        pem-malformed plan-malformed proof-of-possession-failed request-malformed request-refused
+        cose-key-invalid der-malformed export-refused frame-invalid intake-refused json-malformed name-malformed
+        payload-invalid pem-malformed plan-malformed proof-of-possession-failed request-malformed request-refused
         ssh-signature-malformed type-mismatch upload-refused words-malformed""",
     401: """
         token-algorithm-refused token-audience-wrong token-expired token-header-refused token-issuer-unknown
@@ -152,9 +152,9 @@ _BY_STATUS: Final[dict[int, str]] = {
         inventory-differs journal-forked key-missing key-resurrected leaf-invalid node-invalid refused settings-invalid
         signature-missing stage-stale unsafe-production""",
     503: """
-        clock-went-back door-closed hsm-closed hsm-pin-locked hsm-token-not-found hsm-token-replaced
+        clock-went-back door-closed hsm-closed hsm-ended hsm-pin-locked hsm-token-not-found hsm-token-replaced
         hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy keyroom-down keyroom-stopping log-key-missing
-        store-locked store-unavailable""",
+        reader-ended store-locked store-unavailable""",
 }
 STATUS: Final[Mapping[str, int]] = {code: status for status, codes in _BY_STATUS.items() for code in codes.split()}
 

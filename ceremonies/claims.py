@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.orders import Order, RequestKey
 from ceremonies.replay import Quota
-from ceremonies.store import Change, Insert, Row, Update, octets, table_of
+from ceremonies.statements import select_in
+from ceremonies.store import Change, Insert, Row, Update, octets
 from ceremonies.tables import RequestRow, ReservationRow, WorkOrderRow
 
 LARGEST_IN = 500
@@ -174,10 +175,9 @@ def count_quotas(connection: Connection, decided: Iterable[tuple[Order, Verdict 
 
 def _load(connection: Connection, model: type, column: str, keys: Iterable[str | None]) -> dict[str, Row]:
     """Rows by key, in statements of bounded size."""
-    table = table_of(model)
     wanted = sorted({key for key in keys if key})
     found: dict[str, Row] = {}
     for start in range(0, len(wanted), LARGEST_IN):
-        query = select(table).where(table.c[column].in_(wanted[start : start + LARGEST_IN]))
-        found.update({row[column]: dict(row) for row in connection.execute(query).mappings()})
+        rows = select_in(connection, model, column, wanted[start : start + LARGEST_IN])
+        found.update({row[column]: row for row in rows})
     return found

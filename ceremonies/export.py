@@ -2,8 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
+from types import MappingProxyType
 
 from sqlalchemy import select
 
@@ -12,8 +13,8 @@ from ceremonies.commands import ExportJournal, JournalPart
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
 from ceremonies.room import Room
-from ceremonies.store import table_of
-from ceremonies.tables import BlobRow
+from ceremonies.store import digest, octets, table_of
+from ceremonies.tables import BlobRow, EvidenceRow
 from ceremonies.tiling import read_tile
 from pki.log.schema import leaf_schema
 from pki.log.tiles import list_tiles
@@ -65,19 +66,19 @@ class Export:
         return self._room.ledger.sign_checkpoint(), self._room.ledger.journal.size
 
     def _part(self, size: int, kind: str, start: str) -> JournalPart:
-        source = self._tiles(size, int(start or 0)) if kind == "tile" else self._blobs(size, start)
+        source, after = _SOURCES[kind]
         files: list[tuple[str, bytes]] = []
         total = 0
-        for path, data, following in source:
+        for path, data, following in source(self, size, start):
             files.append((path, data))
             total += len(data)
             if total > PART_BYTES:
                 return JournalPart(size, tuple(files), following)
-        return JournalPart(size, tuple(files), "blob/" if kind == "tile" else "")
+        return JournalPart(size, tuple(files), after)
 
-    def _tiles(self, size: int, start: int) -> Iterator[tuple[str, bytes, str]]:
+    def _tiles(self, size: int, start: str) -> Iterator[tuple[str, bytes, str]]:
         for number, tile in enumerate(list_tiles(size)):
-            if number >= start:
+            if number >= int(start):
                 yield tile.path, read_tile(self._room.store, tile), f"tile/{number + 1}"
 
     def _blobs(self, size: int, after: str) -> Iterator[tuple[str, bytes, str]]:
@@ -88,11 +89,35 @@ class Export:
                 after = row["sha256"]
                 yield f"blob/{after[:2]}/{after}", self._room.store.blob(after) or b"", f"blob/{after}"
 
+    def _evidence(self, size: int, start: str) -> Iterator[tuple[str, bytes, str]]:
+        at, row = int(start), table_of(EvidenceRow).c
+        query = select(row.seq, row.data).where(row.seq < size).order_by(row.seq, row.part).limit(NAMES_AT_ONCE)
+        while rows := self._room.store.rows(query.where(row.seq >= at)):
+            # A full page may end inside an entry, which then begins the next page; no entry has a hundred parts.
+            at = rows[-1]["seq"] + (len(rows) < NAMES_AT_ONCE)
+            for item in rows:
+                if item["seq"] < at:
+                    data = octets(item["data"])
+                    name = digest(data)
+                    yield f"blob/{name[:2]}/{name}", data, f"evidence/{item['seq']}"
+
+
+_Source = Callable[[Export, int, str], Iterator[tuple[str, bytes, str]]]
+# Where a cursor of each kind reads, and the cursor after its last file.
+_SOURCES: Mapping[str, tuple[_Source, str]] = MappingProxyType(
+    {
+        "tile": (Export._tiles, "blob/"),
+        "blob": (Export._blobs, "evidence/0"),
+        "evidence": (Export._evidence, ""),
+    }
+)
+
 
 def _parse_cursor(cursor: str) -> tuple[str, str]:
     """Kind and start of a cursor that `JournalPart` gave out. Raises ExportRefused."""
     kind, _, start = cursor.partition("/")
-    if (kind, start.isdecimal()) != ("tile", True) and not (kind == "blob" and _DIGEST.fullmatch(start)):
+    number = kind in ("tile", "evidence") and start.isdecimal() and len(start) < 19
+    if not number and not (kind == "blob" and _DIGEST.fullmatch(start)):
         raise ExportRefused(f"no export has the cursor {cursor[:80]!r}", hint="send the cursor of the last part")
     return kind, start
 

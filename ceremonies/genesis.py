@@ -30,10 +30,11 @@ from pki.names import AuthoritySubject
 from pki.trust.links import draft_trust_set
 from pki.trust.packages import BirthPackage, draft_birth_package
 from pki.trust.sets import Domain, RoleId, TrustSet
-from pki.x509.certificates import Terms, draft_certificate
+from pki.x509.certificates import draft_certificate
 from pki.x509.issuers import Issuer
 from pki.x509.previews import preview_issuer
 from pki.x509.profiles import find_profile
+from pki.x509.terms import Terms
 
 GENESIS = "genesis"
 ROSTER, POLICY = "roster.change", "policy.change"

@@ -5,9 +5,9 @@ Order of the checks, so that a refusal is the same everywhere: size, DER, proof 
 The last five are decided inside the intent's transaction (`ceremonies.claims`), where nothing can come between.
 """
 
-import datetime
+import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -28,15 +28,14 @@ from ceremonies.tables import CertificateRow, DeviceRow, DocumentRow, WorkOrderR
 from ceremonies.trustsets import newest_set
 from pki.errors import PkiError
 from pki.jcs import jcs
-from pki.names import DeviceSubject, read_serial_number, ueid_of
-from pki.x509.certificates import Terms, draft_certificate
-from pki.x509.issuers import Issuer, read_issuer
+from pki.names import ueid_of
+from pki.x509.certificates import draft_prepared
+from pki.x509.intake import Intake, Place, TakenIn
+from pki.x509.issuers import read_issuer
 from pki.x509.profiles import IDEVID, find_profile
-from pki.x509.requests import CertificateRequest, check_request, read_request
 
 KIND = "certificate.idevid"
 QUOTA_OPEN = "quota.open"
-NUMBERS_AT_ONCE = 32
 
 
 class WorkOrderUnknown(KeyroomError):
@@ -73,7 +72,7 @@ class Line(msgspec.Struct, frozen=True):
     """What issuing under one work order needs, read and verified once."""
 
     order: WorkOrder
-    issuer: Issuer
+    place: Place
     chain: bytes
     birth_package: str | None
     trust_set: str
@@ -84,14 +83,18 @@ class Issuance:
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._numbers: list[int] = []
+        self._numbers: list[str] = []
+        self._drawing = asyncio.Lock()
 
     async def issue(self, command: IssueDevice, caller: Caller) -> DeviceIssued:
         """Answer a station. The same serial with the same key gets the same bytes, and uses no quota."""
+        now = self._room.surroundings.now_us() // 1_000_000
+        intake = Intake(command.csr, command.serial, await self._draw_number(), now)
         try:
-            request = read_request(command.csr)
-            line = await self._admit(command, caller)
-            check_request(request, find_profile(line.order.profile))
+            line = await self._find_line(command, caller)
+            taken = await self._room.readers.take_in(intake, line.place if isinstance(line, Line) else None)
+            if not isinstance(line, Line):
+                raise line  # only now: what is wrong with the request itself is said first
         except (PkiError, KeyroomError) as error:
             what = {
                 "serial": command.serial,
@@ -101,17 +104,21 @@ class Issuance:
             refused = entries.refused(KIND, caller.actor, what, error)
             await self._room.act(lambda: self._room.ledger.record([refused]))
             raise
-        recipe = {
-            "not_before": self._room.surroundings.now_us() // 1_000_000,
-            "number": f"{await self._draw_number():x}",
-        }
         try:
-            sealed = await self._room.seal(self._order(command, caller, line, request, recipe))
+            sealed = await self._room.seal(self._order(command, caller, line, (intake, taken)))
         except RequestOpen as opened:
             # A crash left this request's intent open: the same bytes are sealed again, and nothing else may be.
-            again = read_shown(opened.recipe)
-            sealed = await self._room.seal(self._order(command, caller, line, request, again))
-        return self._answer(command, request, line, sealed)
+            intake = Intake(command.csr, command.serial, **read_shown(opened.recipe))
+            taken = await self._room.readers.take_in(intake, line.place)
+            sealed = await self._room.seal(self._order(command, caller, line, (intake, taken)))
+        return self._answer(command, taken, line, sealed)
+
+    async def _find_line(self, command: IssueDevice, caller: Caller) -> Line | KeyroomError:
+        """The line of a request, or why this station gets none."""
+        try:
+            return await self._admit(command, caller)
+        except KeyroomError as error:
+            return error
 
     async def _admit(self, command: IssueDevice, caller: Caller) -> Line:
         """The station may work on this order, and the order names the serial."""
@@ -130,41 +137,39 @@ class Issuance:
             )
         return line
 
-    async def _draw_number(self) -> int:
-        """A certificate number of 159 random bits from the token's generator, drawn in stock."""
+    async def _draw_number(self) -> str:
+        """A certificate number of 159 random bits from the token's generator, in hex; drawn in stock."""
         if not self._numbers:
-            stock = await self._room.act(lambda: self._room.door.strongbox.random(20 * NUMBERS_AT_ONCE))
-            self._numbers += [draw_number(stock[at : at + 20]) for at in range(0, len(stock), 20)]
+            async with self._drawing:
+                if not self._numbers:
+                    self._numbers += await self._room.act(lambda: draw_numbers(self._room.door.strongbox.random))
         return self._numbers.pop()
 
-    def _order(
-        self, command: IssueDevice, caller: Caller, line: Line, request: CertificateRequest, recipe: Mapping[str, Any]
-    ) -> Order:
-        start = datetime.datetime.fromtimestamp(recipe["not_before"], datetime.UTC)
-        subject = DeviceSubject(line.order.organization, line.order.class_name, read_serial_number(command.serial))
-        terms = Terms(int(recipe["number"], 16), start)
-        drafted = draft_certificate(IDEVID, subject, request.public_key, line.issuer, terms)
-        csr = hashlib.sha256(request.der).hexdigest()
-        what = {**drafted.what, "csr": csr, "class": line.order.class_name, "work_order": line.order.id}
-        spki = request.spki
-        taken = SerialTaken(
+    def _order(self, command: IssueDevice, caller: Caller, line: Line, read: tuple[Intake, TakenIn]) -> Order:
+        intake, taken = read
+        if taken.prepared is None:
+            raise JournalForked("a request was read for no work order", hint="send it again")
+        order, spki = line.order, taken.spki
+        about = {"csr": taken.csr_sha256, "class": order.class_name, "work_order": order.id}
+        used = SerialTaken(
             f"serial {command.serial} has a certificate for another key",
             hint="call the supervisor: a serial is certified once, for one key",
         )
         known = KeyKnown(
             "this public key belongs to another serial", hint="quarantine the unit: cloned key or copied image"
         )
+        recipe = b'{"not_before":%d,"number":"%s"}' % (intake.not_before, intake.number.encode())  # in JCS
         return Order(
-            draft=msgspec.structs.replace(drafted, what=what),
+            draft=draft_prepared(IDEVID, line.place.issuer.public_key, taken.prepared, **about),
             by=caller.actor,
             name=command.serial,
-            request=RequestKey(f"order/{line.order.id}:{command.serial}:{spki[:32]}", spki, jcs(dict(recipe))),
-            reserve=(Reservation(f"serial:{command.serial}", taken), Reservation(f"device-key:{spki}", known)),
-            work_order=line.order.id,
-            closed=self._find_closed(line.order),
-            blobs=(request.der,),
-            changes=lambda sealed: device_changes(command, line.order, request, sealed),
-        )  # fmt: skip
+            request=RequestKey(f"order/{order.id}:{command.serial}:{spki[:32]}", spki, recipe),
+            reserve=(Reservation(f"serial:{command.serial}", used), Reservation(f"device-key:{spki}", known)),
+            work_order=order.id,
+            closed=self._find_closed(order),
+            blobs=(taken.der,),
+            changes=lambda sealed: device_changes(command, order, taken, sealed),
+        )
 
     def _find_closed(self, order: WorkOrder) -> KeyroomError | None:
         now = self._room.surroundings.now_us() // 1_000_000
@@ -172,7 +177,7 @@ class Issuance:
             return None
         return WorkOrderClosed(f"work order {order.id} is not valid now", hint="call the supervisor")
 
-    def _answer(self, command: IssueDevice, request: CertificateRequest, line: Line, sealed: Sealed) -> DeviceIssued:
+    def _answer(self, command: IssueDevice, request: TakenIn, line: Line, sealed: Sealed) -> DeviceIssued:
         return DeviceIssued(
             serial=command.serial,
             certificate=sealed.document,
@@ -185,7 +190,13 @@ class Issuance:
         )
 
 
-def device_changes(command: IssueDevice, order: WorkOrder, request: CertificateRequest, sealed: Sealed) -> list[Change]:
+def draw_numbers(random: Callable[[int], bytes]) -> list[str]:
+    """A thousand numbers, 50 from each draw: a token gives up to 1,024 bytes at once."""
+    draws = [random(1000) for _ in range(20)]
+    return [f"{draw_number(draw[at : at + 20]):x}" for draw in draws for at in range(0, 1000, 20)]
+
+
+def device_changes(command: IssueDevice, order: WorkOrder, request: TakenIn, sealed: Sealed) -> list[Change]:
     """The device's row: from here on this serial has this key."""
     ueid = ueid_of(request.public_key).hex()
     row = {"serial": command.serial, "spki": request.spki, "ueid": ueid, "work_order": order.id}
@@ -200,7 +211,8 @@ def load_line(room: Room, name: str) -> Line:
     issuer = read_issuer(find_profile("device-ca"), _read_authority(room, "device-ca"), root)
     birth = store.find(DocumentRow, kind="birth-package", name=f"birth-package-{order.class_name}")
     newest = newest_set(store).payload_sha256.hex()
-    return Line(order, issuer, issuer.certificate + root.certificate, birth["sha256"] if birth else None, newest)
+    place = Place(order.profile, order.organization, order.class_name, issuer)
+    return Line(order, place, issuer.certificate + root.certificate, birth["sha256"] if birth else None, newest)
 
 
 def load_order(room: Room, name: str) -> WorkOrder:

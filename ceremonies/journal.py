@@ -12,7 +12,8 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from ceremonies.errors import KeyroomError
-from ceremonies.store import Insert, Store, Update, apply_changes, octets, table_of
+from ceremonies.statements import apply_changes, select_all
+from ceremonies.store import Insert, Store, Update, octets, table_of
 from ceremonies.surroundings import Surroundings
 from ceremonies.tables import EntryRow, HeadRow, TileRow
 from pki.log.errors import LogError
@@ -178,8 +179,7 @@ class Journal:
         }
         prev, seq = self._last, self.size
         placed: list[Placed] = []
-        for draft in drafts:
-            identifier = self._surroundings.identifier(now_us)
+        for draft, identifier in zip(drafts, self._surroundings.identifiers(now_us, len(drafts)), strict=True):
             leaf = encode_leaf({**common, "id": identifier, "prev": prev, "seq": seq, **draft})
             digest = leaf_hash(leaf)
             placed.append(Placed(seq, digest, leaf))
@@ -206,10 +206,10 @@ class Journal:
             edges[level] = hashes
         return tuple(edges), tuple(tiles)
 
-    def write(self, connection: Connection, growth: Growth, *, settles: bool) -> None:
+    def write(self, connection: Connection, growth: Growth, settled: int) -> None:
         """Write entries, full tiles and head in the caller's transaction.
 
-        settles: every intent up to the new size is closed by this growth. Raises JournalForked when the head in the
+        settled: every intent before this index is closed by then. Raises JournalForked when the head in the
         database is not the one in memory: somebody else wrote.
         """
         entries = [
@@ -222,7 +222,7 @@ class Journal:
             "frontier": growth.staged.frontier.encode(),
             "last": growth.placed[-1].hash.hex(),
             "ts_us": growth.ts_us,
-            "settled": growth.staged.size if settles else self._settled,
+            "settled": settled,
         }
         if self.size == 0:
             apply_changes(connection, [*entries, *tiles, Insert(HeadRow, {"id": 1, **head})])
@@ -231,21 +231,19 @@ class Journal:
         apply_changes(connection, [*entries, *tiles, Update(HeadRow, {"id": 1}, head)])
 
     def _check_head(self, connection: Connection) -> None:
-        head = table_of(HeadRow).c
-        rows = connection.execute(select(head.size, head.last, head.frontier, head.ts_us, head.settled)).all()
+        rows = select_all(connection, HeadRow, ("size", "last", "frontier", "ts_us", "settled"))
         ours = (self.size, self._last, self._tree.frontier.encode(), self._ts_us, self._settled)
-        if [tuple(row) for row in rows] != [ours]:
+        if rows != [ours]:
             raise JournalForked("the journal's head was changed behind the keyroom", hint=RESTORE)
 
-    def accept(self, growth: Growth, *, settles: bool) -> None:
+    def accept(self, growth: Growth, settled: int) -> None:
         """Follow a commit: the composed entries are now the journal."""
         self._tree.accept(growth.staged)
         self._edges = growth.edges
         self._last = growth.placed[-1].hash.hex()
         self._ts_us = growth.ts_us
         self._offset_us = self._surroundings.now_us() - self._surroundings.mono_us()
-        if settles:
-            self._settled = growth.staged.size
+        self._settled = settled
 
     def inclusion_proof(self, seq: int) -> tuple[bytes, ...]:
         """The audit path of an entry in the tree as committed."""

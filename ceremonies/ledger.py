@@ -11,7 +11,8 @@ from ceremonies.journal import EntryDraft, Growth, Journal, JournalForked, Place
 from ceremonies.logkey import LogKey, LogKeyMissing
 from ceremonies.orders import Sealed
 from ceremonies.replay import replay_journal
-from ceremonies.store import Change, Store, apply_changes, octets, put_blobs
+from ceremonies.statements import apply_changes, put_blobs
+from ceremonies.store import Change, Store, octets
 from ceremonies.tables import EntryRow
 from pki.log.errors import LogError
 from pki.log.leaves import Leaf, parse_leaf
@@ -23,7 +24,8 @@ Keep = Callable[[bytes], None]
 
 
 class Ledger:
-    """`settled` is false while an intent may be open: then recovery comes before anything else.
+    """`settled` is false while an intent may be open that nobody works on: then recovery comes before anything else.
+    `under_way` is an index before every intent that somebody works on; None when there is none.
 
     `replay` holds what follows from the entries. Raises JournalForked when they do not lead to the journal's head.
     `keep` stores a signed checkpoint durably, beside the database: the anchor of the next start.
@@ -36,6 +38,7 @@ class Ledger:
         self.log_key: LogKey | None = None
         self.keep = keep
         self.settled = True
+        self.under_way: int | None = None
 
     @property
     def governed(self) -> bool:
@@ -48,11 +51,11 @@ class Ledger:
         """Write entries with their rows and blobs, durably, or nothing. Opens no intent."""
         return self.commit(lambda _: drafts, lambda _: (changes, blobs), settles=self.settled)
 
-    def commit(self, decide: Decide, follow: Follow, *, settles: bool | Callable[[], bool]) -> Sequence[Placed]:
+    def commit(self, decide: Decide, follow: Follow, *, settles: bool) -> Sequence[Placed]:
         """One durable transaction.
 
         decide: reads under the write lock and says which entries to write. follow: the rows and blobs that go with
-        them, now that they have places. settles: whether every intent is closed afterwards.
+        them, now that they have places. settles: whether every intent is closed afterwards, or under way.
         Returns the entries asked for, in order; none when `decide` gave none. After an error nothing was written, or
         (a commit that failed but persisted) the head in memory is not the head on disk, and every later write refuses.
         """
@@ -62,17 +65,21 @@ class Ledger:
             if not drafts:
                 return ()
             growth = self.journal.compose(drafts)
-            closed = settles if isinstance(settles, bool) else settles()
-            self.journal.write(connection, growth, settles=closed)
+            settled = self._find_settled(growth.staged.size) if settles else self.journal.settled
+            self.journal.write(connection, growth, settled)
             changes, blobs = follow(growth.asked)
             apply_changes(connection, changes)
             put_blobs(connection, blobs, growth.placed[0].seq)
-            self.settled = self.settled and closed
-        self.journal.accept(growth, settles=closed)
-        self.settled = closed
+            self.settled = self.settled and settles
+        self.journal.accept(growth, settled)
+        self.settled = settles
         for placed, draft in zip(growth.asked, drafts, strict=True):
             self.replay.take(placed, draft)
         return growth.asked
+
+    def _find_settled(self, size: int) -> int:
+        """The index before which every intent is closed, when none is open but those under way."""
+        return size if self.under_way is None else min(size, self.under_way)
 
     def read_entry(self, seq: int) -> tuple[Placed, Leaf]:
         """An entry, shown to be in the tree that memory holds. Raises JournalForked."""

@@ -6,7 +6,6 @@ import gc
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -27,8 +26,10 @@ from ceremonies.keyring import Keyring
 from ceremonies.keywork import adopt_log_key, key_entry
 from ceremonies.ledger import Ledger
 from ceremonies.orders import Actor
+from ceremonies.pipeline import Pipeline
 from ceremonies.public import Publisher, anchor_path, check_published, write_file
 from ceremonies.queries import Queries
+from ceremonies.readers import Readers
 from ceremonies.receipts import Receipts
 from ceremonies.recovery import check_differences, check_keys, close_open_intents, inventory_facts
 from ceremonies.releases import Releases
@@ -44,16 +45,16 @@ from ceremonies.writer import Writer
 from hsm.errors import TokenExists
 from hsm.inventory import compare_inventory
 from hsm.pins import PinSource
-from hsm.strongbox import Strongbox
-from hsm.tokens import TokenSettings, initialise_token
+from hsm.remote import RemoteStrongbox
+from hsm.series import Box
+from hsm.tokens import initialise_token
+from hsm.wire import HUNG, Opening, Place
 
 log = structlog.get_logger()
 
 PUBLISH_EVERY_S = 0.5
 SUPPRESSED_EVERY_S = 60
 SELF = Actor(cred="", role="keyroom", src="", sub="process")
-HUNG = 70
-"""Exit status when a PKCS#11 call hung: the supervisor starts the keyroom again, recovery closes the intent."""
 
 
 class UnsafeProduction(KeyroomError):
@@ -74,14 +75,20 @@ def surroundings() -> Surroundings:
     )
 
 
-def open_strongbox(settings: KeyroomSettings) -> Strongbox:
-    """Load the module and log in. In development a token that does not exist is made first."""
-    tokens = [TokenSettings(token.label, PinSource.from_file(token.pin_file), token.roles) for token in settings.tokens]
-    strongbox = Strongbox.open(settings.module, tokens)
+def open_strongbox(settings: KeyroomSettings) -> RemoteStrongbox:
+    """Have a process of its own load the module and log in; the keyroom ends when that process does (crash-only)."""
+    places = tuple(Place(token.label, token.pin_file, token.roles) for token in settings.tokens)
+    strongbox = RemoteStrongbox(Opening(settings.module, places, settings.deadline_s), end_with_tokens)
     if settings.mode == "production" and strongbox.is_software:
         strongbox.close()
         raise UnsafeProduction("the token is SoftHSM", hint="production needs a hardware token; see docs/hsm.md")
     return strongbox
+
+
+def end_with_tokens(status: int) -> None:
+    """End the keyroom: a PKCS#11 call hung, or its library crashed. Recovery closes what was under way."""
+    log.critical("the process that holds the tokens has ended; the keyroom ends", status=status)
+    os._exit(HUNG)
 
 
 def make_tokens(settings: KeyroomSettings) -> list[str]:
@@ -99,8 +106,8 @@ def make_tokens(settings: KeyroomSettings) -> list[str]:
     return made
 
 
-def build_room(settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], Strongbox]) -> Room:
-    """Open the store, the journal and the strongbox, on the writer's thread; recover, check, and record the start.
+def build_room(settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], Box]) -> Room:
+    """Open the store, the journal and the strongbox, on the writer's thread; recover, check, record the start.
 
     Raises what is wrong: StoreLocked, JournalForked, KeyResurrected, KeyMissing, ClockWentBack, UnsafeProduction, ...
     """
@@ -108,12 +115,14 @@ def build_room(settings: KeyroomSettings, around: Surroundings, strongbox: Calla
     for path in (settings.data, settings.spool, settings.public):
         path.mkdir(parents=True, exist_ok=True)
     rooms: list[Room] = []
-    writer = Writer(lambda jobs: rooms[0].door.seal_batch(jobs))  # noqa: PLW0108  # the room comes to be below
+    readers = Readers(settings.readers)  # before the PKCS#11 library is loaded
+    writer = Writer(lambda: rooms[0].pipeline)
     writer.start()
     try:
-        rooms.append(writer.run_now(lambda: open_room(settings, around, strongbox, writer)))
+        rooms.append(writer.run_now(lambda: open_room(settings, around, strongbox, (writer, readers))))
     except BaseException:
         writer.stop()
+        readers.close()
         raise
     return rooms[0]
 
@@ -129,7 +138,7 @@ def check_peers(settings: KeyroomSettings) -> None:
 
 
 def open_room(
-    settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], Strongbox], writer: Writer
+    settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], Box], workers: tuple[Writer, Readers]
 ) -> Room:
     """What `build_room` does on the writer's thread. When it fails, the database and the tokens are let go."""
     with contextlib.ExitStack() as undo:
@@ -147,7 +156,8 @@ def open_room(
         door.governing = load_governing(store, journal, settings)
         start(door)
         undo.pop_all()
-    return Room(settings=settings, surroundings=around, store=store, ledger=ledger, door=door, writer=writer)
+    writer, readers = workers
+    return Room(settings, around, store, ledger, door, Pipeline(door), writer, readers)
 
 
 def start(door: Door) -> None:
@@ -201,20 +211,6 @@ def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
     }
 
 
-def watch_calls(strongbox: Strongbox, deadline_s: float) -> None:
-    """End the process when a PKCS#11 call is over its deadline: it cannot be interrupted (crash-only)."""
-
-    def watch() -> None:
-        while True:
-            time.sleep(min(1.0, deadline_s / 4))
-            since = strongbox.in_call_since
-            if since is not None and time.monotonic() - since > deadline_s:
-                log.critical("a PKCS#11 call hangs; the keyroom ends", seconds=round(time.monotonic() - since, 1))
-                os._exit(HUNG)
-
-    threading.Thread(target=watch, name="watchdog", daemon=True).start()
-
-
 async def serve(room: Room) -> None:
     """Answer requests until SIGTERM or SIGINT; then finish what is under way and record the stop."""
     desk = Desk(room, handlers(room))
@@ -237,6 +233,7 @@ async def serve(room: Room) -> None:
         await attempt(last)
     await attempt(partial(room.act, room.door.strongbox.close))
     room.writer.stop()
+    room.readers.close()
     room.store.close()
 
 
@@ -288,6 +285,5 @@ def run_keyroom(settings: KeyroomSettings, *, make: bool = False) -> None:
         for label in make_tokens(settings):
             log.info("token made", label=label)
     room = build_room(settings, surroundings(), lambda: open_strongbox(settings))
-    watch_calls(room.door.strongbox, settings.deadline_s)
     tune_collector()
     asyncio.run(serve(room))

@@ -10,6 +10,8 @@ from ceremonies.errors import KeyroomError
 from ceremonies.jwks import JwksCache
 from ceremonies.ledger import Ledger
 from ceremonies.orders import Order, Sealed
+from ceremonies.pipeline import Pipeline
+from ceremonies.readers import Readers
 from ceremonies.settings import KeyroomSettings
 from ceremonies.store import Store
 from ceremonies.surroundings import Surroundings
@@ -37,7 +39,9 @@ class Room:
     store: Store
     ledger: Ledger
     door: Door
+    pipeline: Pipeline
     writer: Writer
+    readers: Readers
     jwks: JwksCache = field(default_factory=JwksCache)
     counters: dict[str, int] = field(default_factory=dict)
     cache: dict[Hashable, Any] = field(default_factory=dict)

@@ -36,6 +36,7 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     origin: the journal's name, as in its checkpoints. node: this keyroom's id. data: database and spool.
     public: static files for the world. roster_sha256: digest of the genesis roster, so that a forged genesis does not
     start. peer_uids: users whose processes may connect besides the keyroom's own. deadline_s: the longest PKCS#11 call.
+    readers: processes that read certification requests; with 0 the keyroom reads them itself.
     """
 
     origin: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._/-]{3,120}\Z")]
@@ -51,6 +52,7 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     peer_uids: tuple[int, ...] = ()
     deadline_s: Annotated[float, Meta(gt=0, le=300)] = 10.0
     max_database_pages: int | None = None
+    readers: Annotated[int, Meta(ge=0, le=64)] = 1
 
     @property
     def database_url(self) -> str:

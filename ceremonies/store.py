@@ -7,9 +7,8 @@ away.
 import fcntl
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,9 +21,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 
 from ceremonies.errors import KeyroomError
-from ceremonies.tables import BlobRow
+from ceremonies.tables import BlobRow, DocumentRow, EvidenceRow
 
 Row = Mapping[str, Any]
+
+# A checkpoint of the write-ahead log every 64 MB instead of every 4, and 64 MB of pages in memory instead of 2: rows
+# with random keys touch a page each, and a page that is written often is copied once.
+PRAGMAS = (
+    "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "wal_autocheckpoint=16384",
+    "cache_size=-65536",
+)  # fmt: skip
 
 
 class StoreUnavailable(KeyroomError):
@@ -73,6 +79,7 @@ class Store:
             self._take_lock()
         self._writer = self._connect("BEGIN IMMEDIATE")
         self._reader = self._connect("BEGIN")
+        self._driver_error: type[Exception] = self._writer.dialect.loaded_dbapi.Error
 
     @property
     def _sqlite(self) -> bool:
@@ -98,7 +105,7 @@ class Store:
 
     def _set_pragmas(self, connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
-        pragmas = ["journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"]
+        pragmas = [*PRAGMAS]
         if self._max_pages is not None:
             pragmas.append(f"max_page_count={self._max_pages}")
         for pragma in pragmas:
@@ -115,13 +122,13 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One durable transaction. When the block ends without an error it is on disk; else nothing of it remains."""
-        with translated(), self._writer.begin() as connection:
+        with translated(self._driver_error), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view of what is committed."""
-        with translated(), self._reader.connect() as connection:
+        with translated(self._driver_error), self._reader.connect() as connection:
             yield connection
 
     def rows(self, query: Select[Any]) -> Sequence[Row]:
@@ -149,11 +156,16 @@ class Store:
         """Bytes by their digest, or None. Raises StoreUnavailable when they are not the bytes that were written."""
         found = self.find(BlobRow, sha256=sha256)
         if found is None:
-            return None
+            return self._find_evidence(sha256)
         data = octets(found["data"])
-        if hashlib.sha256(data).hexdigest() != sha256:
+        if digest(data) != sha256:
             raise StoreUnavailable(f"blob {sha256[:16]} was altered", hint="restore the database")
         return data
+
+    def _find_evidence(self, sha256: str) -> bytes | None:
+        document = self.find(DocumentRow, sha256=sha256)
+        rows = self.list(EvidenceRow, "part", seq=document["seq"]) if document is not None else []
+        return next((data for row in rows if digest(data := octets(row["data"])) == sha256), None)
 
     def close(self) -> None:
         """Release connections and the lock."""
@@ -161,6 +173,11 @@ class Store:
         self._reader.dispose()
         if self._lock_file is not None:
             self._lock_file.close()
+
+
+def digest(data: bytes) -> str:
+    """Lowercase hex SHA-256."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def octets(value: object) -> bytes:
@@ -171,66 +188,10 @@ def octets(value: object) -> bytes:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn the driver's errors into StoreUnavailable, without bound values (they may be large)."""
+def translated(driver: type[Exception]) -> Iterator[None]:
+    """Turn errors of SQLAlchemy and the driver into StoreUnavailable, without bound values (they may be large)."""
     try:
         yield
-    except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or type(error).__name__
+    except (SQLAlchemyError, driver) as error:
+        cause = getattr(error, "orig", None) or (error if isinstance(error, driver) else type(error).__name__)
         raise StoreUnavailable(f"database: {cause}", hint="free space or repair the database, then retry") from error
-
-
-def apply_changes(connection: Connection, changes: Iterable[Change]) -> None:
-    """Write rows: inserts in one statement per table, then updates in one statement per table and set of columns.
-
-    Statements go to the driver as they are: SQLAlchemy's handling of each value took longer than the database.
-    """
-    inserts: dict[tuple[str, tuple[str, ...]], list[tuple[object, ...]]] = {}
-    updates: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[tuple[object, ...]]] = {}
-    for change in changes:
-        name = str(change.table.__tablename__)
-        values = tuple(change.values.values())
-        if isinstance(change, Insert):
-            inserts.setdefault((name, tuple(change.values)), []).append(values)
-        else:
-            shape = (name, tuple(change.values), tuple(change.key))
-            updates.setdefault(shape, []).append(values + tuple(change.key.values()))
-    mark = _mark(connection)
-    for (name, columns), rows in inserts.items():
-        connection.exec_driver_sql(_insert(name, columns, mark), rows)
-    for (name, columns, keys), rows in updates.items():
-        done = connection.exec_driver_sql(_update(name, columns, keys, mark), rows)
-        if done.rowcount != len(rows):
-            found = [dict(zip(keys, row[len(columns) :], strict=True)) for row in rows[:3]]
-            raise StoreUnavailable(f"no row {found} in {name}", hint="the database was changed behind the keyroom")
-
-
-def _mark(connection: Connection) -> str:
-    """How the driver marks a parameter."""
-    return "?" if connection.dialect.paramstyle == "qmark" else "%s"
-
-
-@lru_cache(maxsize=256)
-def _insert(table: str, columns: tuple[str, ...], mark: str) -> str:
-    names, marks = ", ".join(map(_quote, columns)), ", ".join(mark for _ in columns)
-    return f"INSERT INTO {_quote(table)} ({names}) VALUES ({marks})"  # noqa: S608  # names of this package's tables
-
-
-@lru_cache(maxsize=256)
-def _update(table: str, columns: tuple[str, ...], keys: tuple[str, ...], mark: str) -> str:
-    values = ", ".join(f"{_quote(name)} = {mark}" for name in columns)
-    matches = " AND ".join(f"{_quote(name)} = {mark}" for name in keys)
-    return f"UPDATE {_quote(table)} SET {values} WHERE {matches}"  # noqa: S608  # names of this package's tables
-
-
-def _quote(name: str) -> str:
-    """A name as an SQL identifier; `index` is one of ours and a keyword."""
-    return f'"{name}"'
-
-
-def put_blobs(connection: Connection, blobs: Iterable[bytes], seq: int) -> None:
-    """Store bytes by their SHA-256; bytes that are there already stay as they are."""
-    rows = [(hashlib.sha256(data).hexdigest(), seq, data) for data in blobs]
-    if rows:
-        statement = _insert("blob", ("sha256", "seq", "data"), _mark(connection))
-        connection.exec_driver_sql(f"{statement} ON CONFLICT DO NOTHING", rows)

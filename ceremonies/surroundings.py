@@ -18,10 +18,15 @@ class Surroundings(msgspec.Struct, frozen=True):
     boot: str
     software: str
 
-    def identifier(self, now_us: int) -> str:
-        """A UUIDv7 (RFC 9562 section 5.7): milliseconds, then 74 random bits."""
-        value = (now_us // 1000) << 80 | int.from_bytes(self.entropy(10), "big")
-        value = value & ~(0xF << 76) | 0x7 << 76
-        value = value & ~(0x3 << 62) | 0x2 << 62
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    def identifiers(self, now_us: int, count: int) -> list[str]:
+        """UUIDv7s (RFC 9562 section 5.7): milliseconds, then 74 random bits."""
+        bits = self.entropy(10 * count)
+        return [_format_uuid7(now_us // 1000, bits[at : at + 10]) for at in range(0, len(bits), 10)]
+
+
+def _format_uuid7(ms: int, bits: bytes) -> str:
+    value = ms << 80 | int.from_bytes(bits, "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -3,6 +3,8 @@
 Times are integer microseconds since 1970 (UTC). Digests and key names are lowercase hex. No row leaves this package.
 """
 
+from typing import ClassVar
+
 from sqlalchemy import BigInteger, CheckConstraint, Column, LargeBinary
 from sqlmodel import Field, SQLModel
 
@@ -47,6 +49,18 @@ class BlobRow(SQLModel, table=True):
     __tablename__ = "blob"
     sha256: str = Field(primary_key=True)
     seq: int = Field(sa_column=Column(BigInteger, nullable=False))
+    data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class EvidenceRow(SQLModel, table=True):
+    """Blobs of bulk work (device certificates), by their entry: statement, bytes to sign and request at the intent, the
+    document at the outcome. An index by digest would touch a page of its own for each; `document` finds what is asked.
+    """
+
+    __tablename__ = "evidence"
+    __table_args__: ClassVar[dict[str, bool]] = {"sqlite_with_rowid": False}
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    part: int = Field(primary_key=True)
     data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 

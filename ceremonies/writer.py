@@ -10,7 +10,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -49,23 +49,34 @@ class Job(Generic[T]):
         self.result: object = None
 
 
-Batch = Callable[[Sequence[Job[Any]]], None]
+class Sealing(Protocol):
+    """Where batches of orders go."""
+
+    def seal(self, jobs: Sequence[Job[Any]], /) -> Sequence[Job[Any]]:
+        """Take orders in; without new ones, finish what is under way.
+
+        Returns the jobs, of now or before, that have their `result` (a value or an exception).
+        """
+
+
+Work = Callable[[Sequence[Job[Any]]], None]
 
 
 class Writer:
-    """`seal` is called with batches of orders, each of whose jobs it gives a `result` (a value or an exception).
+    """Gives batches of orders to `sealing`, and does tasks when no order is under way.
 
     `died`: the thread ended by something that is no mere exception. Nothing is done any more, and everyone is told so.
     """
 
-    def __init__(self, seal: Batch) -> None:
-        self._seal = seal
+    def __init__(self, sealing: Callable[[], Sealing]) -> None:
+        self._sealing = sealing
         self._orders: deque[Job[Any]] = deque()
         self._tasks: deque[Job[Callable[[], object]]] = deque()
         self._urgent: deque[Job[Callable[[], object]]] = deque()
         self._wake = threading.Condition()
         self._turn = False
         self._working: Sequence[Job[Any]] = ()
+        self._flying: list[Job[Any]] = []
         self._stopping = False
         self.died = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -122,10 +133,10 @@ class Writer:
         except BaseException as error:  # noqa: BLE001  # the thread ends here: nobody may wait for ever
             self._die(error)
 
-    def _take(self) -> Batch | None:
+    def _take(self) -> Work | None:
         """Wait for work and take it into `_working`: urgent work first, then tasks and orders by turns. None: end."""
         with self._wake:
-            while not (self.waiting or self._stopping):
+            while not (self.waiting or self._stopping or self._flying):
                 self._wake.wait()
             self._turn = not self._turn
             for queue in (self._urgent, self._tasks) if self._turn or not self._orders else (self._urgent,):
@@ -133,13 +144,13 @@ class Writer:
                     self._working = [queue.popleft()]
                     return self._do
             self._working = [self._orders.popleft() for _ in range(min(BATCH, len(self._orders)))]
-            return self._seal_orders if self._working else None
+            return self._seal_orders if self._working or self._flying else None
 
     def _die(self, error: BaseException) -> None:
         log.critical("the writer's thread has ended", error=repr(error))
         with self._wake:
             self._stopping = self.died = True
-            left = list(self._working)
+            left = [*self._flying, *self._working]
             for queue in (self._urgent, self._tasks, self._orders):
                 left += queue
                 queue.clear()
@@ -149,6 +160,8 @@ class Writer:
         answer(left)
 
     def _do(self, jobs: Sequence[Job[Any]]) -> None:
+        while self._flying:
+            self._seal_orders(())
         (job,) = jobs
         try:
             job.result = job.work()
@@ -157,12 +170,15 @@ class Writer:
         answer(jobs)
 
     def _seal_orders(self, orders: Sequence[Job[Any]]) -> None:
+        self._flying += orders
         try:
-            self._seal(orders)
+            done = self._sealing().seal(orders)
         except Exception as error:  # noqa: BLE001  # nobody may wait for ever
-            for job in orders:
+            for job in self._flying:
                 job.result = job.result or error
-        answer(orders)
+            done = self._flying
+        self._flying = [job for job in self._flying if job.result is None]
+        answer(done)
 
 
 def answer(jobs: Sequence[Job[Any]]) -> None:

@@ -53,6 +53,12 @@ class StrongboxClosed(HsmError):
     code = "hsm-closed"
 
 
+class StrongboxEnded(HsmError):
+    """The process that holds the tokens has ended."""
+
+    code = "hsm-ended"
+
+
 class RequestInvalid(HsmError):
     """An argument is outside what the strongbox accepts."""
 

@@ -32,10 +32,11 @@ from hsm.faults import Fault
 from hsm.gate import Gate
 from hsm.generation import check_request, generate_key
 from hsm.inventory import TokenInventory, read_inventory
-from hsm.keys import GeneratedKey, KeyName, describe_key
+from hsm.keys import GeneratedKey, KeyName, Signed, describe_key
 from hsm.module import Module
 from hsm.pins import PinSource
 from hsm.seat import Register, Seat
+from hsm.series import Made
 from hsm.tokens import TokenSettings, check_label, initialise_token
 
 __all__ = ["GeneratedKey", "KeyName", "PinSource", "Strongbox", "TokenSettings", "initialise_token"]
@@ -116,6 +117,15 @@ class Strongbox:
         of the token.
         """
         return self._run(key.token, lambda seat: seat.sign(key, data))
+
+    def start(self, items: Sequence[tuple[KeyName, bytes]]) -> Made:
+        """As `sign`, for many; what is wrong with one fails no other. Here all are made before this returns."""
+        signed = self._once(lambda seat: [sign_one(seat.sign, key, data, self._clock) for key, data in items])
+        for at, (key, data) in enumerate(items):
+            error = signed[at].error
+            if isinstance(error, HsmError) and error.fault in (Fault.RELOAD, Fault.RETRY):
+                signed[at] = sign_one(self.sign, key, data, self._clock)
+        return Made(signed)
 
     def destroy(self, token: str, key_id: bytes) -> bool:
         """Destroy every object with this id; True when there was one. Afterwards none is left, or CallFailed."""
@@ -270,3 +280,12 @@ def _check_settings(tokens: Sequence[TokenSettings]) -> None:
         raise RequestInvalid(
             f"token labels {labels} are empty or repeated", hint="name each token once in the settings"
         )
+
+
+def sign_one(sign: Callable[[KeyName, bytes], bytes], key: KeyName, data: bytes, clock: Callable[[], float]) -> Signed:
+    """A signature or why there is none, and how long it took."""
+    started = clock()
+    try:
+        return Signed(sign(key, data), None, int(1_000_000 * (clock() - started)))
+    except HsmError as error:
+        return Signed(b"", error, int(1_000_000 * (clock() - started)))

@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -13,6 +12,8 @@ import msgspec
 
 from pki.errors import SignatureMissing
 from pki.signatures import spki_sha256, verify_raw
+
+_ENCODER = msgspec.json.Encoder()  # the keys of a statement stand in order already
 
 
 class ToSign(msgspec.Struct, frozen=True, order=True):
@@ -56,7 +57,7 @@ class Draft(msgspec.Struct, frozen=True, dict=True):
         """The JCS object (RFC 8785) whose SHA-256 is the digest: kind, payload digest, and who signs which bytes."""
         sign = [[item.spki, hashlib.sha256(item.data).hexdigest()] for item in self.to_sign]
         value = {"kind": self.kind, "payload_sha256": hashlib.sha256(self.payload).hexdigest(), "sign": sign, "v": 1}
-        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+        return _ENCODER.encode(value)
 
     @cached_property
     def digest(self) -> str:

@@ -1,24 +1,25 @@
 """A real keyroom process that kills itself at a named point.
 
 `python -m tests.crashing PATH ROSTER SOFTWARE POINT REQUEST`.
-It stands on SoftHSM tokens that exist, answers the one request in the file REQUEST (MessagePack, as on the socket), and
-prints `answered` when it lives that long, until its standard input ends.
+It stands on SoftHSM tokens that exist, answers the requests in the file REQUEST (a MessagePack list, each as on the
+socket) together, and prints `answered` for each when it lives that long, until its standard input ends.
 """
 
 import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ceremonies import door, keywork, ledger
-from ceremonies.commands import Problem, Request
+from ceremonies import keywork, ledger, writer
+from ceremonies.commands import AnyResult, Problem, Request
 from ceremonies.desk import Desk
 from ceremonies.process import build_room, handlers, surroundings
+from ceremonies.recording import Recording
 from ceremonies.settings import KeyroomSettings
 from hsm.strongbox import Strongbox
 from tests.softhsm import find_module, open_tokens
@@ -46,27 +47,46 @@ def after(owner: Any, name: str) -> None:
     setattr(owner, name, wrapped)
 
 
+def at_call(owner: Any, name: str, number: int, *, done: bool) -> None:
+    """Die at the `number`th call from now: when it begins, or when it is done."""
+    real: Callable[..., Any] = getattr(owner, name)
+    calls = [0]
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        if calls[0] < number:
+            return real(*args, **kwargs)
+        if done:
+            real(*args, **kwargs)
+        return die()
+
+    setattr(owner, name, wrapped)
+
+
 def within(number: int) -> None:
     """Die inside the `number`th transaction from now, with everything written and nothing committed."""
-    name, calls = "put_blobs", [0]
-    real: Callable[..., None] = getattr(ledger, name)
-
-    def wrapped(*args: Any) -> None:
-        real(*args)
-        calls[0] += 1
-        if calls[0] == number:
-            die()
-
-    setattr(ledger, name, wrapped)
+    at_call(ledger, "put_blobs", number, done=True)
 
 
+def recording(number: int, *, done: bool) -> None:
+    """Die before or after the `number`th transaction of the door from now."""
+    at_call(Recording, "write", number, done=done)
+
+
+# One order: its first transaction is T1, its second T2. Three batches, one order each (`PIPELINED`): T1 of the first,
+# T1 of the second, then T2 of the first with T1 of the third.
 POINTS: dict[str, Callable[[], None]] = {
-    "before T1": lambda: before(door.Door, "_record_intents"),
+    "before T1": lambda: recording(1, done=False),
     "inside T1": lambda: within(1),
-    "after T1": lambda: after(door.Door, "_record_intents"),
-    "after sign": lambda: before(door.Door, "_record_outcomes"),
+    "after T1": lambda: recording(1, done=True),
+    "after sign": lambda: recording(2, done=False),
     "inside T2": lambda: within(2),
-    "after T2": lambda: after(door.Door, "_record_outcomes"),
+    "after T2": lambda: recording(2, done=True),
+    "second T1": lambda: recording(2, done=True),
+    "before T2 and T1": lambda: recording(3, done=False),
+    "inside T2 and T1": lambda: within(3),
+    "after T2 and T1": lambda: recording(3, done=True),
+    "last T2": lambda: recording(5, done=True),
     "before generate": lambda: before(Strongbox, "generate"),
     "key generated": lambda: after(Strongbox, "generate"),
     "key registered": lambda: after(keywork, "_register"),
@@ -74,6 +94,12 @@ POINTS: dict[str, Callable[[], None]] = {
     "object gone": lambda: after(Strongbox, "destroy"),
     "nowhere": lambda: None,
 }
+PIPELINED = ("second T1", "before T2 and T1", "inside T2 and T1", "after T2 and T1", "last T2")
+
+
+async def answer_all(desk: Desk, asked: Sequence[Request]) -> list[AnyResult | Problem]:
+    """Answer requests that came together, each in a batch of its own."""
+    return list(await asyncio.gather(*(desk.answer(request, local=not request.token) for request in asked)))
 
 
 def main(path: Path, roster: str, software: str, point: str, request: Path) -> None:
@@ -84,10 +110,13 @@ def main(path: Path, roster: str, software: str, point: str, request: Path) -> N
     )  # fmt: skip
     around = msgspec.structs.replace(surroundings(), software=software)  # officers approved steps under this one
     room = build_room(settings, around, lambda: open_tokens(path / "hsm", tuple(TOKENS)))
+    asked = msgspec.msgpack.decode(request.read_bytes(), type=list[Request])
+    desk = Desk(room, handlers(room))
+    if point in PIPELINED:
+        writer.BATCH = 1
     POINTS[point]()
-    asked = msgspec.msgpack.decode(request.read_bytes(), type=Request)
-    answer = asyncio.run(Desk(room, handlers(room)).answer(asked, local=not asked.token))
-    print(answer.code if isinstance(answer, Problem) else "answered", flush=True)
+    answers = asyncio.run(answer_all(desk, asked))
+    print(*(answer.code if isinstance(answer, Problem) else "answered" for answer in answers), flush=True)
     sys.stdin.read()  # until the test has looked at the living process
 
 

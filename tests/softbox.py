@@ -10,10 +10,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from hsm.errors import KeyExists, KeyNotFound
+from hsm.errors import HsmError, KeyExists, KeyNotFound
 from hsm.inventory import TokenInventory
-from hsm.keys import GeneratedKey, KeyName
+from hsm.keys import GeneratedKey, KeyName, Signed
 from hsm.objects import StoredObject
+from hsm.series import Made
 from hsm.templates import PRIVATE_FLAGS, PROVENANCE, PUBLIC_FLAGS, name_attribute
 
 _Private = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -67,6 +68,16 @@ class Softbox:
         digest = hashes.SHA256() if size == 32 else hashes.SHA384()
         r, s = decode_dss_signature(private.sign(data, ec.ECDSA(digest)))
         return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+
+    def start(self, items: Sequence[tuple[KeyName, bytes]]) -> Made:
+        """As the strongbox does."""
+        return Made([self._sign_one(*item) for item in items])
+
+    def _sign_one(self, key: KeyName, data: bytes) -> Signed:
+        try:
+            return Signed(self.sign(key, data), None, 1)
+        except HsmError as error:
+            return Signed(b"", error, 1)
 
     def destroy(self, token: str, key_id: bytes) -> bool:
         """Forget a key."""

@@ -13,9 +13,11 @@ import pkcs11
 from pkcs11._pkcs11 import lib
 
 from hsm.pins import PinSource
+from hsm.remote import RemoteStrongbox
 from hsm.strongbox import Strongbox, TokenSettings
 from hsm.templates import TolerantMapper
 from hsm.tokens import initialise_token
+from hsm.wire import Opening, Place
 
 _PLACES = (
     "/usr/lib/softhsm/libsofthsm2.so",
@@ -77,6 +79,13 @@ def open_tokens(path: Path, labels: Sequence[str]) -> Strongbox:
     os.environ.update(make_token_dir(path))
     settings = [TokenSettings(label=label, pin=PinSource.from_file(path / f"{label}.pin")) for label in labels]
     return Strongbox.open(find_module(), settings)
+
+
+def open_remote(path: Path, labels: Sequence[str]) -> RemoteStrongbox:
+    """As `open_tokens`, in a process of its own."""
+    os.environ.update(make_token_dir(path))
+    places = tuple(Place(label, path / f"{label}.pin") for label in labels)
+    return RemoteStrongbox(Opening(find_module(), places, 10))
 
 
 class _Initialised(lib):

@@ -28,6 +28,7 @@ from ceremonies.process import build_room, handlers, surroundings
 from ceremonies.room import Room
 from ceremonies.settings import KeyroomSettings, TokenPlace
 from ceremonies.surroundings import Surroundings
+from hsm.series import Box
 from hsm.strongbox import Strongbox
 from pki.log.audit import Report, audit_journal
 from pki.log.policy import parse_policy
@@ -104,7 +105,7 @@ def plan_set(roots: tuple[int, ...] = (1, 2, 3), image: str = "image-app-1") -> 
 class World:
     """One keyroom and everyone who talks to it."""
 
-    def __init__(self, path: Path, strongbox: Callable[[], Strongbox], around: Surroundings | None = None) -> None:
+    def __init__(self, path: Path, strongbox: Callable[[], Box], around: Surroundings | None = None) -> None:
         self.path = path
         self.strongbox = strongbox
         self.around = around or surroundings()
@@ -117,13 +118,14 @@ class World:
         self.room: Room
         self.desk: Desk
         self.stopped = True
+        self.readers = 0
 
     def settings(self) -> KeyroomSettings:
         """The settings of this keyroom."""
         return KeyroomSettings(
             origin="kedge.example/journal", node="keyroom-1", data=self.path / "data", public=self.path / "public",
             socket=self.path / "keyroom.sock", module=find_module(), tokens=place_tokens(self.path),
-            roster_sha256=self.roster.digest,
+            roster_sha256=self.roster.digest, readers=self.readers,
         )  # fmt: skip
 
     def start(self, settings: KeyroomSettings | None = None) -> "World":
@@ -140,6 +142,7 @@ class World:
         self.stopped = True
         self.room.writer.run_now(self.room.door.strongbox.close)
         self.room.writer.stop()
+        self.room.readers.close()
         self.room.store.close()
 
     def token(self, role: str, **claims: Any) -> str:

@@ -36,7 +36,7 @@ class ProvenEntry(msgspec.Struct, frozen=True):
 def encode_proof(index: int, hashes: Sequence[bytes], checkpoint: bytes, extra: bytes = b"") -> bytes:
     """The text of a `.tlog-proof` file."""
     lines = [HEADER, b"extra %s\n" % base64.b64encode(extra) if extra else b"", b"index %d\n" % index]
-    lines += [base64.b64encode(item) + b"\n" for item in hashes]
+    lines += map(binascii.b2a_base64, hashes)
     return b"".join([*lines, b"\n", checkpoint])
 
 

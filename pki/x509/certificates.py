@@ -22,7 +22,6 @@ from pki.signatures import load_spki, raw_to_der, spki_der, spki_sha256
 from pki.x509.der import BIT_STRING, OCTET_STRING, SEQUENCE, write_element, write_oid
 from pki.x509.errors import (
     AssemblyFailed,
-    CertificateNumberRefused,
     KeyRefused,
     LintFailed,
     SubjectRefused,
@@ -33,8 +32,8 @@ from pki.x509.lint import lint_certificate
 from pki.x509.profiles import Profile
 from pki.x509.series import Series, read_series, splice_tbs
 from pki.x509.standin import StandInKey
+from pki.x509.terms import Terms
 
-NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BASE_POINT = spki_der(ec.derive_private_key(1, ec.SECP256R1()).public_key())
 _HARDWARE_MODULE_NAME = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.4")
@@ -47,33 +46,12 @@ _EVERY_HOST = (
 Subject = DeviceSubject | AuthoritySubject
 
 
-class Terms(msgspec.Struct, frozen=True):
-    """Number and validity of one certificate.
+class Prepared(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A linted certificate before its signature. tbs: DER, to be signed. what: the facts that the journal records."""
 
-    serial_number: from 2^64 to below 2^159, from a random source. Times are UTC in whole seconds.
-    not_after: None for 99991231235959Z, which the profile must demand.
-    Raises CertificateNumberRefused, ValidityRefused.
-    """
-
-    serial_number: int
-    not_before: datetime
-    not_after: datetime | None = None
-
-    def __post_init__(self) -> None:
-        if not 1 << 64 <= self.serial_number < 1 << 159:
-            raise CertificateNumberRefused(
-                f"serial number of {self.serial_number.bit_length()} bits", hint="give 159 random bits"
-            )
-        for time in (self.not_before, self.end):
-            if time.utcoffset() != timedelta(0) or time.microsecond:
-                raise ValidityRefused(f"{time.isoformat()} is not in UTC and whole seconds")
-        if not self.not_before < self.end:
-            raise ValidityRefused(f"a validity from {self.not_before.isoformat()} to {self.end.isoformat()}")
-
-    @property
-    def end(self) -> datetime:
-        """The time that notAfter will say."""
-        return self.not_after or NEVER
+    tbs: bytes
+    summary: str
+    what: dict[str, str]
 
 
 def draft_certificate(
@@ -81,33 +59,57 @@ def draft_certificate(
 ) -> Draft:
     """Draft the certificate of `public_key` (DER SubjectPublicKeyInfo), signed by `issuer` or, when None, by itself.
 
-    The draft's kind is `certificate.<profile>`, its payload the TBS in DER, its document PEM (RFC 7468).
+    Raises what `prepare_certificate` raises.
+    """
+    prepared = prepare_certificate(profile, subject, public_key, issuer, terms)
+    return draft_prepared(profile, issuer.public_key if issuer else public_key, prepared)
+
+
+def prepare_certificate(
+    profile: Profile, subject: Subject, public_key: bytes, issuer: Issuer | None, terms: Terms
+) -> Prepared:
+    """Rehearse and lint a certificate.
+
     Raises IssuerRefused, SubjectRefused, KeyRefused, ValidityRefused, and LintFailed when the rehearsal breaks a rule.
     """
     check_may_issue(profile, issuer)
     _check_facts(profile, subject, terms)
     _check_key(profile, public_key)
-    signer = issuer.public_key if issuer else public_key
-    stand_in = _stand_in(signer)
     tbs = _rehearse(profile, subject, public_key, issuer, terms)
     read = lint_certificate(profile.name, tbs, issuer)
     if (read.public_key, read.serial_number) != (public_key, terms.serial_number):
         raise LintFailed(f"{profile.name}: the rehearsal has another key or number")
-    algorithm = _algorithm(stand_in.key_size)
-    name = spki_sha256(signer)
+    summary = f"Issue a {profile.name} certificate for {subject}, valid until {terms.end.date().isoformat()}"
+    return Prepared(tbs, summary, _facts(profile, subject, public_key, terms))
+
+
+def draft_prepared(profile: Profile, signer: bytes, prepared: Prepared, **facts: str) -> Draft:
+    """The draft of a prepared certificate, to be signed by the key `signer` (DER SubjectPublicKeyInfo).
+
+    Its kind is `certificate.<profile>`, its payload the TBS in DER, its document PEM (RFC 7468). facts: more for
+    the journal.
+    """
+    algorithm, name = _signing(signer)
+    tbs = prepared.tbs
 
     def assemble(signatures: Mapping[str, bytes]) -> bytes:
         return assemble_certificate(tbs, algorithm, signatures[name])
 
     return Draft(
         kind=f"certificate.{profile.name}",
-        summary=f"Issue a {profile.name} certificate for {subject}, valid until {terms.end.date().isoformat()}",
+        summary=prepared.summary,
         payload=tbs,
         to_sign=(ToSign(name, tbs),),
         public_keys={name: signer},
-        what=_facts(profile, subject, public_key, terms),
+        what=prepared.what | facts,
         assemble=assemble,
     )
+
+
+@lru_cache(maxsize=64)
+def _signing(signer: bytes) -> tuple[bytes, str]:
+    """The signature algorithm of an issuer's key, in DER, and the key's name."""
+    return _algorithm(_stand_in(signer).key_size), spki_sha256(signer)
 
 
 def _rehearse(profile: Profile, subject: Subject, public_key: bytes, issuer: Issuer | None, terms: Terms) -> bytes:
@@ -263,8 +265,8 @@ def _facts(profile: Profile, subject: Subject, public_key: bytes, terms: Terms) 
     """What the journal records: names, key and validity; the certificate's number in hex."""
     facts = {
         "certificate_number": f"{terms.serial_number:x}",
-        "not_after": terms.end.isoformat()[:19] + "Z",
-        "not_before": terms.not_before.isoformat()[:19] + "Z",
+        "not_after": _stamp(terms.end),
+        "not_before": _stamp(terms.not_before),
         "profile": profile.name,
         "subject": str(subject),
         "subject_spki": spki_sha256(public_key),
@@ -272,3 +274,8 @@ def _facts(profile: Profile, subject: Subject, public_key: bytes, terms: Terms) 
     if isinstance(subject, DeviceSubject):
         facts["serial"] = subject.serial_number
     return facts
+
+
+@lru_cache(maxsize=256)
+def _stamp(time: datetime) -> str:
+    return time.isoformat()[:19] + "Z"

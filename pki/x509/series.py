@@ -5,6 +5,7 @@ lints read every one of them, and a test compares them with what the builder mak
 """
 
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -67,6 +68,7 @@ def splice_tbs(
     )
 
 
+@lru_cache(maxsize=256)
 def write_time(time: datetime) -> bytes:
     """RFC 5280 section 4.1.2.5: UTCTime through 2049, GeneralizedTime from 2050; UTC, whole seconds."""
     text = f"{time.year:04}{time.month:02}{time.day:02}{time.hour:02}{time.minute:02}{time.second:02}Z"

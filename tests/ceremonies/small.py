@@ -39,7 +39,13 @@ class Clock:
 
     def surroundings(self) -> Surroundings:
         """A machine with these clocks and random bytes that repeat."""
-        return Surroundings(self.read_wall, self.read_mono, lambda count: bytes(range(count)), "boot-1", "ab" * 32)
+        return Surroundings(
+            self.read_wall,
+            self.read_mono,
+            lambda count: bytes(number % 256 for number in range(count)),
+            "boot-1",
+            "ab" * 32,
+        )
 
 
 def open_journal(store: Store, clock: Clock) -> Journal:

@@ -24,7 +24,8 @@ from ceremonies.claims import (
 from ceremonies.journal import JournalForked
 from ceremonies.orders import Order, RequestKey
 from ceremonies.replay import Quota
-from ceremonies.store import Insert, Store, Update, apply_changes
+from ceremonies.statements import apply_changes
+from ceremonies.store import Insert, Store, Update
 from ceremonies.tables import RequestRow, ReservationRow, WorkOrderRow
 from pki.drafts import Draft
 from tests.ceremonies.small import BY, NoRoomError, reserve

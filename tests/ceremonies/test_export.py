@@ -1,18 +1,21 @@
 """A complete export in parts, at one size."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from ceremonies import export as module
 from ceremonies.commands import ExportJournal, JournalPart, Problem
-from ceremonies.store import Store
-from ceremonies.tables import BlobRow
+from ceremonies.store import Store, digest
+from ceremonies.tables import BlobRow, EvidenceRow
 from pki.log.audit import audit_journal
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.small import make_order
-from tests.world import RefusedError, World, audit_files, audit_world, export_journal
+from tests.world import RefusedError, World, audit_files, audit_world, export_journal, issue_device, make_request
+
+CSR = make_request()
 
 
 @pytest.mark.req("AU-10", "AU-2")
@@ -122,3 +125,40 @@ def test_each_reading_is_one_entry(genesis_world: World, monkeypatch: pytest.Mon
                 return
 
     asyncio.run(run())
+
+
+@pytest.mark.req("AU-10", "AU-2")
+@pytest.mark.parametrize(("names", "part_bytes"), [(4, 1 << 20), (4, 4000), (5, 9000), (1024, 1 << 20)])
+def test_evidence_is_complete_wherever_a_page_or_a_part_ends(
+    factory_world: World, monkeypatch: pytest.MonkeyPatch, names: int, part_bytes: int
+) -> None:
+    """A page may end inside an entry; a resumed part may repeat a blob, and never leaves one out."""
+    world = factory_world
+    for number in range(1, 9):
+        asyncio.run(issue_device(world, number, make_request()))
+    # An entry of bulk work has three parts; a page must hold more than one of them to move on.
+    monkeypatch.setattr(module, "NAMES_AT_ONCE", names)
+    monkeypatch.setattr(module, "PART_BYTES", part_bytes)
+    rows = world.room.store.list(EvidenceRow, "seq")
+    assert len(rows) == 8 * 4
+
+    async def read() -> tuple[dict[str, bytes], Counter[str], int]:
+        files: dict[str, bytes] = {}
+        given, parts = Counter[str](), 0
+        part = await world.ask(ExportJournal(0, ""), "auditor", JournalPart)
+        while True:
+            files.update(part.files)
+            given.update(path for path, _ in part.files)
+            parts += part.cursor.startswith("evidence/")
+            if not part.cursor:
+                return files, given, parts
+            await issue_device(world, 9, CSR)  # the journal grows meanwhile; that is not of this export
+            part = await world.ask(ExportJournal(part.size, part.cursor), "auditor", JournalPart)
+
+    files, given, parts = asyncio.run(read())
+    blobs = [path for path in given if path.startswith("blob/")]
+    assert {f"blob/{name[:2]}/{name}" for name in map(digest, (row["data"] for row in rows))} <= set(blobs)
+    assert max(given[path] for path in blobs) <= (2 if part_bytes < 1 << 20 else 1)
+    assert (parts > 1) == (part_bytes < 1 << 20)
+    report = audit_files(world, files)
+    assert (report.verdict, report.open) == ("authenticated", 0)

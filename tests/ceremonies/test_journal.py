@@ -18,9 +18,10 @@ PROBE = {"type": "probe"}
 def grow(store: Store, journal: Journal, count: int, *, settles: bool = True) -> None:
     """Append entries in one transaction."""
     growth = journal.compose([PROBE] * count)
+    settled = growth.staged.size if settles else journal.settled
     with store.write() as connection:
-        journal.write(connection, growth, settles=settles)
-    journal.accept(growth, settles=settles)
+        journal.write(connection, growth, settled)
+    journal.accept(growth, settled)
 
 
 def test_entries_follow_each_other(tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ def test_growth_that_was_not_committed_leaves_no_trace(tmp_path: Path) -> None:
     grow(store, journal, 3)
     before = (journal.size, journal.root)
     with pytest.raises(RuntimeError), store.write() as connection:
-        journal.write(connection, journal.compose([PROBE]), settles=True)
+        journal.write(connection, journal.compose([PROBE]), 1)
         raise RuntimeError
     assert (journal.size, journal.root) == before
     grow(store, journal, 1)

@@ -82,7 +82,7 @@ def test_a_commit_that_failed_but_persisted_stops_every_later_write(tmp_path: Pa
     ledger.record([PROBE])
     lost = ledger.journal.compose([PROBE])
     with ledger.store.write() as connection:
-        ledger.journal.write(connection, lost, settles=True)
+        ledger.journal.write(connection, lost, lost.staged.size)
     with pytest.raises(JournalForked):
         ledger.record([PROBE])
     again = Ledger(ledger.store, open_journal(ledger.store, Clock()))

@@ -20,7 +20,6 @@ from ceremonies.client import KeyroomDown, Refused, ask_once
 from ceremonies.commands import AnyCommand, HealthShown
 from ceremonies.journal import JournalForked
 from ceremonies.process import (
-    HUNG,
     UnsafeProduction,
     build_room,
     handlers,
@@ -33,6 +32,7 @@ from ceremonies.public import Publisher
 from ceremonies.settings import KeyroomSettings, load_settings
 from ceremonies.store import Store, StoreLocked
 from ceremonies.tables import EntryRow
+from hsm.wire import HUNG
 from tests.ceremonies.examples import COMMANDS, write_sql
 from tests.softhsm import find_module, make_token_dir
 from tests.world import TOKENS, World, copy_world, soft_world
@@ -121,27 +121,6 @@ def test_a_keyroom_starts_answers_and_ends(tmp_path: Path) -> None:
         again.kill()
         again.wait(timeout=30)
     assert read_types(tmp_path)[4:] == ["log.start", "hsm.inventory"]
-
-
-WATCHED = """
-import sys, time
-from ceremonies.process import configure_log, watch_calls
-class Box:
-    in_call_since = time.monotonic() - 100 if sys.argv[1] == "hung" else None
-configure_log()
-watch_calls(Box(), 0.4)
-time.sleep(1.5)
-"""
-
-
-@pytest.mark.req("HS-9")
-@pytest.mark.parametrize(("state", "status"), [("hung", HUNG), ("idle", 0)])
-def test_a_hung_call_ends_the_process(state: str, status: int) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED, state], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == status, done.stderr
-    assert ("hangs" in done.stderr) == (state == "hung")
 
 
 def test_a_second_keyroom_on_one_database_does_not_start(genesis_world: World) -> None:

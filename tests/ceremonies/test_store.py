@@ -4,12 +4,15 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlmodel import SQLModel
 
-from ceremonies.store import Insert, Store, StoreLocked, StoreUnavailable, Update, apply_changes, octets, put_blobs
-from ceremonies.tables import BlobRow, EntryRow, WorkOrderRow
+from ceremonies.statements import apply_changes, put_blobs
+from ceremonies.store import Insert, Store, StoreLocked, StoreUnavailable, Update, octets
+from ceremonies.tables import BlobRow, DocumentRow, EntryRow, EvidenceRow, WorkOrderRow
 from tests.ceremonies.small import sha256
 
 ORDER = {"id": "wo", "document": "00", "quantity": 2, "issued": 0}
@@ -146,4 +149,64 @@ def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'kedge.db'}")
     with pytest.raises(StoreUnavailable, match="not a database"):
         store.migrate()
+    store.close()
+
+
+def test_a_database_of_the_first_release_gets_the_table_of_evidence(tmp_path: Path) -> None:
+    """Blobs that are there stay where they are, and are found as before; without a rowid the rows stand by entry."""
+    store = Store(f"sqlite:///{tmp_path / 'kedge.db'}")
+    config = Config()
+    config.set_main_option("script_location", "ceremonies:migrations")
+    with store.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        put_blobs(connection, [b"old"], 3)
+        tables = connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all()
+        assert "evidence" not in tables
+    store.migrate()
+    assert (store.blob(sha256(b"old")), store.list(EvidenceRow, "seq")) == (b"old", [])
+    with store.read() as connection:
+        made = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'evidence'").scalar()
+        assert "WITHOUT ROWID" in str(made)
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
+    store.close()
+
+
+def put_evidence(store: Store, seq: int, *parts: bytes) -> None:
+    """Parts of an entry, and the last one as its document."""
+    document = {"sha256": sha256(parts[-1]), "seq": seq, "kind": "k", "name": "n"}
+    rows = [Insert(EvidenceRow, {"seq": seq, "part": part, "data": data}) for part, data in enumerate(parts)]
+    with store.write() as connection:
+        apply_changes(connection, [*rows, Insert(DocumentRow, document)])
+
+
+def test_a_document_of_bulk_work_is_found_through_its_entry(tmp_path: Path) -> None:
+    """By digest only where `document` leads to the entry; the other parts have no index."""
+    store = open_store(tmp_path)
+    put_evidence(store, 5, b"first", b"document")
+    put_evidence(store, 6, b"other")
+    assert (store.blob(sha256(b"document")), store.blob(sha256(b"other"))) == (b"document", b"other")
+    assert (store.blob(sha256(b"first")), store.blob(sha256(b"never"))) == (None, None)
+    with pytest.raises(StoreUnavailable, match="UNIQUE"):
+        put_evidence(store, 5, b"again")
+    store.close()
+
+
+@pytest.mark.req("T5")
+@pytest.mark.parametrize("value", [b"other", "text", None])
+def test_altered_evidence_is_not_given(tmp_path: Path, value: object) -> None:
+    store = open_store(tmp_path)
+    put_evidence(store, 5, b"document")
+    plain = sqlite3.connect(tmp_path / "kedge.db")
+    with plain:
+        if value is None:
+            plain.execute("UPDATE document SET seq = 6")
+        else:
+            plain.execute("UPDATE evidence SET data = ?", (value,))
+    plain.close()
+    if isinstance(value, str):
+        with pytest.raises(StoreUnavailable):
+            store.blob(sha256(b"document"))
+    else:
+        assert store.blob(sha256(b"document")) is None
     store.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,17 +12,25 @@ from ceremonies import writer as module
 from ceremonies.writer import Job, KeyroomBusy, KeyroomStopping, Writer
 
 
+class Door:
+    """Where batches go in these tests."""
+
+    def __init__(self, seal: Callable[[Sequence[Job[Any]]], Sequence[Job[Any]]]) -> None:
+        self.seal = seal
+
+
 def echo(batches: list[list[Any]]) -> Writer:
     """A writer that answers each order with itself; an order that is an exception is raised."""
 
-    def seal(jobs: Sequence[Job[Any]]) -> None:
+    def seal(jobs: Sequence[Job[Any]]) -> Sequence[Job[Any]]:
         batches.append([job.work for job in jobs])
         for job in jobs:
             if isinstance(job.work, Exception):
                 raise job.work
             job.result = job.work
+        return jobs
 
-    return Writer(seal)
+    return Writer(lambda: Door(seal))
 
 
 def test_what_waits_is_taken_together_and_urgent_work_goes_first() -> None:
@@ -173,12 +181,13 @@ def test_urgent_work_that_comes_during_a_task_is_next() -> None:
     done: list[object] = []
     held = Held()
 
-    def seal(jobs: Sequence[Job[Any]]) -> None:
+    def seal(jobs: Sequence[Job[Any]]) -> Sequence[Job[Any]]:
         done.append(len(jobs))
         for job in jobs:
             job.result = job.work
+        return jobs
 
-    writer = Writer(seal)
+    writer = Writer(lambda: Door(seal))
 
     async def run() -> None:
         work = [asyncio.create_task(writer.run(lambda: done.append("before")))]
@@ -221,10 +230,10 @@ def test_the_urgent_queue_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("where", ["task", "order"])
 def test_when_the_thread_dies_nobody_waits_for_ever(where: str) -> None:
-    def leave(*_: object) -> None:
+    def leave(*_: object) -> Any:
         raise SystemExit
 
-    writer = Writer(leave)
+    writer = Writer(lambda: Door(leave))
 
     async def run() -> list[Any]:
         waiting = [asyncio.create_task(writer.run(leave) if where == "task" else writer.order(1))]
@@ -244,4 +253,40 @@ def test_when_the_thread_dies_nobody_waits_for_ever(where: str) -> None:
     assert isinstance(answers[0], KeyroomStopping)
     assert writer.died
     assert [entry["log_level"] for entry in logged] == ["critical"]
+    writer.stop()
+
+
+def test_orders_under_way_are_finished_without_new_ones_and_before_a_task() -> None:
+    """What `seal` does not answer at once it is asked to finish: when nothing else waits, and before any task."""
+    under_way: list[Job[Any]] = []
+    told: list[str] = []
+
+    def seal(jobs: Sequence[Job[Any]]) -> Sequence[Job[Any]]:
+        told.append(f"take {len(jobs)}" if jobs else f"finish {len(under_way)}")
+        done = list(under_way)
+        under_way[:] = jobs
+        for job in done:
+            job.result = job.work
+        return done
+
+    writer = Writer(lambda: Door(seal))
+
+    async def run() -> list[Any]:
+        orders = [asyncio.create_task(writer.order(number)) for number in (1, 2)]
+        await asyncio.sleep(0)
+        writer.start()
+        assert await asyncio.gather(*orders) == [1, 2]
+        held = Held()
+        holding = asyncio.create_task(writer.run(held))
+        await asyncio.to_thread(held.started.wait, 5)
+        later = [asyncio.create_task(writer.order(number)) for number in (3, 4)]
+        tasks = [asyncio.create_task(writer.run(lambda: told.append("task"))) for _ in range(2)]
+        await asyncio.sleep(0)
+        held.go.set()
+        await asyncio.gather(holding, *later, *tasks)
+        return list(await asyncio.gather(*later))
+
+    assert asyncio.run(run()) == [3, 4]
+    assert told[:2] == ["take 2", "finish 2"]
+    assert all(told[at - 1] != "take 2" for at, what in enumerate(told) if what == "task"), told
     writer.stop()

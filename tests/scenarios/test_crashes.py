@@ -23,18 +23,19 @@ SIGKILLED = -9
 Leaf = dict[str, Any]
 
 
-def start(world: World, point: str, command: AnyCommand, role: str) -> subprocess.Popen[str]:
-    """A keyroom process on the world's files that gets one request and dies at `point`."""
+def start(world: World, point: str, role: str, *asked: AnyCommand) -> subprocess.Popen[str]:
+    """A keyroom process on the world's files that gets these requests together and dies at `point`."""
     request = world.path / "request"
-    request.write_bytes(msgspec.msgpack.encode(Request(1, command, world.role_token(role), "192.0.2.7")))
+    requests = [Request(at, command, world.role_token(role), "192.0.2.7") for at, command in enumerate(asked, 1)]
+    request.write_bytes(msgspec.msgpack.encode(requests))
     facts = [str(world.path), world.roster.digest, world.around.software, point, str(request)]
     given, pipe = [sys.executable, "-m", "tests.crashing", *facts], subprocess.PIPE
     return subprocess.Popen(given, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
-def crash(world: World, point: str, command: AnyCommand, role: str) -> None:
+def crash(world: World, point: str, role: str, *asked: AnyCommand) -> None:
     """Run such a process; it ends by its own kill, and has answered nothing."""
-    with start(world, point, command, role) as process:
+    with start(world, point, role, *asked) as process:
         told, errors = process.communicate(timeout=60)
     assert (process.returncode, told) == (SIGKILLED, ""), errors
 
@@ -64,7 +65,7 @@ async def check_journal(world: World) -> list[Leaf]:
 def test_a_crash_while_a_certificate_is_sealed(hsm_template: World, tmp_path: Path, point: str, turn: int) -> None:
     world = copy_hsm_world(hsm_template, tmp_path)
     csr = make_request()
-    crash(world, point, IssueDevice("wo-1", "BMS-000001", csr), "station")
+    crash(world, point, "station", IssueDevice("wo-1", "BMS-000001", csr))
     world.start()
     try:
         asyncio.run(check_retry(world, csr, point))
@@ -102,12 +103,56 @@ async def check_retry(world: World, csr: bytes, point: str) -> None:
     assert world.room.ledger.replay.quotas["wo-1"].issued == 1
 
 
+# What is on disk after a crash with three batches of one order each: how many intents, and how many outcomes.
+PIPELINED = {
+    "second T1": (2, 0),
+    "before T2 and T1": (2, 0),
+    "inside T2 and T1": (2, 0),
+    "after T2 and T1": (3, 1),
+    "last T2": (3, 3),
+}
+
+
+@pytest.mark.req("AU-1", "T27")
+@pytest.mark.parametrize("turn", range(ROUNDS))
+@pytest.mark.parametrize("point", PIPELINED)
+def test_a_crash_while_one_batch_is_signed_and_the_next_one_is_written(
+    hsm_template: World, tmp_path: Path, point: str, turn: int
+) -> None:
+    world = copy_hsm_world(hsm_template, tmp_path)
+    asked = [IssueDevice("wo-1", f"BMS-{number:06}", make_request()) for number in (1, 2, 3)]
+    crash(world, point, "station", *asked)
+    world.start()
+    try:
+        asyncio.run(check_pipelined(world, asked, PIPELINED[point]))
+    finally:
+        world.stop()
+
+
+async def check_pipelined(world: World, asked: list[IssueDevice], expected: tuple[int, int]) -> None:
+    """Every intent without an outcome was closed as unknown; each retry gets one certificate, and one unit is used."""
+    mine = [leaf for leaf in read_leaves(world) if leaf.get("req", "").startswith("order/wo-1:")]
+    kinds = [leaf["type"].split(".")[-1] for leaf in mine]
+    intents, outcomes = expected
+    found = (kinds.count("intent"), kinds.count("outcome"), kinds.count("unknown"))
+    assert found == (intents, outcomes, intents - outcomes)
+    first = await asyncio.gather(*(world.ask(command, "station", DeviceIssued) for command in asked))
+    again = await asyncio.gather(*(world.ask(command, "station", DeviceIssued) for command in asked))
+    assert sum(item.replayed for item in first) == outcomes
+    assert [item.certificate for item in again] == [item.certificate for item in first]
+    leaves = await check_journal(world)
+    for leaf in mine:
+        made = {item["op"]["digest"] for item in of_request(leaves, leaf["req"]) if item["type"] == "key.sign.intent"}
+        assert len(made) == 1, "the retry sealed other bytes"
+    assert world.room.ledger.replay.quotas["wo-1"].issued == 3
+
+
 @pytest.mark.req("AU-1", "T27")
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("point", ["before generate", "key generated", "key registered"])
 def test_a_crash_while_a_key_is_made(hsm_template: World, tmp_path: Path, point: str, turn: int) -> None:
     world = copy_hsm_world(hsm_template, tmp_path)
-    crash(world, point, ExecuteStep("rotate", "plan"), "officer")
+    crash(world, point, "officer", ExecuteStep("rotate", "plan"))
     world.start()
     try:
         asyncio.run(check_created(world, registered=point == "key registered"))
@@ -135,7 +180,7 @@ async def check_created(world: World, *, registered: bool) -> None:
 @pytest.mark.parametrize("point", ["before destroy", "object gone"])
 def test_a_crash_while_a_key_is_destroyed(hsm_template: World, tmp_path: Path, point: str, turn: int) -> None:
     world = copy_hsm_world(hsm_template, tmp_path)
-    crash(world, point, ExecuteStep("drop", "plan"), "officer")
+    crash(world, point, "officer", ExecuteStep("drop", "plan"))
     world.start()
     try:
         asyncio.run(check_destroyed(world, gone=point == "object gone"))
@@ -161,7 +206,7 @@ async def check_destroyed(world: World, *, gone: bool) -> None:
 def test_no_pin_is_told(hsm_template: World, tmp_path: Path) -> None:
     """Neither its environment, nor its command line, nor what it prints, nor what it writes knows a PIN."""
     world = copy_hsm_world(hsm_template, tmp_path)
-    with start(world, "nowhere", IssueDevice("wo-1", "BMS-000001", make_request()), "station") as process:
+    with start(world, "nowhere", "station", IssueDevice("wo-1", "BMS-000001", make_request())) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         living = [Path(f"/proc/{process.pid}/{name}").read_bytes() for name in ("environ", "cmdline")]

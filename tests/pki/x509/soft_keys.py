@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pki.drafts import Draft
 from pki.names import AuthoritySubject, DeviceSubject, SerialNumber
 from pki.signatures import der_to_raw, spki_der, spki_sha256
-from pki.x509.certificates import Terms, draft_certificate
+from pki.x509.certificates import draft_certificate
 from pki.x509.issuers import Issuer, read_issuer
 from pki.x509.profiles import DEVICE_CA, IDENTITY_ROOT, IDEVID, SITE_CA
+from pki.x509.terms import Terms
 
 BEGIN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -8,11 +8,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from pki.names import AuthoritySubject
 from pki.signatures import der_to_raw, spki_der, spki_sha256
-from pki.x509.certificates import Terms, draft_certificate
+from pki.x509.certificates import draft_certificate
 from pki.x509.errors import IssuerRefused
 from pki.x509.issuers import read_issuer
 from pki.x509.previews import preview_issuer
 from pki.x509.profiles import DEVICE_CA, IDENTITY_ROOT
+from pki.x509.terms import Terms
 
 ROOT_KEY = ec.derive_private_key(11, ec.SECP384R1())
 CA_KEY = ec.derive_private_key(12, ec.SECP256R1())

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pki.names import DeviceSubject, read_serial_number
-from pki.x509.certificates import Terms, _build, _key_identifier, _stand_in, draft_certificate
+from pki.x509.certificates import _build, _key_identifier, _stand_in, draft_certificate
 from pki.x509.errors import AssemblyFailed
 from pki.x509.profiles import IDEVID
 from pki.x509.series import read_series, write_time
 from pki.x509.tbs import read_time
+from pki.x509.terms import Terms
 from tests.pki.x509.soft_keys import SoftKey, make_hierarchy, make_subject, make_terms
 
 ISSUER = make_hierarchy().device_ca

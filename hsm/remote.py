@@ -1,0 +1,191 @@
+"""A strongbox in a process of its own (`hsm.warden`), asked over a socket, from any thread.
+
+`start` sends a series of signatures and does not wait: the database is written while the token works. The warden
+answers other calls between the signatures of a series.
+"""
+
+import contextlib
+import itertools
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from hsm.errors import HsmError, SignatureMismatch, StrongboxEnded
+from hsm.inventory import TokenInventory
+from hsm.keys import GeneratedKey, KeyName, Signed
+from hsm.wire import Ask, Done, Failed, Opening, Result, read_error, receive, send
+
+T = TypeVar("T")
+
+_replies = msgspec.msgpack.Decoder(Done | Failed)
+
+
+class RemoteStrongbox:
+    """What `hsm.strongbox.Strongbox` does, done by another process.
+
+    ended: called, on a thread of its own, when the process ends without having been told to, with its exit status.
+    Raises what Strongbox.open raises.
+    """
+
+    def __init__(self, opening: Opening, ended: Callable[[int], object] = lambda _: None) -> None:
+        self._closing = False
+        self._ended = ended
+        self._numbers = itertools.count(1)
+        self._sending, self._arrived = threading.Lock(), threading.Condition()
+        self._receiving = False
+        self._replies: dict[int, Done | Failed] = {}
+        self._connection, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-I", "-m", "hsm.warden"]
+            self.process = subprocess.Popen(command, stdin=theirs.fileno(), start_new_session=True)
+        try:
+            self._post(opening)
+            self._read(0, type(None))
+        except BaseException:
+            self.close()
+            raise
+        threading.Thread(target=self._watch, name="warden", daemon=True).start()
+
+    def generate(self, token: str, key_id: bytes, label: str, algorithm: str) -> GeneratedKey:
+        """See Strongbox.generate."""
+        return self._ask(GeneratedKey, "generate", token, key_id, label, algorithm)
+
+    def sign(self, key: KeyName, data: bytes) -> bytes:
+        """See Strongbox.sign."""
+        return self._ask(bytes, "sign", key, data)
+
+    def start(self, items: Sequence[tuple[KeyName, bytes]]) -> "RemoteSeries":
+        """See Strongbox.start; here the signatures are made while the caller goes on."""
+        return RemoteSeries(self, self._send("sign_all", list(items)) if items else None, len(items))
+
+    def destroy(self, token: str, key_id: bytes) -> bool:
+        """See Strongbox.destroy."""
+        return self._ask(bool, "destroy", token, key_id)
+
+    def exists(self, token: str, key_id: bytes) -> bool:
+        """See Strongbox.exists."""
+        return self._ask(bool, "exists", token, key_id)
+
+    def inventory(self) -> tuple[TokenInventory, ...]:
+        """See Strongbox.inventory."""
+        return self._ask(tuple[TokenInventory, ...], "inventory")
+
+    def random(self, count: int) -> bytes:
+        """See Strongbox.random."""
+        return self._ask(bytes, "random", count)
+
+    def token_serial(self, label: str) -> str:
+        """See Strongbox.token_serial."""
+        return self._ask(str, "token_serial", label)
+
+    @property
+    def is_software(self) -> bool:
+        """See Strongbox.is_software."""
+        return self._ask(bool, "is_software")
+
+    def close(self) -> None:
+        """Have the process log out and end; a second call does nothing."""
+        self._closing = True
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_WR)
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._connection.close()
+
+    def read_series(self, number: int) -> list[Result]:
+        """The results of a series, when the last one is there."""
+        return self._read(number, list[Result])
+
+    def _ask(self, kind: type[T], method: str, *arguments: object) -> T:
+        return self._read(self._send(method, *arguments), kind)
+
+    def _send(self, method: str, *arguments: object) -> int:
+        number = next(self._numbers)
+        self._post(Ask(number, method, msgspec.Raw(msgspec.msgpack.encode(arguments))))
+        return number
+
+    def _post(self, message: Opening | Ask) -> None:
+        try:
+            with self._sending:
+                send(self._connection, message)
+        except OSError as error:
+            raise self._gone() from error
+
+    def _read(self, number: int, kind: type[T]) -> T:
+        """The reply to one ask. One of those who wait receives, and lays the replies to others aside for them."""
+        with self._arrived:
+            while number not in self._replies:
+                if self._receiving:
+                    self._arrived.wait()
+                else:
+                    self._take()
+            reply = self._replies.pop(number)
+        if isinstance(reply, Failed):
+            raise read_error(reply)
+        return msgspec.msgpack.decode(reply.value, type=kind)
+
+    def _take(self) -> None:
+        """Receive one reply, for whomever it is; the others may look for theirs meanwhile."""
+        self._receiving = True
+        self._arrived.release()
+        try:
+            reply = self._receive()
+        finally:
+            self._arrived.acquire()
+            self._receiving = False
+            self._arrived.notify_all()
+        self._replies[reply.number] = reply
+
+    def _receive(self) -> Done | Failed:
+        try:
+            body = receive(self._connection)
+        except OSError as error:
+            raise self._gone() from error
+        if body is None:
+            raise self._gone()
+        reply: Done | Failed = _replies.decode(body)
+        return reply
+
+    def _gone(self) -> StrongboxEnded:
+        return StrongboxEnded("the process that holds the tokens has ended", hint="see its last words; start again")
+
+    def _watch(self) -> None:
+        status = self.process.wait()
+        if not self._closing:
+            self._ended(status)
+
+
+class RemoteSeries:
+    """Signatures that a warden makes."""
+
+    def __init__(self, box: RemoteStrongbox, number: int | None, count: int) -> None:
+        self._box = box
+        self._number = number
+        self._count = count
+
+    def wait(self) -> Sequence[Signed]:
+        """All results, in the order of the items. What fails the series fails each of its items."""
+        if self._number is None:
+            return []
+        try:
+            results = self._box.read_series(self._number)
+            if len(results) != self._count:
+                raise SignatureMismatch(
+                    f"{len(results)} signatures for {self._count} items", hint="nothing was returned"
+                )
+            return [read_signed(result) for result in results]
+        except HsmError as error:
+            return [Signed(error=error)] * self._count
+
+
+def read_signed(result: Result) -> Signed:
+    """A signature, or its failure, as the strongbox gave it."""
+    return Signed(result.raw, read_error(result.failed) if result.failed else None, result.us)
