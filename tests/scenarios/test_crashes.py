@@ -14,7 +14,7 @@ from ceremonies import commands
 from ceremonies.commands import AnyCommand, CeremonyShown, DeviceIssued, ExecuteStep, IssueDevice, Request
 from ceremonies.tables import EntryRow, RequestRow, ReservationRow
 from pki.x509.requests import read_request
-from tests.world import World, audit_files, copy_hsm_world, export_journal, make_request
+from tests.world import World, audit_files, copy_world, export_journal, make_request
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = int(os.environ.get("KEDGE_ROUNDS", "1"))
@@ -62,7 +62,7 @@ async def check_journal(world: World) -> list[Leaf]:
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("point", ["before T1", "inside T1", "after T1", "after sign", "inside T2", "after T2"])
 def test_a_crash_while_a_certificate_is_sealed(hsm_template: World, tmp_path: Path, point: str, turn: int) -> None:
-    world = copy_hsm_world(hsm_template, tmp_path)
+    world = copy_world(hsm_template, tmp_path)
     csr = make_request()
     crash(world, point, IssueDevice("wo-1", "BMS-000001", csr), "station")
     world.start()
@@ -106,7 +106,7 @@ async def check_retry(world: World, csr: bytes, point: str) -> None:
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("point", ["before generate", "key generated", "key registered"])
 def test_a_crash_while_a_key_is_made(hsm_template: World, tmp_path: Path, point: str, turn: int) -> None:
-    world = copy_hsm_world(hsm_template, tmp_path)
+    world = copy_world(hsm_template, tmp_path)
     crash(world, point, ExecuteStep("rotate", "plan"), "officer")
     world.start()
     try:
@@ -134,7 +134,7 @@ async def check_created(world: World, *, registered: bool) -> None:
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("point", ["before destroy", "object gone"])
 def test_a_crash_while_a_key_is_destroyed(hsm_template: World, tmp_path: Path, point: str, turn: int) -> None:
-    world = copy_hsm_world(hsm_template, tmp_path)
+    world = copy_world(hsm_template, tmp_path)
     crash(world, point, ExecuteStep("drop", "plan"), "officer")
     world.start()
     try:
@@ -160,7 +160,7 @@ async def check_destroyed(world: World, *, gone: bool) -> None:
 @pytest.mark.req("HS-5")
 def test_no_pin_is_told(hsm_template: World, tmp_path: Path) -> None:
     """Neither its environment, nor its command line, nor what it prints, nor what it writes knows a PIN."""
-    world = copy_hsm_world(hsm_template, tmp_path)
+    world = copy_world(hsm_template, tmp_path)
     with start(world, "nowhere", IssueDevice("wo-1", "BMS-000001", make_request()), "station") as process:
         assert process.stdout is not None
         first = process.stdout.readline()
