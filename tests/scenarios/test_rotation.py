@@ -1,7 +1,7 @@
 """The story of one rotation: set, bridge, devices with power cuts, gate, floor, destruction, and thieves after it.
 
-The service is a keyroom on SoftHSM with its officers; the devices are the model of the device rules. The story is played once, in
-the order of the acts; the tests read it like the specification.
+The service is a keyroom on SoftHSM with its officers; the devices are the model of the device rules. The story is
+played once, in the order of the acts; the tests read it like the specification.
 """
 
 import asyncio
