@@ -118,6 +118,8 @@ def two(request: pytest.FixtureRequest, tmp_path: Path, key: Path) -> Path:
 
 @pytest.mark.req("MP-7")
 def test_a_step_is_signed_with_ones_own_key_only(two: Path, key: Path) -> None:
+    early = ("officer", "approve", two, "--words", "not asked for yet", "--key", key.with_name("bob"))
+    assert refusal(*early, "--officer", "ada") == "key-not-in-roster"
     signing = ("officer", "approve", two, "--words", words(two), "--key")
     assert refusal(*signing, key.with_name("bob"), "--officer", "ada") == "key-not-in-roster"
     assert refusal(*signing, make_ssh_key(key.with_name("eve")), "--officer", "ada") == "key-not-in-roster"
