@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 
 from api.errors import InternalError, TokenMissing
 from ceremonies.client import KeyroomClient
-from ceremonies.commands import PUBLIC, STAFF, AnyCommand, Command
+from ceremonies.commands import PUBLIC, STAFF, AnyCommand
 
 _OFFICER: Final = frozenset({"officer"})
 _AUDITOR: Final = frozenset({"auditor"})
@@ -95,11 +95,6 @@ def authorise(request: Request) -> Caller:
     token = "" if roles == PUBLIC else read_token(request)
     source = request.client.host[:64] if request.client else ""
     return Caller(request.app.state.keyroom, token, source)
-
-
-def web_roles(command: type[Command]) -> frozenset[str]:
-    """The roles of a command that can come over HTTP: all but `local`."""
-    return command.roles - {"local"}
 
 
 Asking = Annotated[Caller, Depends(authorise)]

@@ -108,7 +108,7 @@ _BY_STATUS: Final[dict[int, str]] = {
         cbor-text-invalid cbor-too-large cbor-trailing cbor-truncated cbor-type-forbidden cose-invalid
         cose-key-invalid der-malformed export-refused frame-invalid intake-refused json-malformed name-malformed
         payload-invalid pem-malformed plan-malformed proof-of-possession-failed request-malformed request-refused
-        ssh-signature-malformed type-mismatch upload-refused words-malformed""",
+        ssh-signature-malformed type-mismatch upload-refused""",
     401: """
         token-algorithm-refused token-audience-wrong token-expired token-header-refused token-issuer-unknown
         token-key-unknown token-malformed token-missing token-not-yet-valid token-refused token-replayed

@@ -117,7 +117,7 @@ class OpenGenesis(Command, frozen=True, tag="open-genesis"):
 class ListCeremonies(Command, frozen=True, tag="list-ceremonies"):
     """All ceremonies, newest first."""
 
-    roles = STAFF
+    roles = STAFF | LOCAL
 
 
 class ShowCeremony(Command, frozen=True, tag="show-ceremony"):
@@ -205,7 +205,7 @@ class ListCertificates(Command, frozen=True, tag="list-certificates"):
 class ListKeys(Command, frozen=True, tag="list-keys"):
     """Every key: label, role, state, algorithm, name (SPKI digest) and public half where it is published."""
 
-    roles = STAFF
+    roles = STAFF | LOCAL
 
 
 class ShowProof(Command, frozen=True, tag="show-proof"):

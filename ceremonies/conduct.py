@@ -187,8 +187,9 @@ class Conduct:
             )
             for item in store.list(StepRow, "step", ceremony=name)
         )
-        plan, proposer, chg = row["plan"], row["proposer"], row["chg"]
-        return CeremonyShown(name, row["action"], row["state"], proposer, chg, plan, steps, self._documents(name))
+        facts = {field: row[field] for field in ("id", "action", "state", "proposer", "chg", "plan")}
+        roster = self._room.door.require_governing().roster.document
+        return CeremonyShown(**facts, steps=steps, documents=self._documents(name), roster=roster)
 
     def _documents(self, name: str) -> tuple[tuple[str, str, str], ...]:
         """What was sealed under the ceremony, in order: a range of the requests' primary key."""

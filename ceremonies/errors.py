@@ -108,9 +108,3 @@ class JwksUnavailable(KeyroomError):
     """The issuer's keys could not be fetched, or are too old to be used."""
 
     code = "jwks-unavailable"
-
-
-class WordsMalformed(KeyroomError):
-    """Spoken words are not the PGP words of a digest."""
-
-    code = "words-malformed"

@@ -133,7 +133,7 @@ def make_step(
         draft=shown_draft(f"ceremony.{step}", shown).digest,
         signers=signers_of(shown),
         summary=f"{action}, {step} of ceremony {ceremony}",
-        params={"kinds": sorted(kinds), "proposer": proposer},
+        params={"kinds": sorted(kinds), "proposer": proposer, "roster_sha256": governing.roster.digest},
         policy_sha256=governing.policy.digest, software_sha256=room.surroundings.software,
         log_checkpoint=LogCheckpoint(journal.size, journal.root.hex()),
         m=max(rule.m for rule in rules), n=max(rule.n for rule in rules),

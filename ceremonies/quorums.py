@@ -76,7 +76,8 @@ def demand_mandate(
 ) -> Mandate:
     """Check that a step is approved for `at` = (step, kind of draft or act).
 
-    1. The ceremony is open. 2. The template is about this step, this policy, this software and exactly what is shown.
+    1. The ceremony is open. 2. The template is about this step, this policy, this roster, this software and exactly
+    what is shown.
     3. Each stored approval is rebuilt and verified; what does not verify counts as none. 4. The quorum is counted.
     Raises CeremonyUnknown, CeremonyOver, StepOutdated, QuorumNotMet.
     """
@@ -86,8 +87,11 @@ def demand_mandate(
         raise CeremonyOver(f"ceremony {step.ceremony} is {ceremony['state']}", hint="propose a new one")
     template = parse_template(row["template"])
     check_template(template, ceremony, row)  # 2
-    if (template.policy_sha256, template.software_sha256) != (governing.policy.digest, software):
-        raise StepOutdated(f"step {step.step} of {step.ceremony} was opened under another policy or other software")
+    found = (template.policy_sha256, template.params.get("roster_sha256"), template.software_sha256)
+    if found != (governing.policy.digest, governing.roster.digest, software):
+        raise StepOutdated(
+            f"step {step.step} of {step.ceremony} was opened under another policy, another roster or other software"
+        )
     rows = {
         item["officer"]: item for item in store.list(ApprovalRow, "officer", ceremony=step.ceremony, step=step.step)
     }

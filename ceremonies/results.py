@@ -57,7 +57,10 @@ class StepShown(Struct, frozen=True):
 
 
 class CeremonyShown(Struct, frozen=True, tag="ceremony-shown"):
-    """A ceremony and its steps. `documents` are what executed steps produced: (kind, name, digest)."""
+    """A ceremony and its steps. `documents` are what executed steps produced: (kind, name, digest).
+
+    `roster` is the roster in force (JCS); the templates of its time have its digest in their `params`.
+    """
 
     id: str
     action: str
@@ -67,6 +70,7 @@ class CeremonyShown(Struct, frozen=True, tag="ceremony-shown"):
     plan: bytes
     steps: tuple[StepShown, ...]
     documents: tuple[tuple[str, str, str], ...] = ()
+    roster: bytes = b""
 
 
 class CeremoniesListed(Struct, frozen=True, tag="ceremonies-listed"):

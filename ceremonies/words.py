@@ -5,10 +5,7 @@ doubled or swapped with its neighbour is heard. The lists are Patrick Juola's an
 Manual, 1996, appendix E).
 """
 
-from collections.abc import Iterable
 from typing import Final
-
-from ceremonies.errors import WordsMalformed
 
 
 def _split_list(text: str) -> tuple[str, ...]:
@@ -64,26 +61,8 @@ _ODD: Final = _split_list("""
 """)
 
 _LISTS: Final = (_EVEN, _ODD)
-_VALUES: Final = tuple({word.lower(): value for value, word in enumerate(words)} for words in _LISTS)
 
 
 def spell_digest(digest: bytes) -> tuple[str, ...]:
     """One word for each byte, the first from the even list."""
     return tuple(_LISTS[position % 2][value] for position, value in enumerate(digest))
-
-
-def parse_words(words: Iterable[str]) -> bytes:
-    """The bytes that these words stand for; case does not matter.
-
-    Raises WordsMalformed with the position, counted from 1, of the first word that is not in the list of its place.
-    """
-    digest = bytearray()
-    for position, word in enumerate(words):
-        value = _VALUES[position % 2].get(word.lower())
-        if value is None:
-            raise WordsMalformed(
-                f"word {position + 1}, {word[:20]!r}, does not belong there",
-                hint="a word was left out, doubled, swapped or misheard at this place or before it",
-            )
-        digest.append(value)
-    return bytes(digest)

@@ -1,4 +1,4 @@
-"""Names that travel through Kedge: device serial numbers, classes, sites, work orders, key labels, X.501 names.
+"""Names that travel through Kedge: device serial numbers, sites, X.501 names.
 
 Every identifier is checked once, where it enters, and carries its own type from there on.
 """
@@ -15,17 +15,10 @@ from cryptography.x509.oid import NameOID
 from pki.errors import PkiError
 
 SerialNumber = NewType("SerialNumber", str)
-ClassName = NewType("ClassName", str)
 SiteName = NewType("SiteName", str)
-WorkOrderId = NewType("WorkOrderId", str)
-KeyLabel = NewType("KeyLabel", str)
 
-_WORD = r"[a-z0-9]+(?:-[a-z0-9]+)*"
 _SERIAL = re.compile(r"[A-Z0-9](?:[A-Z0-9.-]{0,62}[A-Z0-9])?")
-_WORDS = re.compile(_WORD)
-_LABEL = re.compile(rf"{_WORD}(?:/{_WORD})?")
-_WORK_ORDER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
-_CLASS_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_WORDS = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 class NameMalformed(PkiError):
@@ -44,32 +37,12 @@ def read_serial_number(text: str) -> SerialNumber:
     return SerialNumber(_match(_SERIAL, text, "serial number", "use 1 to 64 of A-Z, 0-9, '.' and '-'"))
 
 
-def read_class_name(text: str) -> ClassName:
-    """Check the name of a device class, such as `bms-stm32h7`: lower case words and hyphens, at most 64.
+def read_site_name(text: str) -> SiteName:
+    """Check the name of a site or plant, such as `plant-7`: lower case words and hyphens, at most 64.
 
     Raises NameMalformed.
     """
-    return ClassName(_match(_WORDS, text, "class name", "use lower case words joined by hyphens"))
-
-
-def read_site_name(text: str) -> SiteName:
-    """Check the name of a site or plant, such as `plant-7`: as a class name. Raises NameMalformed."""
     return SiteName(_match(_WORDS, text, "site name", "use lower case words joined by hyphens"))
-
-
-def read_class_id(text: str) -> bytes:
-    """Turn the text of a class id, a lower case UUID (RFC 9562 section 4), into its 16 bytes. Raises NameMalformed."""
-    return bytes.fromhex(_match(_CLASS_ID, text, "class id", "use a lower case UUID").replace("-", ""))
-
-
-def read_work_order_id(text: str) -> WorkOrderId:
-    """Check a work order's id: 1 to 64 letters, digits, dots, underscores and hyphens. Raises NameMalformed."""
-    return WorkOrderId(_match(_WORK_ORDER, text, "work order id", "use letters, digits, '.', '_' and '-'"))
-
-
-def read_key_label(text: str) -> KeyLabel:
-    """Check a key's label, such as `image-app-1` or `oem-root/1a`: at most one slash. Raises NameMalformed."""
-    return KeyLabel(_match(_LABEL, text, "key label", "use lower case words joined by hyphens, and one slash at most"))
 
 
 def ueid_of(spki: bytes) -> bytes:

@@ -276,14 +276,20 @@ def soft_keys(world: World) -> Softbox:
     return box
 
 
+def token_keys(world: World) -> dict[tuple[str, bytes], bytes]:
+    """What is in the tokens of a started world: token and CKA_ID of each private key, with its public half as DER."""
+    found = world.room.writer.run_now(world.room.door.strongbox.inventory)
+    halves = [(token.label, item) for token in found for item in token.objects]
+    public = {(label, item.id): item.public_key for label, item in halves if item.kind == "public-key"}
+    return {(label, item.id): public[label, item.id] for label, item in halves if item.kind == "private-key"}
+
+
 def copy_world(template: World, path: Path) -> World:
-    """The same people, database, public files and soft keys at another place; not started. The template is stopped."""
-    shared = dict(soft_keys(template).keys)
-    return _move_in(template, World(path, lambda: cast(Strongbox, Softbox(tuple(TOKENS), shared)), template.around))
-
-
-def copy_hsm_world(template: World, path: Path) -> World:
-    """The same people, database, public files and SoftHSM tokens at another place; not started."""
+    """The same people, database, public files and keys at another place; not started. The template is stopped."""
+    box: object = template.room.door.strongbox
+    if isinstance(box, Softbox):
+        shared = dict(box.keys)
+        return _move_in(template, World(path, lambda: cast(Strongbox, Softbox(tuple(TOKENS), shared)), template.around))
     shutil.copytree(template.path / "hsm", path / "hsm")
     return _move_in(template, World(path, lambda: open_tokens(path / "hsm", tuple(TOKENS)), template.around))
 
@@ -297,8 +303,13 @@ def _move_in(template: World, world: World) -> World:
 
 
 def hsm_world(path: Path) -> World:
-    """A world on fresh SoftHSM tokens."""
-    return World(path, lambda: fresh_strongbox(path / "hsm", tuple(TOKENS)))
+    """A world on SoftHSM tokens, fresh at its first start. One such world can be started at a time."""
+
+    def open_box() -> Strongbox:
+        known = (path / "hsm").exists()
+        return open_tokens(path / "hsm", tuple(TOKENS)) if known else fresh_strongbox(path / "hsm", tuple(TOKENS))
+
+    return World(path, open_box)
 
 
 def make_request(key: ec.EllipticCurvePrivateKey | None = None, **extensions: Any) -> bytes:

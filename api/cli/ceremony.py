@@ -1,4 +1,4 @@
-"""`kedge ceremony`: propose, list, show, export, decide and execute; over HTTP, or over the socket at genesis."""
+"""`kedge ceremony`: propose, list, show, export, decide and execute; over HTTP, or over the keyroom's socket."""
 
 from pathlib import Path
 from typing import Annotated, Final
@@ -10,7 +10,16 @@ from api.cli.errors import FileRefused
 from api.cli.files import read_file, write_file
 from api.cli.lines import align, escape
 from api.cli.session import Session, connect, session_of
-from ceremonies.commands import AnyCommand, CeremonyShown, DecideStep, ExecuteStep, OpenGenesis, ShowCeremony
+from ceremonies.commands import (
+    AnyCommand,
+    CeremoniesListed,
+    CeremonyShown,
+    DecideStep,
+    ExecuteStep,
+    ListCeremonies,
+    OpenGenesis,
+    ShowCeremony,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,11 +54,11 @@ def open_genesis(ctx: typer.Context, ceremony: Ceremony, plan: Plan, chg: Chg = 
 
 @app.command("list")
 def list_ceremonies(ctx: typer.Context) -> None:
-    """All ceremonies, newest first. Only over HTTP."""
+    """All ceremonies, newest first."""
     session = session_of(ctx)
-    value = session.get("/v1/ceremonies", dict[str, list[dict[str, str]]])
-    rows = [(row["id"], row["action"], row["state"], row["proposer"] or LOCAL) for row in value["ceremonies"]]
-    session.show(value, *align(("id", "action", "state", "proposer"), *rows))
+    rows = fetch_list(session)
+    told = [(row.id, row.action, row.state, row.proposer or LOCAL) for row in rows]
+    session.show({"ceremonies": rows}, *align(("id", "action", "state", "proposer"), *told))
 
 
 @app.command("show")
@@ -69,7 +78,12 @@ def export_step(ctx: typer.Context, ceremony: Ceremony, step: StepName, file: Pa
     for shown in found.steps:
         if shown.step == step:
             content = StepFile(
-                ceremony=found.id, action=found.action, step=step, template=shown.template, shown=shown.shown
+                ceremony=found.id,
+                action=found.action,
+                step=step,
+                template=shown.template,
+                shown=shown.shown,
+                roster=found.roster,
             )
             write_file(file, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
             session.show({"file": str(file)}, f"written: {file}", f"look at it: kedge officer show {file}")
@@ -96,6 +110,28 @@ def execute_step(ctx: typer.Context, ceremony: Ceremony, step: StepName) -> None
     """Execute an approved step."""
     session = session_of(ctx)
     show_one(session, act(session, f"{ceremony}/steps/{step}/execution", ExecuteStep(ceremony, step)))
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A ceremony in the list."""
+
+    id: str
+    action: str
+    state: str
+    proposer: str
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """The list as the API answers it."""
+
+    ceremonies: tuple[Row, ...]
+
+
+def fetch_list(session: Session) -> tuple[Row, ...]:
+    """All ceremonies, over the socket when one was given, else over HTTP."""
+    if session.socket is not None:
+        return tuple(Row(*row) for row in session.ask(ListCeremonies(), CeremoniesListed).ceremonies)
+    return session.get("/v1/ceremonies", Rows).ceremonies
 
 
 def fetch(session: Session, ceremony: str) -> CeremonyShown:

@@ -73,7 +73,7 @@ class WordsDiffer(CliError):
 
 
 class KeyNotInRoster(CliError):
-    """The key that would sign is not the officer's in the roster that the step proposes."""
+    """The key that would sign, or has signed, is not the officer's in the step's roster."""
 
     code = "key-not-in-roster"
 

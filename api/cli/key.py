@@ -13,7 +13,7 @@ from api.cli.errors import FileRefused
 from api.cli.files import write_file
 from api.cli.lines import align
 from api.cli.session import Session, connect, session_of
-from ceremonies.commands import KeyShown, KeysListed
+from ceremonies.commands import HealthShown, KeyShown, KeysListed, ListKeys, ShowHealth
 from pki.log.notes import LOG_KEY, VerifierKey
 from pki.signatures import load_spki
 
@@ -44,7 +44,7 @@ class Readiness(msgspec.Struct, frozen=True):
 def list_keys(ctx: typer.Context) -> None:
     """Every key and its state."""
     session = session_of(ctx)
-    show_keys(session, session.get("/v1/keys", KeysListed))
+    show_keys(session, fetch_keys(session))
 
 
 @app.command()
@@ -65,17 +65,31 @@ def export_key(
 ) -> None:
     """The public half of a key: `pem` for a bootloader, `tlog-policy` is the FILE of `kedge verify --trust FILE`."""
     session = session_of(ctx)
-    key = next((key for key in session.get("/v1/keys", KeysListed).keys if key.label == label), None)
+    key = next((key for key in fetch_keys(session).keys if key.label == label), None)
     if key is None or not key.public_key:
         raise FileRefused(
             f"no public key {label} is handed out", hint="`kedge key list` names them; recovery keys stay unpublished"
         )
-    origin = session.get("/readyz", Readiness).origin if form is not Form.PEM else ""
+    origin = fetch_origin(session) if form is not Form.PEM else ""
     text = render_key(key, form, origin)
     if out is not None:
         write_file(out, text.encode())
     told = f"written: {out}" if out else text.rstrip("\n")
     session.show({"label": label, "format": form.value, "text": text, "file": str(out) if out else None}, told)
+
+
+def fetch_keys(session: Session) -> KeysListed:
+    """Every key, over the socket when one was given, else over HTTP."""
+    if session.socket is not None:
+        return session.ask(ListKeys(), KeysListed)
+    return session.get("/v1/keys", KeysListed)
+
+
+def fetch_origin(session: Session) -> str:
+    """The journal's name, over the socket when one was given, else over HTTP."""
+    if session.socket is not None:
+        return session.ask(ShowHealth(), HealthShown).origin
+    return session.get("/readyz", Readiness).origin
 
 
 def render_key(key: KeyShown, form: Form, origin: str) -> str:

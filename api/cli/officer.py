@@ -14,8 +14,8 @@ from api.cli.files import read_file, write_file
 from api.cli.lines import escape, flatten, list_facts
 from api.cli.session import Session, session_of
 from api.cli.steps import LIMIT, Step, parse_step
-from ceremonies.approvals import NAMESPACE, Decision, statement_bytes
-from ceremonies.errors import RosterMalformed
+from ceremonies.approvals import NAMESPACE, Decision, statement_bytes, verify_approval
+from ceremonies.errors import KeyroomError
 from ceremonies.officers import Roster
 
 app = typer.Typer(
@@ -62,10 +62,10 @@ def reject(
 
 
 def decide(session: Session, file: Path, signer: tuple[Path, str, Decision], words: str) -> None:
-    """Show, have the words typed, sign. Raises KeyNotInRoster, WordsDiffer, SigningFailed, FileRefused."""
+    """Show, have the words typed, sign. Raises StepFileInconsistent, KeyNotInRoster, WordsDiffer, SigningFailed."""
     key, officer, decision = signer
     step = parse_step(read_file(file, LIMIT))
-    check_signer(step, key, officer)
+    check_signer(step.roster, key, officer)
     if not words:
         present(session, step)
         words = typer.prompt(f"To {decision}, type the last {len(step.challenge)} words of the digest", err=True)
@@ -73,30 +73,36 @@ def decide(session: Session, file: Path, signer: tuple[Path, str, Decision], wor
         raise WordsDiffer("these are not the last words of the digest", hint="compare all words with another officer")
     statement = file.with_name(f"{step.template.ceremony}-{step.template.step}-{officer}.json")
     signature = sign_statement(write_file(statement, statement_bytes(step.template, officer, decision)), key)
+    check_signature(step, statement, signature)
     paths = {"statement": str(statement), "signature": str(signature), "decision": decision}
     session.show(paths, f"{officer}: {decision}", f"statement {statement}", f"signature {signature}")
 
 
-def check_signer(step: Step, key: Path, officer: str) -> None:
-    """A genesis plan holds its roster: the key must be this officer's there. Raises KeyNotInRoster.
+def check_signer(roster: Roster, key: Path, officer: str) -> None:
+    """Before anything is signed: the public half beside the key is this officer's. Raises KeyNotInRoster, FileRefused.
 
-    Other steps do not show the roster, and a key without its `.pub` file beside it is not asked for: the keyroom
-    refuses a wrong signature in any case.
+    A private key without its `.pub` file is judged by its signature, in `check_signature`.
     """
-    plan = step.content.get("content")
     public = key if key.suffix == ".pub" else key.with_name(key.name + ".pub")
-    if not isinstance(plan, dict) or "roster" not in plan or not public.exists():
+    if not public.exists():
         return
-    try:
-        roster = msgspec.convert(plan["roster"], Roster)
-    except (msgspec.ValidationError, RosterMalformed) as error:
-        raise KeyNotInRoster(f"the plan's roster is none: {error}", hint="reject the step") from error
     line = " ".join(read_file(public, 1 << 14).decode(errors="replace").split()[:2])
     owner = next((item.id for item in roster.officers if line in item.keys), "nobody")
     if owner != officer:
         raise KeyNotInRoster(
             f"{public} is not a key of {officer}, but of {owner}", hint="use your own --key and --officer"
         )
+
+
+def check_signature(step: Step, statement: Path, signature: Path) -> None:
+    """What was signed is what the keyroom will take; else both files are removed. Raises KeyNotInRoster."""
+    try:
+        armoured = read_file(signature, 1 << 14).decode(errors="replace")
+        verify_approval(step.template, read_file(statement, 1 << 16), armoured, step.roster)
+    except KeyroomError as error:
+        signature.unlink()
+        statement.unlink()
+        raise KeyNotInRoster(error.message, hint="use your own --key and --officer") from error
 
 
 def sign_statement(statement: Path, key: Path) -> Path:

@@ -77,8 +77,8 @@ class Session:
         if not self.url and self.socket is not None:
             raise ConnectionMissing(
                 "this command asks over HTTP, not over the keyroom's socket",
-                hint="put --url and --token-file before the verb; the socket answers ceremony genesis, show, export, "
-                "decide, execute and journal export",
+                hint="put --url and --token-file before the verb; the socket answers ceremony genesis, list, show, "
+                "export, decide, execute, key list, export and journal export",
             )
         if not self.url:
             raise ConnectionMissing(

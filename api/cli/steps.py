@@ -8,6 +8,8 @@ import msgspec
 from api.cli.drafts import ShownDraft, read_drafts
 from api.cli.errors import StepFileInconsistent
 from ceremonies.approvals import ApprovalTemplate, parse_template
+from ceremonies.errors import RosterMalformed
+from ceremonies.officers import Roster, parse_roster
 from ceremonies.words import spell_digest
 from pki.drafts import Draft
 from pki.errors import PkiError
@@ -18,13 +20,14 @@ CHALLENGE: Final = 4
 
 
 class StepFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A step as `kedge ceremony export` writes it: the exact bytes, in base64."""
+    """A step as `kedge ceremony export` writes it: the exact bytes, in base64. `roster` is the one in force."""
 
     ceremony: str
     action: str
     step: str
     template: bytes
     shown: bytes
+    roster: bytes = b""
 
 
 class Step:
@@ -34,6 +37,7 @@ class Step:
         """Raises StepFileInconsistent when the statement to be signed is not about what is shown, ApprovalMalformed."""
         self.template: ApprovalTemplate = parse_template(file.template)
         self.shown = file.shown
+        self._roster = file.roster
         self.digest = Draft(f"ceremony.{file.step}", "", file.shown, (), {}, {}, lambda _: b"").digest
         claimed = (file.ceremony, file.action, file.step)
         stated = (self.template.ceremony, self.template.action, self.template.step)
@@ -76,6 +80,27 @@ class Step:
         return drafts
 
     @property
+    def roster(self) -> Roster:
+        """The roster that the statement names. Raises StepFileInconsistent.
+
+        A genesis plan proposes it; every other step comes with the one in force. Either counts only when it has the
+        digest that the officer is about to sign.
+        """
+        plan = self.content.get("content")
+        try:
+            if self.template.action == "genesis" and isinstance(plan, dict):
+                roster = msgspec.convert(plan.get("roster"), Roster)
+            else:
+                roster = parse_roster(self._roster)
+        except (msgspec.ValidationError, RosterMalformed) as error:
+            raise StepFileInconsistent(f"no roster came with the step: {error}", hint="export it again") from error
+        if roster.digest != self.template.params.get("roster_sha256"):
+            raise StepFileInconsistent(
+                "the roster that came with the step is not the one that its statement names", hint="export it again"
+            )
+        return roster
+
+    @property
     def facts(self) -> dict[str, str]:
         """The statement's fields, as a person reads them."""
         template = self.template
@@ -88,6 +113,7 @@ class Step:
             "quorum": f"{template.m} of {template.n}",
             "counts until": template.not_after.isoformat(),
             "policy": template.policy_sha256,
+            "roster": str(template.params.get("roster_sha256", "none")),
             "software": template.software_sha256,
             "journal": f"{template.log_checkpoint.size} entries, root {template.log_checkpoint.root}",
             "shown, SHA-256": hashlib.sha256(self.shown).hexdigest(),

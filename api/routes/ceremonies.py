@@ -66,6 +66,7 @@ class CeremonyOut(Out):
     plan: Octets
     steps: tuple[StepOut, ...]
     documents: tuple[tuple[str, str, str], ...] = Field(description="(kind, name, digest) of what was made")
+    roster: Octets = Field(description="the roster in force, JSON: whose keys approve")
 
 
 class CeremonyRowOut(Out):

@@ -4,12 +4,12 @@ Level -1 stands for the entry bundles. A tile of level `l` holds nodes of tree l
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from pki.log.errors import TileInvalid
-from pki.log.merkle import HASH_SIZE, MAX_SIZE, Frontier
+from pki.log.merkle import HASH_SIZE, MAX_SIZE
 
 ENTRIES = -1
 WIDTH = 256
@@ -71,13 +71,6 @@ def _changed_level(level: int, old: int, new: int) -> Iterator[Tile]:
         yield Tile(level, index, min(WIDTH, new - index * WIDTH))
 
 
-def encode_hash_tile(hashes: Sequence[bytes]) -> bytes:
-    """The content of a hash tile."""
-    if not 1 <= len(hashes) <= WIDTH or any(len(item) != HASH_SIZE for item in hashes):
-        raise TileInvalid("a tile is 1 to 256 hashes of 32 bytes")
-    return b"".join(hashes)
-
-
 def parse_hash_tile(data: bytes, width: int) -> tuple[bytes, ...]:
     """The hashes of a tile. Raises TileInvalid unless there are `width` of them."""
     if len(data) != width * HASH_SIZE:
@@ -109,18 +102,3 @@ def parse_bundle(data: bytes, width: int) -> tuple[bytes, ...]:
     if len(entries) != width:
         raise TileInvalid(f"the bundle has {len(entries)} entries, {width} are expected")
     return entries
-
-
-def read_tile_node(read: Callable[[str], bytes], size: int, level: int, index: int) -> bytes:
-    """A complete node of the tree, from the hash tiles of a log of `size`; `read` gives a file by its path.
-
-    The `read_node` of a `Tree` whose tiles are files. It trusts the files. Raises TileInvalid.
-    """
-    row, height = divmod(level, 8)
-    first, count = index << height, 1 << height
-    tile, offset = divmod(first, WIDTH)
-    width = min(WIDTH, (size >> (8 * row)) - tile * WIDTH)
-    if offset + count > width:
-        raise TileInvalid(f"node {index} of level {level} is not complete in a log of {size}")
-    hashes = parse_hash_tile(read(Tile(row, tile, width).path), width)
-    return Frontier().extend(hashes[offset : offset + count]).root

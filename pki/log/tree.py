@@ -4,7 +4,7 @@ Growing has two steps, because a database commit stands between them: `stage` co
 makes it so. A staged growth whose commit failed is dropped, and the tree is as before.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -32,12 +32,6 @@ class Staged(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """The number of leaves after the append."""
         return self.frontier.size
-
-    def nodes(self) -> Iterator[tuple[int, int, bytes]]:
-        """Every new complete node as (level, index, hash)."""
-        for run in self.runs:
-            for offset, digest in enumerate(run.hashes):
-                yield run.level, run.start + offset, digest
 
 
 class Tree:

@@ -11,7 +11,9 @@ SEALED = commands.DocumentRead("trust-set", "set-0-1", b"\xd2\x84", PROVEN)
 SETS = commands.DocumentsListed((("set-0-0", "aa" * 32, b"\xd2\x80"), ("set-0-1", "bb" * 32, b"\xd2\x81")))
 KEY = commands.KeyShown("image-app-1", "image-app", "bms-stm32h7", "p256", "active", DIGEST, 3, b"\x30\x59")
 STEP = commands.StepShown("plan", b'{"type":"kedge/approval/v1"}', b"{}", (("ada", "approve"),), False)
-CEREMONY = commands.CeremonyShown("rotation-1", "rotate", "open", "ada", "CHG-1", b"{}", (STEP,))
+CEREMONY = commands.CeremonyShown(
+    "rotation-1", "rotate", "open", "ada", "CHG-1", b"{}", (STEP,), (), b'{"officers":[]}'
+)
 HEALTH = commands.HealthShown(
     True, (), "kedge.example/journal", "kedge.example/journal+aa+bb", 418, DIGEST, {"sealed_total": 7.0}
 )

@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from api.auth import ROLES
+from api.cli.steps import parse_step
 from api.settings import ApiSettings
+from ceremonies.approvals import statement_bytes
 from ceremonies.commands import PUBLIC
 from ceremonies.public import Publisher
 from ceremonies.server import Server
@@ -24,7 +26,7 @@ from pki.log.proofs import verify_proof
 from tests.api.answers import REQUESTS
 from tests.api.cli.running import answer, make_ssh_key, refusal
 from tests.api.conftest import Served, serving
-from tests.ceremonies.ssh_keys import OfficerKey
+from tests.ceremonies.ssh_keys import OfficerKey, make_key
 from tests.world import World, make_request, soft_world
 
 EVERYONE = ("station", "pipeline", "officer", "auditor", "operator", "gateway")
@@ -183,8 +185,11 @@ def test_officers_hold_a_ceremony_by_command_line(house: House, tmp_path: Path) 
         answer(*web, "decide", "order-2", "plan", signed["statement"])
     stranger = make_ssh_key(tmp_path / "mallory")
     file = ("officer", "reject", tmp_path / "step.json")
-    forged = answer(*file, "--key", stranger, "--officer", "alice", "--words", words)
-    assert refusal(*web, "decide", "order-2", "plan", forged["statement"]) == "approval-unsigned"
+    assert refusal(*file, "--key", stranger, "--officer", "alice", "--words", words) == "key-not-in-roster"
+    forged = statement_bytes(parse_step((tmp_path / "step.json").read_bytes()).template, "alice", "reject")
+    (tmp_path / "forged.json").write_bytes(forged)
+    (tmp_path / "forged.json.sig").write_text(make_key().sign(forged))
+    assert refusal(*web, "decide", "order-2", "plan", tmp_path / "forged.json") == "approval-unsigned"
     done = answer(*web, "execute", "order-2", "plan")
     assert done["state"] == "closed"
 

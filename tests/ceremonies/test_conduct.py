@@ -14,6 +14,7 @@ from ceremonies.commands import CeremonyShown, DecideStep, ExecuteStep, KeysList
 from ceremonies.store import Store
 from tests.ceremonies.examples import order_plan, read_leaves, write_sql
 from tests.ceremonies.field import sign_release
+from tests.ceremonies.templates import on_both_keys
 from tests.ceremonies.test_quorums import ROTATION
 from tests.world import World
 
@@ -134,6 +135,7 @@ def test_an_approval_is_recorded_with_its_digests(genesis_world: World) -> None:
 
 
 @pytest.mark.req("MP-11")
+@on_both_keys
 def test_any_single_officer_stops_a_key_at_once(genesis_world: World) -> None:
     started = time.monotonic()
     answer = ask(genesis_world, SuspendKey("device-ca", "a token is missing"))
@@ -145,6 +147,7 @@ def test_any_single_officer_stops_a_key_at_once(genesis_world: World) -> None:
     assert entry["op"]["what"] == {"labels": ["device-ca"], "to": "suspended"}
 
 
+@on_both_keys
 def test_a_work_order_is_opened_once(genesis_world: World) -> None:
     """Two ceremonies for one order: both may be proposed, one is carried out."""
 

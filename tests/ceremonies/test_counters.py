@@ -1,8 +1,6 @@
 """Counter updates: a floor that a device could not boot above, or that the set or the hardware forbids, is refused."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,23 +18,12 @@ from pki.trust.cose import parse_sign
 from pki.trust.counters import verify_counter_update
 from pki.trust.device_profile import CounterModel
 from tests.ceremonies.field import execute, make_controllers, problem, propose, submit
-from tests.ceremonies.rotated import Fleet, make_fleet, move_all, report_all
-from tests.world import CLASS, World, audit_world
+from tests.ceremonies.rotated import Fleet, report_all
+from tests.ceremonies.templates import on_both_keys
+from tests.world import CLASS, audit_world
 
 replace = msgspec.structs.replace
 PLAN = {"class_name": CLASS, "domain": 2, "floor_from": 2, "floor_to": 3, "confirmed": 2, "soak": 600}
-
-
-@pytest.fixture(scope="module")
-def moved_template(factory_template: World, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    return make_fleet(factory_template, tmp_path_factory.mktemp("moved"), move_all)
-
-
-@pytest.fixture
-def moved(moved_template: Fleet, tmp_path: Path) -> Iterator[Fleet]:
-    fleet = moved_template.copy(tmp_path / "world")
-    yield fleet
-    fleet.world.stop()
 
 
 def refuse(fleet: Fleet, **changes: Any) -> Problem:
@@ -110,6 +97,7 @@ def test_the_lowest_confirmed_slot_counts() -> None:
 
 
 @pytest.mark.req("RO-6")
+@on_both_keys
 def test_a_floor_is_raised_by_two_counter_keys_once(moved: Fleet) -> None:
     async def play() -> bytes:
         shown = await moved.world.ceremony("raise", "counter-update", PLAN)
@@ -129,6 +117,7 @@ def test_a_floor_is_raised_by_two_counter_keys_once(moved: Fleet) -> None:
     assert asyncio.run(audit_world(moved.world)).verdict == "authenticated"
 
 
+@on_both_keys
 def test_a_suspended_counter_key_stops_the_update(moved: Fleet) -> None:
     async def play() -> Problem:
         await moved.world.ask(commands.SuspendKey("counter-2", "lost"), "officer", commands.KeysListed)
@@ -156,6 +145,7 @@ def test_the_floor_is_judged_again_before_it_is_signed(moved: Fleet, step: str) 
     assert not moved.world.room.store.list(CounterUpdateRow, "sequence")
 
 
+@on_both_keys
 def test_one_of_two_ceremonies_gets_the_number(moved: Fleet) -> None:
     async def play() -> Problem:
         for name, soak in (("raise", 600), ("other", 700)):

@@ -117,6 +117,17 @@ def test_the_local_user_is_no_officer(busy_world: World) -> None:
         assert answer.code == "token-missing"
 
 
+@pytest.mark.req("AZ-3", "AU-4")
+@pytest.mark.parametrize("kind", [commands.ListCeremonies, commands.ListKeys], ids=lambda kind: kind.__name__)
+def test_the_local_user_lists_and_leaves_an_entry(busy_world: World, kind: type[Command]) -> None:
+    answer, (entry,) = ask_one(busy_world, example(kind), "local")
+    assert isinstance(answer, commands.CeremoniesListed | commands.KeysListed)
+    assert (entry["type"], entry["actor"]["role"], entry["actor"]["src"]) == ("export", "local", "local")
+    refused, entries = ask_one(busy_world, example(kind), "")
+    assert isinstance(refused, Problem)
+    assert (refused.code, entries) == ("token-missing", [])
+
+
 def forge(world: World, name: str) -> str:
     """A token that must not count."""
     good = world.role_token("officer")

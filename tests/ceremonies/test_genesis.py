@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ceremonies import commands
 from ceremonies.commands import CeremonyShown, ExecuteStep, Problem, ShowCeremony
@@ -24,7 +24,8 @@ from pki.trust.cose import parse_sign
 from pki.trust.links import verify_genesis
 from pki.x509.chains import verify_chain
 from tests.ceremonies.examples import read_leaves
-from tests.world import CLASS, FLEET, World, audit_files, export_journal, plan_keys, soft_keys, soft_world
+from tests.ceremonies.templates import on_both_keys
+from tests.world import CLASS, FLEET, World, audit_files, export_journal, plan_keys, soft_keys, soft_world, token_keys
 
 
 def documents(world: World, command: Any) -> dict[str, bytes]:
@@ -34,6 +35,7 @@ def documents(world: World, command: Any) -> dict[str, bytes]:
 
 
 @pytest.mark.req("MP-1")
+@on_both_keys
 def test_the_keys_are_those_of_the_plan(genesis_world: World) -> None:
     listed = asyncio.run(genesis_world.ask(commands.ListKeys(), "auditor", commands.KeysListed))
     found = {key.label: key for key in listed.keys}
@@ -49,14 +51,14 @@ def test_the_keys_are_those_of_the_plan(genesis_world: World) -> None:
             assert hashlib.sha256(found[label].public_key).hexdigest() == found[label].spki
 
 
+@on_both_keys
 def test_the_recovery_keys_are_seen_nowhere(genesis_world: World) -> None:
     """Their thumbprints are published, their public halves not: not in a blob, not in an export, not in an entry."""
-    box = soft_keys(genesis_world)
+    keys = token_keys(genesis_world)
     points = []
     for key in genesis_world.room.door.keyring:
         if key.role == "recovery":
-            public = box.keys[key.token, bytes.fromhex(key.cka_id)].public_key()
-            der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            der = keys[key.token, bytes.fromhex(key.cka_id)]
             points += [der[-64:], der[-64:-32], der[-64:-32].hex().encode()]
     assert len(points) == 9
     files = asyncio.run(export_journal(genesis_world))
@@ -67,6 +69,7 @@ def test_the_recovery_keys_are_seen_nowhere(genesis_world: World) -> None:
 
 
 @pytest.mark.req("CA-8")
+@on_both_keys
 def test_the_certificates_verify(genesis_world: World, tmp_path: Path) -> None:
     found = documents(genesis_world, commands.ListCertificates())
     assert found.keys() == {"identity-root", "device-ca", "site-ca"}
@@ -84,6 +87,7 @@ def test_the_certificates_verify(genesis_world: World, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
+@on_both_keys
 def test_the_first_trust_set_and_the_birth_package_verify(genesis_world: World) -> None:
     found = documents(genesis_world, commands.ListTrustSets())
     assert found.keys() == {"set-0-0"}
@@ -101,6 +105,7 @@ def test_the_first_trust_set_and_the_birth_package_verify(genesis_world: World) 
 
 
 @pytest.mark.req("AU-2")
+@on_both_keys
 def test_the_first_checkpoint_covers_everything(genesis_world: World) -> None:
     """Nothing could be signed before the journal had a key; the first checkpoint signed all of genesis at once."""
     files = asyncio.run(export_journal(genesis_world))
@@ -113,6 +118,7 @@ def test_the_first_checkpoint_covers_everything(genesis_world: World) -> None:
     assert (first["seq"], first["type"]) == (0, "log.start")
 
 
+@on_both_keys
 def test_documents_are_named_by_their_outcomes(genesis_world: World) -> None:
     shown = asyncio.run(genesis_world.ask(ShowCeremony("genesis"), "officer", CeremonyShown))
     outcomes = {
@@ -131,6 +137,7 @@ async def try_genesis(world: World, plan: dict[str, Any], name: str = "genesis")
     return answer.code if isinstance(answer, Problem) else ""
 
 
+@on_both_keys
 def test_genesis_happens_once(genesis_world: World) -> None:
     assert asyncio.run(try_genesis(genesis_world, genesis_world.genesis_plan(), "genesis-2")) == "genesis-refused"
     assert genesis_world.room.door.require_governing().genesis is None

@@ -21,6 +21,7 @@ from pki.jcs import jcs
 from pki.names import ueid_of
 from pki.x509.chains import verify_chain
 from tests.ceremonies.examples import order_plan, read_leaves, write_sql
+from tests.ceremonies.templates import on_both_keys
 from tests.world import World, issue_device, make_request, soft_keys
 
 
@@ -40,6 +41,7 @@ def try_issue(world: World, csr: bytes, serial: str = "BMS-000001", order: str =
 
 
 @pytest.mark.req("CA-1", "CA-4")
+@on_both_keys
 def test_a_certificate_says_what_the_order_says(factory_world: World) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     san = x509.SubjectAlternativeName([x509.DNSName("evil.example")])
@@ -60,6 +62,7 @@ def test_a_certificate_says_what_the_order_says(factory_world: World) -> None:
     assert issued.birth_package
 
 
+@on_both_keys
 def test_the_answer_proves_itself(factory_world: World) -> None:
     issued = asyncio.run(issue_device(factory_world, 1, make_request()))
     digest = hashlib.sha256(issued.certificate).hexdigest()
@@ -202,6 +205,7 @@ def test_a_document_of_another_kind_is_no_ca(factory_world: World) -> None:
 
 
 @pytest.mark.req("CA-3")
+@on_both_keys
 def test_numbers_are_random_and_apart(factory_world: World) -> None:
     async def run() -> list[DeviceIssued]:
         return await asyncio.gather(*(issue_device(factory_world, n, make_request()) for n in range(1, 21)))

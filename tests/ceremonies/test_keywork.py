@@ -24,8 +24,9 @@ from ceremonies.quorums import CeremonyOver, CeremonyUnknown, Mandate, NotListed
 from ceremonies.tables import DocumentRow, EntryRow, KeyRow
 from hsm.errors import CallFailed
 from tests.ceremonies.small import BY, act
+from tests.ceremonies.templates import on_both_keys
 from tests.softbox import Softbox
-from tests.world import World, audit_world, plan_set, soft_keys
+from tests.world import World, audit_world, plan_set, soft_keys, token_keys
 
 STEP = StepRef("rotate", "plan")
 ROOT = KeyPlan("oem-root-4", "oem-root", "p256", "kedge-main")
@@ -52,6 +53,7 @@ def rotating_world(genesis_world: World) -> World:
 
 
 @pytest.mark.req("KL-2", "HS-1")
+@on_both_keys
 def test_a_new_key_has_proven_possession_and_signs_nothing(rotating_world: World) -> None:
     world, start = rotating_world, rotating_world.room.ledger.journal.size
     entry = act(world, lambda: create_key(world.room.door, ROOT, BY, STEP))
@@ -116,6 +118,7 @@ def test_a_fault_of_the_token_is_an_outcome(
 
 
 @pytest.mark.req("KL-3", "KL-10", "KL-11")
+@on_both_keys
 def test_a_destroyed_key_leaves_its_public_half(rotating_world: World) -> None:
     world, door = rotating_world, rotating_world.room.door
     key = door.keyring.labelled("site-ca")
@@ -124,7 +127,7 @@ def test_a_destroyed_key_leaves_its_public_half(rotating_world: World) -> None:
     with pytest.raises(NotListed):
         act(world, lambda: destroy_key(door, "director", BY, StepRef("drop", "plan")))
     act(world, lambda: destroy_key(door, "site-ca", BY, StepRef("drop", "plan")))
-    assert (key.token, bytes.fromhex(key.cka_id)) not in soft_keys(world).keys
+    assert (key.token, bytes.fromhex(key.cka_id)) not in token_keys(world)
     assert world.room.store.blob(key.spki) is not None
     with pytest.raises(KeyTransitionRefused):
         act(world, lambda: destroy_key(door, "site-ca", BY, StepRef("drop", "plan")))
@@ -143,6 +146,7 @@ def test_without_a_quorum_nothing_is_destroyed(genesis_world: World) -> None:
 
 
 @pytest.mark.req("KL-1", "KL-5", "KL-9")
+@on_both_keys
 def test_a_single_officer_suspends_and_a_quorum_resumes(genesis_world: World) -> None:
     world, door = genesis_world, genesis_world.room.door
     start = world.room.ledger.journal.size

@@ -21,8 +21,9 @@ from ceremonies.trustsets import KeyBook, build_set, cose_key, newest_set
 from pki.jcs import jcs
 from pki.trust.links import draft_trust_set
 from tests.ceremonies.examples import order_plan, read_leaves, write_sql
+from tests.ceremonies.templates import Keys, new_world, on_both_keys
 from tests.ceremonies.test_quorums import ROTATION
-from tests.world import World, audit_world, plan_keys, soft_keys, soft_world
+from tests.world import World, audit_world, plan_keys, token_keys
 
 
 class PowerCut(RuntimeError):
@@ -51,14 +52,15 @@ def restart(world: World) -> None:
 
 
 def cut_method(world: World, method: str, number: int, *, after: bool) -> None:
-    box: Any = soft_keys(world)
+    box: Any = world.room.door.strongbox
     setattr(box, method, cut(getattr(box, method), number, after=after))
 
 
 @pytest.mark.req("MP-4", "AU-1")
 @pytest.mark.parametrize("restarts", [True, False], ids=["restarted", "resumed"])
-def test_genesis_goes_on_after_power_cuts(tmp_path: Path, restarts: bool) -> None:
-    world = soft_world(tmp_path).start()
+@on_both_keys
+def test_genesis_goes_on_after_power_cuts(tmp_path: Path, keys: Keys, restarts: bool) -> None:
+    world = new_world(tmp_path, keys).start()
 
     async def open_genesis() -> None:
         plan = json.dumps(world.genesis_plan()).encode()
@@ -94,7 +96,7 @@ def check_genesis(world: World) -> None:
     """Each key and each document of the plan exists once, on the tokens too, and the journal is whole."""
     wanted = sorted(key["label"] for key in plan_keys())
     assert sorted(key.label for key in world.room.door.keyring) == wanted
-    assert len(soft_keys(world).keys) == len(wanted)
+    assert len(token_keys(world)) == len(wanted)
     shown = asyncio.run(world.ask(ShowCeremony("genesis"), "local", CeremonyShown))
     assert shown.state == "closed"
     names = [name for _, name, _ in shown.documents]
@@ -104,6 +106,7 @@ def check_genesis(world: World) -> None:
 
 
 @pytest.mark.req("MP-4")
+@on_both_keys
 def test_steps_have_an_order_and_happen_once(genesis_world: World) -> None:
     async def try_step(name: str, step: str) -> str:
         answer = await genesis_world.try_ask(ExecuteStep(name, step), "officer")
@@ -122,6 +125,7 @@ def test_steps_have_an_order_and_happen_once(genesis_world: World) -> None:
     asyncio.run(run())
 
 
+@on_both_keys
 def test_two_executions_at_once_are_one(genesis_world: World) -> None:
     async def run() -> None:
         await genesis_world.propose("rotate", "trust-set", ROTATION)

@@ -104,7 +104,7 @@ def test_a_keyroom_starts_answers_and_ends(tmp_path: Path) -> None:
         assert isinstance(health, HealthShown)
         assert (health.ready, health.origin) == (False, "kedge.example/journal")
         with pytest.raises(Refused) as refused:
-            ask_once(tmp_path / "keyroom.sock", commands.ListKeys())
+            ask_once(tmp_path / "keyroom.sock", commands.SuspendKey("journal", "a drill"))
         assert refused.value.problem.code == "token-missing"
         with keyroom(tmp_path, file) as second:
             _, said = second.communicate(timeout=60)

@@ -1,19 +1,23 @@
 """Approvals are verified anew each time they are used; what the database says of them is not believed."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from ceremonies import commands
 from ceremonies.approvals import parse_template, statement_bytes
 from ceremonies.commands import CeremonyShown, DecideStep, ExecuteStep, Problem, ShowCeremony
+from ceremonies.officers import Officer, Roster
 from ceremonies.orders import StepRef
 from ceremonies.quorums import CeremonyUnknown, Governing, Mandate, NotListed, demand_listed, load_step, shown_draft
 from pki.jcs import jcs
 from tests.ceremonies.examples import order_plan, read_leaves, write_sql
+from tests.ceremonies.ssh_keys import make_key
 from tests.world import World, plan_set, soft_keys
 
 ROTATION = {
@@ -65,6 +69,26 @@ MUTATIONS: dict[str, Callable[[Any], Any]] = {
     "chg": lambda _: "CHG-1",
     "type": lambda _: "kedge/approval/v2",
 }
+
+
+@pytest.mark.req("MP-2")
+def test_an_approval_counts_under_the_roster_that_it_names_alone(genesis_world: World) -> None:
+    door = genesis_world.room.door
+    governing = door.require_governing()
+    dave = Officer("dave", "officer dave", (make_key().line,), ("officer",))
+
+    async def run() -> None:
+        await propose_order(genesis_world)
+        shown = await genesis_world.ask(ShowCeremony("order"), "local", CeremonyShown)
+        named = parse_template(shown.steps[0].template).params["roster_sha256"]
+        assert hashlib.sha256(shown.roster).hexdigest() == named == governing.roster.digest
+        await genesis_world.approve("order", "plan", "bob", "carol")
+        door.governing = msgspec.structs.replace(governing, roster=Roster((*governing.roster.officers, dave)))
+        assert await refuse(genesis_world, "order") == "step-outdated"
+        door.governing = governing
+        await genesis_world.ask(ExecuteStep("order", "plan"), "officer", CeremonyShown)
+
+    asyncio.run(run())
 
 
 @pytest.mark.req("MP-2", "T9")

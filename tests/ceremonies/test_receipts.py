@@ -24,7 +24,6 @@ from tests.ceremonies.field import (
     CAMPAIGN,
     Controller,
     list_sets,
-    make_controllers,
     open_challenge,
     problem,
     read_leaves,
@@ -33,8 +32,10 @@ from tests.ceremonies.field import (
     spki_of,
     submit,
 )
+from tests.ceremonies.rotated import Fleet, report_all
+from tests.ceremonies.templates import Keys, Templates, on_both_keys
 from tests.softbox import Softbox
-from tests.world import World, audit_world, copy_world
+from tests.world import World, audit_world
 
 replace = msgspec.structs.replace
 
@@ -51,26 +52,16 @@ class Heard(msgspec.Struct):
         return self.controllers[0]
 
 
-@pytest.fixture(scope="module")
-def heard_template(factory_template: World, tmp_path_factory: pytest.TempPathFactory) -> Heard:
-    world = copy_world(factory_template, tmp_path_factory.mktemp("heard")).start()
-
-    async def play() -> list[Controller]:
-        release = await sign_release(world, "2.3.0", 2)
-        controllers = await make_controllers(world, (1, 2), release)
-        assert await submit(world, *[await c.report(world) for c in controllers]) == ("", "")
-        return controllers
-
-    controllers = asyncio.run(play())
-    world.stop()
-    return Heard(world, controllers)
+async def hear(fleet: Fleet) -> None:
+    """Every controller reports for the first time."""
+    assert await report_all(fleet) == ("", "")
 
 
 @pytest.fixture
-def heard(heard_template: Heard, tmp_path: Path) -> Iterator[Heard]:
-    world = copy_world(heard_template.world, tmp_path / "world").start()
-    yield Heard(world, [controller.fork() for controller in heard_template.controllers])
-    world.stop()
+def heard(templates: Templates, keys: Keys, tmp_path: Path) -> Iterator[Heard]:
+    fleet = templates.fleet(hear, 2, keys).copy(tmp_path / "world")
+    yield Heard(fleet.world, fleet.controllers)
+    fleet.world.stop()
 
 
 def wind(world: World, microseconds: int) -> None:
@@ -89,6 +80,7 @@ def judge(heard: Heard, change: Callable[[ReceiptClaims], ReceiptClaims], key: A
     return asyncio.run(play())
 
 
+@on_both_keys
 def test_a_challenge_is_fresh_and_by_the_director(heard: Heard) -> None:
     async def play() -> tuple[bytes, bytes, bytes, commands.AnyResult | commands.Problem]:
         first, second = await open_challenge(heard.world), await open_challenge(heard.world)
@@ -116,6 +108,7 @@ def test_no_gateway_takes_the_name_of_a_release_or_a_ceremony(heard: Heard) -> N
 
 
 @pytest.mark.req("T35")
+@on_both_keys
 def test_a_receipt_that_follows_is_taken(heard: Heard) -> None:
     assert judge(heard, lambda claims: claims) == ""
     facts = newest_receipts(heard.world.room.store)[heard.one.device.hardware.identity.ueid.hex()]
@@ -228,6 +221,7 @@ def test_a_lost_receipt_breaks_no_chain(heard: Heard) -> None:
     assert asyncio.run(play()) == ("",)
 
 
+@on_both_keys
 def test_a_batch_is_one_entry_with_verdicts_in_order(heard: Heard) -> None:
     async def play() -> tuple[int, commands.ReceiptsTaken]:
         size = heard.world.room.ledger.journal.size
@@ -260,6 +254,7 @@ def test_the_largest_batch_is_an_entry_that_fits(heard: Heard) -> None:
         )
 
 
+@on_both_keys
 def test_the_canary_is_the_last_manifest_under_an_older_set(heard: Heard) -> None:
     store = heard.world.room.store
     assert find_canary(store, 0) is None

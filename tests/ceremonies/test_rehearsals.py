@@ -21,20 +21,17 @@ from ceremonies.tables import ReleaseRow
 from ceremonies.trustsets import load_sets
 from pki.trust.rehearsal import Bundle, Release
 from tests.ceremonies.field import sign_release
-from tests.ceremonies.rotated import Fleet, make_fleet, rotate
-from tests.world import CLASS, World, plan_set
+from tests.ceremonies.rotated import Fleet, rotate
+from tests.ceremonies.templates import Keys, Templates
+from tests.world import CLASS, plan_set
 
 replace = msgspec.structs.replace
 
 
-@pytest.fixture(scope="module")
-def rotated_template(factory_template: World, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    return make_fleet(factory_template, tmp_path_factory.mktemp("rotated"), rotate, count=0)
-
-
 @pytest.fixture
-def rotated(rotated_template: Fleet, tmp_path: Path) -> Iterator[Fleet]:
-    fleet = rotated_template.copy(tmp_path / "world")
+def rotated(templates: Templates, keys: Keys, tmp_path: Path) -> Iterator[Fleet]:
+    """A fleet without a device after the set (0, 1) and its transition release."""
+    fleet = templates.fleet(rotate, 0, keys).copy(tmp_path / "world")
     yield fleet
     fleet.world.stop()
 

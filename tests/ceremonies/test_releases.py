@@ -31,6 +31,7 @@ from tests.ceremonies.field import (
     rotation_plan,
     sign_release,
 )
+from tests.ceremonies.templates import on_both_keys
 from tests.ceremonies.test_quorums import ROTATION
 from tests.softbox import Softbox
 from tests.world import World, audit_world
@@ -49,6 +50,7 @@ async def rotate(world: World) -> None:
 
 
 @pytest.mark.req("FS-10")
+@on_both_keys
 def test_the_same_request_gives_the_same_answer_whatever_came_after(genesis_world: World) -> None:
     async def play() -> tuple[ReleaseSigned, ReleaseSigned]:
         first = await sign_release(genesis_world, "2.3.0", 2)
@@ -69,6 +71,7 @@ def test_the_same_request_gives_the_same_answer_whatever_came_after(genesis_worl
 
 
 @pytest.mark.req("FS-10", "T1")
+@on_both_keys
 def test_ids_versions_and_tokens_are_spent_by_one_request(genesis_world: World) -> None:
     token = genesis_world.role_token("pipeline")
 
@@ -142,6 +145,7 @@ def test_a_crash_between_image_and_manifest_is_completed_by_the_same_request(
     assert [leaf.type for leaf in images] == ["key.sign.intent", "key.sign.outcome"]
 
 
+@on_both_keys
 def test_what_overtook_an_interrupted_release_wins(genesis_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def play() -> list[Problem]:
         interrupted = [await ask_release(genesis_world, version, 2) for version in ("2.3.0", "2.4.1")]
@@ -226,6 +230,7 @@ def test_image_keys_never_sign_cose_and_cose_keys_never_images(genesis_world: Wo
 
 
 @pytest.mark.req("RO-2")
+@on_both_keys
 def test_channels_decide_which_keys_sign(genesis_world: World) -> None:
     async def play() -> tuple[ReleaseSigned, ReleaseSigned]:
         await sign_release(genesis_world, "2.3.0", 2)
@@ -249,6 +254,7 @@ def test_channels_decide_which_keys_sign(genesis_world: World) -> None:
 
 
 @pytest.mark.req("FS-12")
+@on_both_keys
 def test_imgtool_verifies_each_signature(genesis_world: World, tmp_path: Path) -> None:
     async def play() -> bytes:
         await rotate(genesis_world)

@@ -1,8 +1,6 @@
 """The gate: a leaving key is destroyed only when every device of the register has moved."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,35 +14,12 @@ from pki.trust.receipts import Canary, ReceiptClaims, SlotReport, State
 from pki.trust.rehearsal import Bundle, Release, follow
 from pki.trust.sets import TrustSet
 from tests.ceremonies.field import Controller, execute, list_sets, make_controllers, problem, propose, submit
-from tests.ceremonies.rotated import Fleet, make_fleet, move_all, report_all, rotate
-from tests.world import World, audit_world
+from tests.ceremonies.rotated import Fleet, report_all
+from tests.ceremonies.templates import on_both_keys
+from tests.world import audit_world
 
 replace = msgspec.structs.replace
 DESTROY = {"labels": ["image-app-1", "oem-root-1"], "reason": "rotated"}
-
-
-@pytest.fixture(scope="module")
-def rotated_template(factory_template: World, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    return make_fleet(factory_template, tmp_path_factory.mktemp("rotated"), rotate)
-
-
-@pytest.fixture(scope="module")
-def moved_template(factory_template: World, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    return make_fleet(factory_template, tmp_path_factory.mktemp("moved"), move_all)
-
-
-@pytest.fixture
-def rotated(rotated_template: Fleet, tmp_path: Path) -> Iterator[Fleet]:
-    fleet = rotated_template.copy(tmp_path / "world")
-    yield fleet
-    fleet.world.stop()
-
-
-@pytest.fixture
-def moved(moved_template: Fleet, tmp_path: Path) -> Iterator[Fleet]:
-    fleet = moved_template.copy(tmp_path / "world")
-    yield fleet
-    fleet.world.stop()
 
 
 def ask_gate(fleet: Fleet, labels: tuple[str, ...] = ("image-app-1", "oem-root-1")) -> Problem:
@@ -55,6 +30,7 @@ def ask_gate(fleet: Fleet, labels: tuple[str, ...] = ("image-app-1", "oem-root-1
 
 
 @pytest.mark.req("RO-5")
+@on_both_keys
 def test_never_heard_devices_block(rotated: Fleet) -> None:
     refused = ask_gate(rotated)
     assert refused.details == {
@@ -90,6 +66,7 @@ def test_keys_that_no_set_names_have_no_gate(rotated: Fleet) -> None:
 
 
 @pytest.mark.req("RO-5")
+@on_both_keys
 def test_when_all_have_moved_the_keys_go_and_only_then(moved: Fleet) -> None:
     shown = asyncio.run(moved.world.ceremony("destroy", "destroy", DESTROY))
     assert shown.state == "closed"
@@ -127,6 +104,7 @@ async def leave_canary(fleet: Fleet) -> str:
 
 @pytest.mark.req("RO-5", "T35")
 @pytest.mark.parametrize("happening", [issue_another, bring_back, leave_canary])
+@on_both_keys
 def test_the_gate_is_asked_again_at_execution(moved: Fleet, happening: Any) -> None:
     async def play() -> tuple[Problem, str]:
         await moved.world.propose("destroy", "destroy", DESTROY)

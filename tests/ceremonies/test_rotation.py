@@ -28,7 +28,8 @@ from tests.ceremonies.field import (
     rotation_plan,
     sign_release,
 )
-from tests.ceremonies.rotated import Fleet, make_fleet, rotate
+from tests.ceremonies.rotated import Fleet, rotate
+from tests.ceremonies.templates import Keys, Templates, on_both_keys
 from tests.world import CLASS, World, audit_world, plan_set
 
 Change = Callable[[dict[str, Any]], None]
@@ -95,6 +96,7 @@ def test_a_plan_that_makes_no_set_is_refused_before_a_key_is_made(
     assert "oem-root-4" not in {key.label for key in genesis_world.room.door.keyring}
 
 
+@on_both_keys
 def test_a_suspended_key_neither_signs_nor_enters(genesis_world: World) -> None:
     async def play() -> list[Problem]:
         await genesis_world.ask(commands.SuspendKey("oem-root-3", "lost"), "officer", commands.KeysListed)
@@ -108,6 +110,7 @@ def test_a_suspended_key_neither_signs_nor_enters(genesis_world: World) -> None:
 
 
 @pytest.mark.req("RO-2", "RO-3")
+@on_both_keys
 def test_a_set_is_signed_by_the_old_threshold_and_every_new_root(genesis_world: World) -> None:
     async def play() -> tuple[bytes, ...]:
         await genesis_world.ceremony("rotate", "trust-set", rotation_plan())
@@ -181,19 +184,16 @@ def test_a_set_that_a_device_would_not_take_is_not_published_s4(
 # ---- transition ----
 
 
-@pytest.fixture(scope="module")
-def rotated_template(factory_template: World, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    return make_fleet(factory_template, tmp_path_factory.mktemp("rotated"), rotate, count=0)
-
-
 @pytest.fixture
-def rotated(rotated_template: Fleet, tmp_path: Path) -> Iterator[Fleet]:
-    fleet = rotated_template.copy(tmp_path / "world")
+def rotated(templates: Templates, keys: Keys, tmp_path: Path) -> Iterator[Fleet]:
+    """A fleet without a device after the set (0, 1) and its transition release."""
+    fleet = templates.fleet(rotate, 0, keys).copy(tmp_path / "world")
     yield fleet
     fleet.world.stop()
 
 
 @pytest.mark.req("RO-2", "T33")
+@on_both_keys
 def test_a_transition_index_leads_to_the_newest_set(rotated: Fleet) -> None:
     async def play() -> bytes:
         shown = await rotated.world.ceremony("bridge", "transition", {"release": "release-2.4.0", "start": 0})
@@ -259,6 +259,7 @@ def test_after_another_set_the_bridge_is_none(rotated: Fleet) -> None:
     assert asyncio.run(play()).code == "release-unknown"
 
 
+@on_both_keys
 def test_without_the_leaving_key_there_is_no_bridge(rotated: Fleet) -> None:
     async def play() -> Problem:
         await rotated.world.ask(commands.SuspendKey("image-app-1", "leaving"), "officer", commands.KeysListed)

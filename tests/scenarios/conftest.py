@@ -4,10 +4,17 @@ import asyncio
 
 import pytest
 
-from tests.ceremonies.conftest import factory_template, factory_world, genesis_template, genesis_world
+from tests.ceremonies.conftest import (
+    factory_template,
+    factory_world,
+    genesis_template,
+    genesis_world,
+    keys,
+    templates,
+)
 from tests.world import World, hsm_world, plan_set
 
-__all__ = ["factory_template", "factory_world", "genesis_template", "genesis_world"]
+__all__ = ["factory_template", "factory_world", "genesis_template", "genesis_world", "keys", "templates"]
 
 
 @pytest.fixture(scope="session")

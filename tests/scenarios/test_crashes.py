@@ -14,7 +14,7 @@ from ceremonies import commands
 from ceremonies.commands import AnyCommand, CeremonyShown, DeviceIssued, ExecuteStep, IssueDevice, Request
 from ceremonies.tables import EntryRow, RequestRow, ReservationRow
 from pki.x509.requests import read_request
-from tests.world import World, audit_files, copy_hsm_world, export_journal, make_request
+from tests.world import World, audit_files, copy_world, export_journal, make_request
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = int(os.environ.get("KEDGE_ROUNDS", "1"))
@@ -63,7 +63,7 @@ async def check_journal(world: World) -> list[Leaf]:
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("point", ["before T1", "inside T1", "after T1", "after sign", "inside T2", "after T2"])
 def test_a_crash_while_a_certificate_is_sealed(hsm_template: World, tmp_path: Path, point: str, turn: int) -> None:
-    world = copy_hsm_world(hsm_template, tmp_path)
+    world = copy_world(hsm_template, tmp_path)
     csr = make_request()
     crash(world, point, "station", IssueDevice("wo-1", "BMS-000001", csr))
     world.start()
@@ -119,7 +119,7 @@ PIPELINED = {
 def test_a_crash_while_one_batch_is_signed_and_the_next_one_is_written(
     hsm_template: World, tmp_path: Path, point: str, turn: int
 ) -> None:
-    world = copy_hsm_world(hsm_template, tmp_path)
+    world = copy_world(hsm_template, tmp_path)
     asked = [IssueDevice("wo-1", f"BMS-{number:06}", make_request()) for number in (1, 2, 3)]
     crash(world, point, "station", *asked)
     world.start()
@@ -151,7 +151,7 @@ async def check_pipelined(world: World, asked: list[IssueDevice], expected: tupl
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("point", ["before generate", "key generated", "key registered"])
 def test_a_crash_while_a_key_is_made(hsm_template: World, tmp_path: Path, point: str, turn: int) -> None:
-    world = copy_hsm_world(hsm_template, tmp_path)
+    world = copy_world(hsm_template, tmp_path)
     crash(world, point, "officer", ExecuteStep("rotate", "plan"))
     world.start()
     try:
@@ -179,7 +179,7 @@ async def check_created(world: World, *, registered: bool) -> None:
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("point", ["before destroy", "object gone"])
 def test_a_crash_while_a_key_is_destroyed(hsm_template: World, tmp_path: Path, point: str, turn: int) -> None:
-    world = copy_hsm_world(hsm_template, tmp_path)
+    world = copy_world(hsm_template, tmp_path)
     crash(world, point, "officer", ExecuteStep("drop", "plan"))
     world.start()
     try:
@@ -205,7 +205,7 @@ async def check_destroyed(world: World, *, gone: bool) -> None:
 @pytest.mark.req("HS-5")
 def test_no_pin_is_told(hsm_template: World, tmp_path: Path) -> None:
     """Neither its environment, nor its command line, nor what it prints, nor what it writes knows a PIN."""
-    world = copy_hsm_world(hsm_template, tmp_path)
+    world = copy_world(hsm_template, tmp_path)
     with start(world, "nowhere", "station", IssueDevice("wo-1", "BMS-000001", make_request())) as process:
         assert process.stdout is not None
         first = process.stdout.readline()

@@ -14,11 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ceremonies import commands
 from ceremonies.commands import CeremonyShown, DeviceIssued, IssueDevice, Problem, SuspendKey
 from ceremonies.tables import DeviceRow, EntryRow
-from tests.ceremonies.conftest import factory_template, factory_world, genesis_template, genesis_world
 from tests.ceremonies.examples import order_plan
+from tests.ceremonies.templates import Keys, Templates, on_both_keys
 from tests.world import CLASS, PLANT, World, audit_world, copy_world, issue_device, make_request
-
-__all__ = ["factory_template", "factory_world", "genesis_template", "genesis_world"]
 
 DAY_US = 86_400_000_000
 
@@ -50,6 +48,7 @@ def use_up(world: World, units: int) -> list[bytes]:
 
 
 @pytest.mark.req("CA-14", "T2")
+@on_both_keys
 def test_the_same_serial_with_the_same_key_gets_the_same_bytes(factory_world: World) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     first = answer_to(factory_world, 1, make_request(key))
@@ -67,6 +66,7 @@ def test_the_same_serial_with_the_same_key_gets_the_same_bytes(factory_world: Wo
 
 
 @pytest.mark.req("CA-14")
+@on_both_keys
 def test_the_same_request_many_times_at_once_is_one(factory_world: World) -> None:
     csr = make_request()
 
@@ -80,6 +80,7 @@ def test_the_same_request_many_times_at_once_is_one(factory_world: World) -> Non
 
 
 @pytest.mark.req("CA-2", "CA-14", "CA-13")
+@on_both_keys
 def test_the_duplicate_table(factory_world: World) -> None:
     requests = use_up(factory_world, 3)
     table: list[tuple[int | str, bytes, str]] = [
@@ -107,6 +108,7 @@ def broken(csr: bytes) -> bytes:
     return bytes(der)
 
 
+@on_both_keys
 def test_the_order_of_the_checks(factory_world: World) -> None:
     """Each request breaks every rule from one on; the first of them is named."""
     requests = use_up(factory_world, 20)  # nothing is left
@@ -129,6 +131,7 @@ def test_the_order_of_the_checks(factory_world: World) -> None:
 
 
 @pytest.mark.req("CA-13", "T4")
+@on_both_keys
 def test_fifty_at_once_for_the_last_ten(factory_world: World) -> None:
     use_up(factory_world, 10)
 
@@ -168,9 +171,10 @@ def test_a_station_without_a_plant_is_none(factory_world: World) -> None:
     assert answer_to(factory_world, 1, make_request(), token=token) == "token-grant-missing"
 
 
-def test_an_order_has_its_time(factory_template: World, tmp_path: Path) -> None:
+@on_both_keys
+def test_an_order_has_its_time(templates: Templates, keys: Keys, tmp_path: Path) -> None:
     """After its window an order issues nothing new, and still answers who asks again."""
-    world = copy_world(factory_template, tmp_path / "world").start()
+    world = copy_world(templates.factory(keys), tmp_path / "world").start()
     (csr,) = use_up(world, 1)
     world.stop()
     real = world.around.now_us
@@ -206,6 +210,7 @@ def test_an_order_that_is_not_approved_is_unknown(genesis_world: World) -> None:
 
 
 @pytest.mark.req("MP-11")
+@on_both_keys
 def test_a_stopped_ca_issues_nothing_until_a_quorum_resumes_it(factory_world: World) -> None:
     use_up(factory_world, 1)
     asyncio.run(factory_world.ask(SuspendKey("device-ca", "a drill"), "officer", commands.KeysListed))
@@ -217,6 +222,7 @@ def test_a_stopped_ca_issues_nothing_until_a_quorum_resumes_it(factory_world: Wo
 
 
 @pytest.mark.req("T2")
+@on_both_keys
 def test_a_replay_is_seen_in_the_journal(factory_world: World) -> None:
     csr = make_request()
     for _ in range(3):

@@ -15,13 +15,10 @@ from ceremonies.commands import CeremonyShown, DecideStep, ExecuteStep, KeysList
 from ceremonies.journal import ClockWentBack
 from ceremonies.officers import Officer, Roster, parse_roster
 from pki.jcs import jcs
-from tests.ceremonies.conftest import genesis_template, genesis_world
 from tests.ceremonies.examples import order_plan, read_leaves
 from tests.ceremonies.ssh_keys import OfficerKey, make_key
 from tests.ceremonies.test_quorums import ROTATION
 from tests.world import World, audit_world, export_journal, soft_keys, soft_world
-
-__all__ = ["genesis_template", "genesis_world"]
 
 WEEK_US = 7 * 86_400_000_000
 

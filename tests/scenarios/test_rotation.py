@@ -1,12 +1,12 @@
 """The story of one rotation: set, bridge, devices with power cuts, gate, floor, destruction, and thieves after it.
 
-The service is a keyroom with its officers; the devices are the model of the device rules. The story is played once, in
-the order of the acts; the tests read it like the specification.
+The service is a keyroom on SoftHSM with its officers; the devices are the model of the device rules. The story is
+played once, in the order of the acts; the tests read it like the specification.
 """
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -33,7 +33,7 @@ from tests.ceremonies.field import (
     sign_release,
     submit,
 )
-from tests.world import CLASS, World, audit_world, soft_world
+from tests.world import CLASS, World, audit_world, hsm_world
 
 FLEET_SIZE = 5
 CUTS = 6
@@ -193,8 +193,8 @@ def cut_after(writes: int) -> Callable[[Memory, Memory], Memory]:
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    told = Story(soft_world(tmp_path_factory.mktemp("story")).start())
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    told = Story(hsm_world(tmp_path_factory.mktemp("story")).start())
 
     async def play() -> None:
         for act in ACTS:
@@ -202,7 +202,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         told.report = await audit_world(told.world)
 
     asyncio.run(play())
-    return told
+    yield told
+    told.world.stop()
 
 
 @pytest.mark.req("RO-1", "RO-7")

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ceremonies.approvals import ApprovalTemplate, LogCheckpoint
+from ceremonies.officers import Officer, Roster
 from pki.drafts import Draft, ToSign
 from pki.jcs import jcs, parse_json
 from pki.signatures import spki_sha256
@@ -24,6 +25,12 @@ PLAN = {
     "type": "kedge/plan/v1",
     "v": 1,
 }
+
+
+def make_roster(**keys: Path) -> Roster:
+    """A roster of officers with the keys beside these private keys."""
+    lines = {name: " ".join(path.with_suffix(".pub").read_text().split()[:2]) for name, path in keys.items()}
+    return Roster(tuple(Officer(name, f"officer-{name}", (line,), ("officer",)) for name, line in lines.items()))
 
 
 def make_template(step: str, shown: bytes, **changes: Any) -> ApprovalTemplate:
@@ -49,13 +56,15 @@ def make_template(step: str, shown: bytes, **changes: Any) -> ApprovalTemplate:
     return ApprovalTemplate(**{**values, **changes})
 
 
-def write_step(path: Path, step: str, content: Any, **changes: Any) -> Path:
-    """An exported step; `changes` are to the template."""
+def write_step(path: Path, step: str, content: Any, roster: Roster | None = None, **changes: Any) -> Path:
+    """An exported step; `roster` comes with it, `changes` are to the template."""
     shown = content if isinstance(content, bytes) else jcs(content)
-    template = make_template(step, shown, **changes)
+    named = {"params": {"roster_sha256": roster.digest}} if roster else {}
+    template = make_template(step, shown, **{**named, **changes})
     fields = {
         "ceremony": "new-key-1",
-        "action": "new-key",
+        "action": template.action,
+        "roster": base64.b64encode(roster.document).decode() if roster else "",
         "step": step,
         "template": base64.b64encode(template.document).decode(),
         "shown": base64.b64encode(shown).decode(),

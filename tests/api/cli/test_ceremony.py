@@ -42,8 +42,19 @@ def test_nobody_who_proposed_is_the_sockets_user(web: list[str], peer: Peer) -> 
     assert "closed  the keyroom's socket\n" in kedge(*web, "list").stdout
 
 
-def test_list_over_the_socket_says_what_to_do(served: Served, peer: Peer) -> None:
-    result = kedge("ceremony", "--socket", served.settings.socket, "list")
+def test_the_list_is_the_same_over_the_socket(web: list[str], served: Served, peer: Peer) -> None:
+    local = ["ceremony", "--socket", str(served.settings.socket), "list"]
+    assert kedge(*local).stdout == kedge(*web, "list").stdout
+    assert answer(*local) == answer(*web, "list")
+    assert {(request.command, request.token) for request in peer.asked} == {
+        (commands.ListCeremonies(), ""),
+        (commands.ListCeremonies(), TOKEN),
+    }
+
+
+def test_a_proposal_over_the_socket_says_what_to_do(served: Served, peer: Peer, tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_bytes(b"{}")
+    result = kedge("ceremony", "--socket", served.settings.socket, "open", "c", "destroy", tmp_path / "plan.json")
     assert result.exit_code == 1
     assert "not over the keyroom's socket" in result.stderr
     assert "--url and --token-file before the verb" in result.stderr
@@ -93,6 +104,7 @@ def test_export_writes_the_steps_bytes(web: list[str], tmp_path: Path) -> None:
         "step": "plan",
         "template": "eyJ0eXBlIjoia2VkZ2UvYXBwcm92YWwvdjEifQ==",
         "shown": "e30=",
+        "roster": "eyJvZmZpY2VycyI6W119",
     }
     assert refusal(*web, "export", "rotation-1", "results", tmp_path / "other.json") == "file-refused"
 

@@ -80,3 +80,18 @@ def test_export_refuses_what_it_cannot_be(web: list[str]) -> None:
     assert refusal(*web, "export", image, "--format", "vkey") == "file-refused"
     assert refusal(*web, "export", "recovery-1") == "file-refused"
     assert refusal(*web, "export", "nobody") == "file-refused"
+
+
+@pytest.mark.usefixtures("keys")
+def test_the_operator_lists_and_exports_over_the_socket(web: list[str], served: Served) -> None:
+    local = ["key", "--socket", str(served.settings.socket)]
+    for verb in (["list"], ["export", "journal"], ["export", "journal", "--format", "tlog-policy"]):
+        assert kedge(*local, *verb).stdout == kedge(*web, *verb).stdout
+        assert answer(*local, *verb) == answer(*web, *verb)
+
+
+@pytest.mark.req("AZ-3")
+def test_a_key_is_not_stopped_over_the_socket(served: Served, peer: Peer) -> None:
+    local = ["key", "--socket", str(served.settings.socket)]
+    assert refusal(*local, "suspend", "image-app-1", "--reason", "r") == "connection-missing"
+    assert peer.asked == []

@@ -6,14 +6,13 @@ import pytest
 
 from api.cli.steps import parse_step
 from ceremonies.approvals import NAMESPACE, verify_approval
-from ceremonies.officers import Officer, Roster
 from tests.api.cli.running import answer, kedge, make_ssh_key, refusal
-from tests.api.cli.stepfiles import PLAN, write_step
+from tests.api.cli.stepfiles import PLAN, make_roster, write_step
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return write_step(tmp_path / "plan.json", "plan", PLAN)
+def file(tmp_path: Path, key: Path) -> Path:
+    return write_step(tmp_path / "plan.json", "plan", PLAN, make_roster(ada=key))
 
 
 @pytest.fixture
@@ -55,10 +54,8 @@ def test_signature_verifies_with_openssh_and_in_the_keyroom(
     (tmp_path / "allowed").write_text(f'ada namespaces="{NAMESPACE}" {public}')
     command = ["ssh-keygen", "-Y", "verify", "-f", "allowed", "-I", "ada", "-n", NAMESPACE, "-s", str(signature)]
     subprocess.run(command, input=statement.read_bytes(), cwd=tmp_path, check=True, capture_output=True)
-    roster = Roster((Officer("ada", "A. L.", (" ".join(public.split()[:2]),), ("officer",)),))
-    approval = verify_approval(
-        parse_step(file.read_bytes()).template, statement.read_bytes(), signature.read_text(), roster
-    )
+    step = parse_step(file.read_bytes())
+    approval = verify_approval(step.template, statement.read_bytes(), signature.read_text(), step.roster)
     assert (approval.officer, approval.decision) == ("ada", decision)
 
 
@@ -108,29 +105,55 @@ def test_times_of_a_work_order_have_their_date(tmp_path: Path) -> None:
     assert f"{1 << 52}\n" in shown
 
 
-@pytest.fixture
-def genesis(tmp_path: Path, key: Path) -> Path:
-    keys = {"ada": key, "bob": make_ssh_key(tmp_path / "bob")}
-    lines = {name: " ".join(path.with_suffix(".pub").read_text().split()[:2]) for name, path in keys.items()}
-    roster = Roster(tuple(Officer(name, f"officer-{name}", (line,), ("officer",)) for name, line in lines.items()))
+@pytest.fixture(params=["plan", "genesis"])
+def two(request: pytest.FixtureRequest, tmp_path: Path, key: Path) -> Path:
+    """A step for ada and bob: one with the roster in force beside it, and a genesis plan, which proposes it."""
+    roster = make_roster(ada=key, bob=make_ssh_key(tmp_path / "bob"))
+    if request.param == "plan":
+        return write_step(tmp_path / "step.json", "plan", PLAN, roster)
     content = {"roster": json.loads(roster.document)}
-    return write_step(tmp_path / "genesis.json", "plan", {**PLAN, "content": content})
+    named = {"roster_sha256": roster.digest}
+    return write_step(tmp_path / "step.json", "plan", {**PLAN, "content": content}, action="genesis", params=named)
 
 
 @pytest.mark.req("MP-7")
-def test_a_genesis_plan_is_signed_with_ones_own_key_only(genesis: Path, key: Path) -> None:
-    signing = ("officer", "approve", genesis, "--words", words(genesis), "--key")
+def test_a_step_is_signed_with_ones_own_key_only(two: Path, key: Path) -> None:
+    early = ("officer", "approve", two, "--words", "not asked for yet", "--key", key.with_name("bob"))
+    assert refusal(*early, "--officer", "ada") == "key-not-in-roster"
+    signing = ("officer", "approve", two, "--words", words(two), "--key")
     assert refusal(*signing, key.with_name("bob"), "--officer", "ada") == "key-not-in-roster"
     assert refusal(*signing, make_ssh_key(key.with_name("eve")), "--officer", "ada") == "key-not-in-roster"
     assert refusal(*signing, key, "--officer", "eve") == "key-not-in-roster"
-    assert list(genesis.parent.glob("*.sig")) == []
-    answer(*signing, key.with_suffix(".pub").rename(key.parent / "moved.pub").with_name("ada"), "--officer", "ada")
+    assert list(two.parent.glob("*.sig")) == []
+    answer(*signing, key, "--officer", "ada")
     answer(*signing, key.with_name("bob"), "--officer", "bob")
 
 
-def test_a_broken_roster_in_a_plan_is_told(key: Path, tmp_path: Path) -> None:
-    content: dict[str, object] = {"roster": {"officers": []}}
-    file = write_step(tmp_path / "g.json", "plan", {**PLAN, "content": content})
-    assert refusal("officer", "approve", file, "--key", key, "--officer", "ada", "--words", words(file)) == (
-        "key-not-in-roster"
+@pytest.mark.req("MP-7")
+def test_a_key_without_its_public_half_is_judged_by_its_signature(two: Path, key: Path) -> None:
+    signing = ("officer", "approve", two, "--words", words(two), "--key")
+    for name in ("ada", "bob"):
+        key.with_name(f"{name}.pub").unlink()
+    before = sorted(two.parent.iterdir())
+    assert refusal(*signing, key.with_name("bob"), "--officer", "ada") == "key-not-in-roster"
+    assert sorted(two.parent.iterdir()) == before
+    answer(*signing, key, "--officer", "ada")
+
+
+@pytest.mark.req("MP-7")
+def test_only_the_roster_that_the_statement_names_counts(key: Path, tmp_path: Path) -> None:
+    """Eve puts a roster with her own key beside the step, or none; or a genesis plan has another than its statement."""
+    mine, eves = make_roster(ada=key), make_roster(ada=make_ssh_key(tmp_path / "eve"))
+    named = {"roster_sha256": mine.digest}
+    proposed = {**PLAN, "content": {"roster": json.loads(eves.document)}}
+    files = (
+        write_step(tmp_path / "1.json", "plan", PLAN, eves, params=named),
+        write_step(tmp_path / "2.json", "plan", PLAN, params=named),
+        write_step(tmp_path / "3.json", "plan", PLAN, mine, params={}),
+        write_step(tmp_path / "4.json", "plan", proposed, mine, action="genesis", params=named),
+        write_step(tmp_path / "5.json", "plan", {**PLAN, "content": {"roster": {"officers": []}}}, action="genesis"),
     )
+    for file in files:
+        signing = ("officer", "approve", file, "--officer", "ada", "--words", words(file), "--key")
+        assert [refusal(*signing, key), refusal(*signing, tmp_path / "eve")] == ["step-file-inconsistent"] * 2
+    assert list(tmp_path.glob("*.sig")) == []

@@ -16,7 +16,7 @@ from pki.log.leaves import FIRST_PREV, encode_leaf
 from pki.log.merkle import Frontier, leaf_hash
 from pki.log.notes import LOG_KEY, WITNESS_KEY, VerifierKey, add_signature, assemble_note, cosigned_text
 from pki.log.schema import leaf_schema
-from pki.log.tiles import ENTRIES, encode_bundle, encode_hash_tile, list_tiles
+from pki.log.tiles import ENTRIES, encode_bundle, list_tiles
 from pki.signatures import der_to_raw, spki_der, spki_sha256
 
 ORIGIN = "kedge.example/journal"
@@ -205,11 +205,11 @@ def assemble_export(entries: Sequence[bytes], blobs: dict[str, bytes]) -> Files:
             start = tile.index * 256
             files[tile.path] = encode_bundle(entries[start : start + tile.width])
         elif tile.level == 0:
-            files[tile.path] = encode_hash_tile(digests[tile.index * 256 :][: tile.width])
+            files[tile.path] = b"".join(digests[tile.index * 256 :][: tile.width])
         else:
             span, first = 256**tile.level, tile.index * 256
             starts = range(first * span, (first + tile.width) * span, span)
-            files[tile.path] = encode_hash_tile([Frontier().extend(digests[at : at + span]).root for at in starts])
+            files[tile.path] = b"".join([Frontier().extend(digests[at : at + span]).root for at in starts])
     for length in {size, size // 2}:
         checkpoint = Checkpoint(ORIGIN, length, Frontier().extend(digests[:length]).root)
         files["checkpoint" if length == size else f"checkpoints/{length}"] = sign_checkpoint(checkpoint)

@@ -7,18 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pki.log.errors import TileInvalid
-from pki.log.merkle import MAX_SIZE, Frontier
+from pki.log.merkle import MAX_SIZE
 from pki.log.tiles import (
     ENTRIES,
     Tile,
     changed_tiles,
     encode_bundle,
-    encode_hash_tile,
     list_tiles,
     parse_bundle,
     parse_hash_tile,
     parse_tile_path,
-    read_tile_node,
     split_bundle,
 )
 from tests.pki.log.test_merkle import make_leaves
@@ -104,31 +102,11 @@ def test_bundle_limits() -> None:
         list(split_bundle(b"\x00\x01a\x00"))
 
 
-def test_hash_tile_round_trip() -> None:
+def test_a_hash_tile_has_its_width() -> None:
     hashes = make_leaves(3)
-    assert parse_hash_tile(encode_hash_tile(hashes), 3) == tuple(hashes)
-    for bad in ([], [bytes(31)], [bytes(32)] * 257):
-        with pytest.raises(TileInvalid):
-            encode_hash_tile(bad)
+    assert parse_hash_tile(b"".join(hashes), 3) == tuple(hashes)
     with pytest.raises(TileInvalid):
         parse_hash_tile(bytes(95), 3)
-
-
-def test_node_comes_from_one_tile() -> None:
-    leaves = make_leaves(700)
-    files = {
-        "tile/0/000": encode_hash_tile(leaves[:256]),
-        "tile/0/001": encode_hash_tile(leaves[256:512]),
-        "tile/0/002.p/188": encode_hash_tile(leaves[512:]),
-        "tile/1/000.p/2": encode_hash_tile([Frontier().extend(leaves[at : at + 256]).root for at in (0, 256)]),
-    }
-    for level in range(10):
-        for index in range(700 >> level):
-            expected = Frontier().extend(leaves[index << level : index + 1 << level]).root
-            assert read_tile_node(files.__getitem__, 700, level, index) == expected
-    for level, index in [(0, 700), (2, 175), (9, 1), (10, 0)]:
-        with pytest.raises(TileInvalid, match="not complete"):
-            read_tile_node(files.__getitem__, 700, level, index)
 
 
 def test_entries_have_their_own_level() -> None:

@@ -22,7 +22,8 @@ class Store:
         return self.nodes[level, index]
 
     def keep(self, staged: Staged) -> None:
-        self.nodes |= {(level, index): digest for level, index, digest in staged.nodes()}
+        for run in staged.runs:
+            self.nodes |= {(run.level, run.start + offset): digest for offset, digest in enumerate(run.hashes)}
 
 
 def grow_tree(tree: Tree, store: Store, leaves: list[bytes]) -> None:
