@@ -108,7 +108,7 @@ _BY_STATUS: Final[dict[int, str]] = {
         cbor-text-invalid cbor-too-large cbor-trailing cbor-truncated cbor-type-forbidden cose-invalid
         cose-key-invalid der-malformed export-refused frame-invalid json-malformed name-malformed payload-invalid
         pem-malformed plan-malformed proof-of-possession-failed request-malformed request-refused
-        ssh-signature-malformed type-mismatch upload-refused words-malformed""",
+        ssh-signature-malformed type-mismatch upload-refused submission-invalid words-malformed""",
     401: """
         token-algorithm-refused token-audience-wrong token-expired token-header-refused token-issuer-unknown
         token-key-unknown token-malformed token-missing token-not-yet-valid token-refused token-replayed
@@ -130,8 +130,9 @@ _BY_STATUS: Final[dict[int, str]] = {
     415: "media-type-unsupported",
     422: """
         action-unknown audit-failed authorization-missing bank-pinned bootloader-mismatch certificate-number-refused
-        chain-invalid checkpoint-invalid class-unknown condition-unmet consistency-invalid counter-unreachable
-        dependency-unmet device-refusal fallback-missing fallback-not-needed fields-invalid fleet-mismatch
+        chain-invalid checkpoint-invalid class-unknown condition-unmet consistency-invalid cosignature-missing
+        counter-unreachable dependency-unmet device-refusal fallback-missing fallback-not-needed fields-invalid
+        fleet-mismatch
         floor-from-exceeded floor-not-met format-error identity-mismatch image-already-signed image-denied
         image-digest-mismatch image-fact-conflict image-fact-missing image-flag-refused image-key-refused
         image-malformed image-not-confirmed image-signature-invalid image-signature-unknown image-tlv-refused
@@ -150,9 +151,9 @@ _BY_STATUS: Final[dict[int, str]] = {
         hsm-pin-file-unsafe hsm-pin-incorrect hsm-pin-unreadable hsm-public-key-differs hsm-request-invalid
         hsm-signature-mismatch hsm-token-ambiguous hsm-token-exists hsm-wrong-process hsm-wrong-thread internal-error
         inventory-differs journal-forked key-missing key-resurrected leaf-invalid node-invalid refused settings-invalid
-        signature-missing stage-stale unsafe-production""",
+        signature-missing stage-stale unsafe-production witness-misconfigured""",
     503: """
-        clock-went-back door-closed hsm-closed hsm-pin-locked hsm-token-not-found hsm-token-replaced
+        clock-behind clock-went-back door-closed hsm-closed hsm-pin-locked hsm-token-not-found hsm-token-replaced
         hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy keyroom-down keyroom-stopping log-key-missing
         store-locked store-unavailable""",
 }

@@ -40,7 +40,8 @@ class Seen(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What a witness does with a submission. `status` is the protocol's (an HTTP status); 200: cosign `checkpoint`.
 
-    size: what a 409 tells. fork: the log signed two trees of which none extends the other; the submission is evidence.
+    size: what a 409 tells. fork: the log signed two roots for one size, which proves a fork; a 422 after something was
+    cosigned only suggests one, for anybody may send a false proof with a true checkpoint.
     """
 
     status: int
@@ -119,15 +120,15 @@ def read_cosignature(note: bytes, answer: bytes, key: VerifierKey) -> tuple[byte
 
 
 def _judge_growth(submission: Submission, checkpoint: Checkpoint, seen: Seen) -> Verdict:
+    # Another root for the size that was cosigned is a fork, whatever old size came with it.
+    forked = checkpoint.size == seen.size and checkpoint.root != seen.root
     if submission.old != seen.size:
-        # Another root for the size that was cosigned is a fork, whatever old size came with it.
-        forked = checkpoint.size == seen.size and checkpoint.root != seen.root
         why = f"{seen.size} entries were cosigned last, not {submission.old}"
         return Verdict(status=409, why=why, checkpoint=checkpoint, size=seen.size, fork=forked)
     try:
         verify_consistency(seen.size, seen.root, checkpoint.size, checkpoint.root, submission.proof)
     except LogError as error:
-        return Verdict(status=422, why=str(error), checkpoint=checkpoint, fork=True)
+        return Verdict(status=422, why=str(error), checkpoint=checkpoint, fork=forked)
     return Verdict(status=200, checkpoint=checkpoint)
 
 

@@ -74,7 +74,7 @@ def test_a_log_that_was_never_seen_starts_from_nothing() -> None:
         (5, 9, LEAVES, 409, 7, False),
         (9, 9, LEAVES, 409, 7, False),
         (5, 6, LEAVES, 409, 7, False),
-        (7, 9, OTHER, 422, 0, True),
+        (7, 9, OTHER, 422, 0, False),
         (7, 7, OTHER, 422, 0, True),
         (5, 7, OTHER, 409, 7, True),
         (0, 7, OTHER, 409, 7, True),
