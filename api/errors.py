@@ -151,11 +151,12 @@ _BY_STATUS: Final[dict[int, str]] = {
         hsm-pin-file-unsafe hsm-pin-incorrect hsm-pin-unreadable hsm-public-key-differs hsm-request-invalid
         hsm-signature-mismatch hsm-token-ambiguous hsm-token-exists hsm-wrong-process hsm-wrong-thread internal-error
         inventory-differs journal-forked key-missing key-resurrected leaf-invalid node-invalid refused settings-invalid
-        signature-missing stage-stale unsafe-production witness-misconfigured""",
+        signature-missing stage-stale unsafe-production witness-contradicts
+        witness-misconfigured""",
     503: """
         clock-behind clock-went-back door-closed hsm-closed hsm-pin-locked hsm-token-not-found hsm-token-replaced
         hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy keyroom-down keyroom-stopping log-key-missing
-        store-locked store-unavailable""",
+        store-locked store-unavailable witness-failed witnesses-behind""",
 }
 STATUS: Final[Mapping[str, int]] = {code: status for status, codes in _BY_STATUS.items() for code in codes.split()}
 

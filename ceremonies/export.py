@@ -1,6 +1,7 @@
-"""A complete export of the journal: checkpoint, every tile, every blob, the schema; in parts, at one tree size."""
+"""A complete export of the journal, in parts, at one tree size: checkpoints, tiles, blobs, schema."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Iterator
 from importlib.resources import files
@@ -9,12 +10,14 @@ from sqlalchemy import select
 
 from ceremonies import entries
 from ceremonies.commands import ExportJournal, JournalPart
+from ceremonies.cosigned import list_cosigned
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
 from ceremonies.room import Room
 from ceremonies.store import table_of
 from ceremonies.tables import BlobRow
 from ceremonies.tiling import read_tile
+from ceremonies.witnesses import WitnessesBehind
 from pki.log.schema import leaf_schema
 from pki.log.tiles import list_tiles
 
@@ -23,6 +26,10 @@ NAMES_AT_ONCE = 1024
 EXPORTS = 8
 """Exports that may be under way; the one that was read longest ago ends when another begins."""
 
+NEXT = {"tile": "blob/", "blob": "checkpoint/0", "checkpoint": ""}
+"""What follows when all of a kind is exported."""
+
+_NUMBER = re.compile("[0-9]{1,18}", re.ASCII)
 _DIGEST = re.compile("([0-9a-f]{64})?")
 
 
@@ -44,7 +51,7 @@ class Export:
         if not command.cursor:
             draft = entries.event("export", caller.actor, {"export": "journal"})
             await self._room.act(lambda: self._room.ledger.record([draft]))
-            note, size = await self._room.act(self._begin)
+            note, size = await self._cover(await self._room.act(self._begin))
             if not note:
                 raise ExportRefused("the journal has no key yet", hint="finish genesis first")
             self._keep(size, note)
@@ -61,11 +68,19 @@ class Export:
         while len(self._notes) > EXPORTS:
             del self._notes[next(iter(self._notes))]
 
+    async def _cover(self, head: tuple[bytes, int]) -> tuple[bytes, int]:
+        """The newest cosigned checkpoint, over this head unless witnesses are away; the head itself without any."""
+        witnesses = self._room.witnesses
+        with contextlib.suppress(WitnessesBehind):  # what they covered before can be exported all the same
+            await witnesses.demand(head[1])
+        return (witnesses.latest.note, witnesses.latest.size) if witnesses.asked and witnesses.latest.size else head
+
     def _begin(self) -> tuple[bytes, int]:
         return self._room.ledger.sign_checkpoint(), self._room.ledger.journal.size
 
     def _part(self, size: int, kind: str, start: str) -> JournalPart:
-        source = self._tiles(size, int(start or 0)) if kind == "tile" else self._blobs(size, start)
+        sources = {"tile": self._tiles, "blob": self._blobs, "checkpoint": self._checkpoints}
+        source = sources[kind](size, start)
         files: list[tuple[str, bytes]] = []
         total = 0
         for path, data, following in source:
@@ -73,11 +88,11 @@ class Export:
             total += len(data)
             if total > PART_BYTES:
                 return JournalPart(size, tuple(files), following)
-        return JournalPart(size, tuple(files), "blob/" if kind == "tile" else "")
+        return JournalPart(size, tuple(files), NEXT[kind])
 
-    def _tiles(self, size: int, start: int) -> Iterator[tuple[str, bytes, str]]:
+    def _tiles(self, size: int, start: str) -> Iterator[tuple[str, bytes, str]]:
         for number, tile in enumerate(list_tiles(size)):
-            if number >= start:
+            if number >= int(start):
                 yield tile.path, read_tile(self._room.store, tile), f"tile/{number + 1}"
 
     def _blobs(self, size: int, after: str) -> Iterator[tuple[str, bytes, str]]:
@@ -88,11 +103,19 @@ class Export:
                 after = row["sha256"]
                 yield f"blob/{after[:2]}/{after}", self._room.store.blob(after) or b"", f"blob/{after}"
 
+    def _checkpoints(self, size: int, start: str) -> Iterator[tuple[str, bytes, str]]:
+        after = int(start)
+        while found := list_cosigned(self._room.store, after, size):
+            for earlier in found:
+                after = earlier.size
+                yield f"checkpoints/{after}", earlier.note, f"checkpoint/{after}"
+
 
 def _parse_cursor(cursor: str) -> tuple[str, str]:
     """Kind and start of a cursor that `JournalPart` gave out. Raises ExportRefused."""
     kind, _, start = cursor.partition("/")
-    if (kind, start.isdecimal()) != ("tile", True) and not (kind == "blob" and _DIGEST.fullmatch(start)):
+    pattern = _DIGEST if kind == "blob" else _NUMBER
+    if kind not in NEXT or not pattern.fullmatch(start):
         raise ExportRefused(f"no export has the cursor {cursor[:80]!r}", hint="send the cursor of the last part")
     return kind, start
 

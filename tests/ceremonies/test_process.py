@@ -45,7 +45,7 @@ def write_settings(path: Path) -> Path:
     """A settings file with PIN files for tokens that do not exist yet."""
     lines = [
         'origin = "kedge.example/journal"', 'node = "keyroom-1"', 'data = "data"', 'public = "public"',
-        'socket = "keyroom.sock"', f'module = "{find_module()}"', 'roster_sha256 = ""',
+        'socket = "keyroom.sock"', f'module = "{find_module()}"', 'roster_sha256 = ""', r'witnesses = "quorum none\n"',
     ]  # fmt: skip
     roles = {"kedge-main": ("oem-root", "device-ca"), "kedge-journal": ("journal",), "kedge-recovery": ("recovery",)}
     assert roles.keys() == TOKENS.keys()
