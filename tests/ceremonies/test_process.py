@@ -34,6 +34,7 @@ from ceremonies.settings import KeyroomSettings, load_settings
 from ceremonies.store import Store, StoreLocked
 from ceremonies.tables import EntryRow
 from tests.ceremonies.examples import COMMANDS, write_sql
+from tests.pki.log.building import WITNESSES
 from tests.softhsm import find_module, make_token_dir
 from tests.world import TOKENS, World, copy_world, soft_world
 
@@ -182,7 +183,8 @@ def test_a_database_behind_the_published_checkpoint_does_not_start(genesis_world
 
 
 def production(settings: KeyroomSettings, *uids: int) -> KeyroomSettings:
-    return msgspec.structs.replace(settings, mode="production", peer_uids=uids)
+    quorum = f"witness w1 {WITNESSES[0].public.encode()} http://127.0.0.1:9\nquorum w1\n"  # it is away
+    return msgspec.structs.replace(settings, mode="production", peer_uids=uids, witnesses=quorum)
 
 
 @pytest.mark.req("HS-6")
