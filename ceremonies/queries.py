@@ -126,6 +126,7 @@ class Queries:
             "journal_entries": float(room.ledger.journal.size),
             "queue_length": float(room.writer.waiting),
             "witnessed_entries": float(room.witnesses.latest.size),
+            "witnesses_failing": float(len(room.witnesses.failures)),
             **{name: float(value) for name, value in room.counters.items()},
         }
         return HealthShown(

@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeVar
 import httpx
 import structlog
 
-from ceremonies.cosigned import Cosigned, check_cosigned, keep_cosigned, newest_cosigned
+from ceremonies.cosigned import CHECKED, Cosigned, check_cosigned, keep_cosigned, newest_cosigned
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import JournalForked
 from ceremonies.ledger import Ledger
@@ -32,6 +32,7 @@ from ceremonies.submissions import (
 from ceremonies.surroundings import Surroundings
 from ceremonies.tables import EntryRow
 from pki.log.leaves import parse_leaf
+from pki.log.notes import parse_note
 from pki.log.policy import weigh_cosignatures
 from pki.log.proofs import encode_proof
 
@@ -76,7 +77,8 @@ class Witnesses:
     def __init__(self, settings: KeyroomSettings, ledger: Ledger, surroundings: Surroundings, act: Act) -> None:
         self.policy = read_witnesses(settings)
         self.patience_s = PATIENCE_S
-        self.latest = next(iter(newest_cosigned(ledger.store, 1)), Cosigned())
+        stored = newest_cosigned(ledger.store, CHECKED)
+        self.latest = next((item for item in stored if self.suffices(item.note)), Cosigned())
         self.failures: Mapping[str, str] = {}
         self._peers = list_peers(self.policy)
         self._ca = settings.witness_ca
@@ -90,6 +92,12 @@ class Witnesses:
     def asked(self) -> bool:
         """Whether the settings ask for a quorum at all."""
         return self.policy.is_witnessed
+
+    def suffices(self, note: bytes) -> bool:
+        """Whether the signature lines of a stored checkpoint make up the quorum of today's settings."""
+        lines = {(item.name, item.key_id) for item in parse_note(note).signatures}
+        names = [name for name, key in self.policy.witnesses if (key.name, key.key_id) in lines]
+        return not weigh_cosignatures(self.policy, names).missing
 
     def covers(self, seq: int) -> bool:
         """Whether a quorum has cosigned a checkpoint over this entry, or none is asked for."""

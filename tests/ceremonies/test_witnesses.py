@@ -1,7 +1,9 @@
 """The keyroom and its witnesses: ceremonies wait, bulk work may run ahead a little, a restored database is noticed."""
 
 import asyncio
+import os
 import shutil
+import signal
 import time
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
@@ -14,11 +16,12 @@ from api.witness.notary import Reply
 from ceremonies import commands, witnesses
 from ceremonies.commands import CeremonyShown, ExecuteStep, Problem
 from ceremonies.journal import JournalForked
+from ceremonies.process import serve
 from ceremonies.public import Publisher, anchor_path, published_path
 from ceremonies.tables import DocumentRow
 from ceremonies.witnesses import WitnessesBehind
 from pki.log.audit import audit_journal
-from pki.log.checkpoints import parse_checkpoint
+from pki.log.checkpoints import Checkpoint, parse_checkpoint
 from pki.log.errors import AuditFailed
 from pki.log.notes import parse_note
 from pki.log.policy import TrustPolicy, parse_policy, verify_checkpoint
@@ -66,6 +69,11 @@ def newest_document(world: World) -> str:
 def trust(world: World) -> TrustPolicy:
     """What an auditor has: the log's key, and the quorum."""
     return parse_policy(f"log {log_vkey(world).encode()}\n{world.witnesses}".encode())
+
+
+def head_of(world: World) -> Checkpoint:
+    """What the world sees, if the quorum has cosigned it."""
+    return verify_checkpoint(trust(world), published_path(world.room.settings).read_bytes()).checkpoint
 
 
 def refusal(world: World, work: Awaitable[object]) -> str:
@@ -290,6 +298,44 @@ def test_genesis_waits_for_witnesses_that_learn_of_the_log(tmp_path: Path) -> No
         assert not isinstance(answer, Problem), answer
         do(world.open_order())
         world.stop()
+
+
+@pytest.mark.req("T26")
+def test_a_stricter_quorum_does_not_count_what_the_earlier_one_had(world: World, bench: Bench) -> None:
+    bench.switch_off(0)
+    do(world.open_order("wo-2"))
+    world.stop()
+    world.witnesses = bench.policy(3)
+    world.start()
+    assert world.room.witnesses.latest.size < world.room.ledger.journal.size
+    assert refusal(world, issue(world, 1)) == "witnesses-behind"
+    bench.switch_on(0)
+    do(world.room.witnesses.advance())
+    files = do(export_journal(world))
+    report = audit_journal(files.__getitem__, list(files), trust(world))
+    assert (report.verdict, report.witnesses) == ("authenticated", ("w1", "w2", "w3"))
+
+
+@pytest.mark.req("T26", "AU-2")
+def test_the_process_has_its_journal_cosigned_until_the_last_entry(world: World) -> None:
+    published = published_path(world.room.settings)
+
+    def wait(size: int) -> None:
+        deadline = time.monotonic() + 20
+        while not published.exists() or head_of(world).size < size:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    async def run() -> None:
+        serving = asyncio.create_task(serve(world.room))
+        await issue(world, 1)
+        await asyncio.to_thread(wait, world.room.ledger.journal.size)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await serving
+
+    do(run())
+    world.stopped = True
+    assert head_of(world).size == world.room.ledger.journal.size
 
 
 def test_a_slow_witness_holds_nobody_up(world: World, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,13 +79,10 @@ def test_export_writes_what_bootloaders_and_auditors_take(web: list[str], tmp_pa
 def test_export_joins_the_witnesses_to_the_trust_file(web: list[str], tmp_path: Path) -> None:
     witness = WITNESSES[0].public.encode()
     (tmp_path / "witnesses").write_text(f"witness w1 {witness} https://w.example\nquorum w1\n")
-    command = (*web, "export", "journal", "--format", "tlog-policy", "--witnesses", tmp_path / "witnesses")
+    command = [*web, "export", "journal", "--format", "tlog-policy", "--witnesses", str(tmp_path / "witnesses")]
     policy = parse_policy(answer(*command)["text"].encode())
-    assert (policy.quorum, policy.logs[0].name, policy.witnesses) == (
-        "w1",
-        HEALTH.origin,
-        (("w1", WITNESSES[0].public),),
-    )
+    assert (policy.quorum, policy.logs[0].name) == ("w1", HEALTH.origin)
+    assert policy.witnesses == (("w1", WITNESSES[0].public),)
     (tmp_path / "witnesses").write_text("quorum w1\n")
     assert refusal(*command) == "trust-policy-invalid"
 
