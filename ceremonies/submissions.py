@@ -5,7 +5,7 @@ stands in the keyroom's settings; they may be in the own network.
 """
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -84,9 +84,21 @@ def read_peer(name: str, key: VerifierKey, text: str) -> Peer:
     return Peer(name, key, text.rstrip("/"))
 
 
-def open_client(ca: Path | None) -> httpx.AsyncClient:
-    """A client for one round: no proxy, no redirect; `ca` are the only certificates that it trusts, if given."""
-    context = ssl.create_default_context(cafile=ca)
+def trust_authorities(peers: Sequence[Peer], ca: Path | None) -> ssl.SSLContext:
+    """Whom https is believed: `ca` alone if given, else the system's authorities. Made once, for it takes a while.
+
+    Raises SettingsInvalid.
+    """
+    if not any(peer.url.startswith("https:") for peer in peers):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # believes nobody
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsInvalid(f"witness_ca {ca}: {error}") from error
+
+
+def open_client(context: ssl.SSLContext) -> httpx.AsyncClient:
+    """A client for one round: no proxy, no redirect."""
     return httpx.AsyncClient(verify=context, trust_env=False, follow_redirects=False, timeout=ASK_S)
 
 

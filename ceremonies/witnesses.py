@@ -28,6 +28,7 @@ from ceremonies.submissions import (
     list_peers,
     open_client,
     read_witnesses,
+    trust_authorities,
 )
 from ceremonies.surroundings import Surroundings
 from ceremonies.tables import EntryRow
@@ -81,7 +82,7 @@ class Witnesses:
         self.latest = next((item for item in stored if self.suffices(item.note)), Cosigned())
         self.failures: Mapping[str, str] = {}
         self._peers = list_peers(self.policy)
-        self._ca = settings.witness_ca
+        self._context = trust_authorities(self._peers, settings.witness_ca)
         self._ledger, self._around, self._act = ledger, surroundings, act
         self._sizes: dict[str, int] = {}
         self._turn = asyncio.Lock()
@@ -189,7 +190,7 @@ class Witnesses:
             return []
         lines: dict[str, bytes] = {}
         errors: dict[str, Exception] = {}
-        async with open_client(self._ca) as client:
+        async with open_client(self._context) as client:
             tasks = {asyncio.create_task(self._ask(client, peer, head, act)): peer.name for peer in self._peers}
             try:
                 await self._gather(tasks, head, (lines, errors), act)

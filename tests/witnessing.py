@@ -55,10 +55,18 @@ def make_notary(
 
 
 @contextlib.contextmanager
-def serving(notary: Notary, port: int = 0) -> Iterator[str]:
-    """The witness by HTTP on loopback; its URL."""
+def serving(notary: Notary, port: int = 0, pem: Path | None = None) -> Iterator[str]:
+    """The witness by HTTP on loopback, by HTTPS with the key and certificate in `pem`; its URL."""
     server = uvicorn.Server(
-        uvicorn.Config(create_witness(notary), host="127.0.0.1", port=port, log_config=None, ws="none", lifespan="off")
+        uvicorn.Config(
+            create_witness(notary),
+            host="127.0.0.1",
+            port=port,
+            log_config=None,
+            ws="none",
+            lifespan="off",
+            ssl_certfile=pem,
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -66,7 +74,7 @@ def serving(notary: Notary, port: int = 0) -> Iterator[str]:
         time.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"{'https' if pem else 'http'}://127.0.0.1:{port}"
     finally:
         server.should_exit = True
         thread.join()

@@ -21,6 +21,7 @@ from ceremonies.submissions import (
     open_client,
     read_peer,
     read_witnesses,
+    trust_authorities,
 )
 from pki.log.policy import parse_policy
 from pki.log.witnesses import MAX_ANSWER, read_cosignature
@@ -45,7 +46,7 @@ def ask(transport: httpx.AsyncBaseTransport, peer: Peer, old: int, new: int) -> 
     return asyncio.run(run())
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_a_real_witness_cosigns_from_where_it_is(tmp_path: Path) -> None:
     notary = make_notary(tmp_path)
     transport, peer = httpx.ASGITransport(create_witness(notary)), Peer("w1", notary.vkey, "http://witness")
@@ -56,7 +57,7 @@ def test_a_real_witness_cosigns_from_where_it_is(tmp_path: Path) -> None:
         ask(transport, peer, 20, 20)
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_a_witness_that_saw_another_history_contradicts(tmp_path: Path) -> None:
     notary = make_notary(tmp_path)
     assert notary.answer(SmallLog(40, b"fork").submit(0, 9)).status == 200
@@ -109,8 +110,8 @@ def test_answers_that_are_no_cosignature(
 
 def test_a_witness_that_is_away() -> None:
     async def run() -> None:
-        async with open_client(None) as client:
-            peer = Peer("w1", WITNESSES[0].public, "http://127.0.0.1:9")
+        peer = Peer("w1", WITNESSES[0].public, "http://127.0.0.1:9")
+        async with open_client(trust_authorities([peer], None)) as client:
             await ask_witness(client, peer, 0, Head(9, LOG.note(9)), prove)
 
     with pytest.raises(WitnessFailed, match="is away"):
@@ -133,7 +134,7 @@ def settings(tmp_path: Path, witnesses: str, mode: Literal["development", "produ
     return msgspec.structs.replace(soft_world(tmp_path).settings(), witnesses=witnesses, mode=mode)
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_production_needs_a_quorum_that_is_written_out(tmp_path: Path) -> None:
     assert not read_witnesses(settings(tmp_path, "quorum none\n", "development")).is_witnessed
     with pytest.raises(SettingsInvalid, match="in production"):

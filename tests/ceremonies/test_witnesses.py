@@ -1,6 +1,7 @@
 """The keyroom and its witnesses: ceremonies wait, bulk work may run ahead a little, a restored database is noticed."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from api.witness.notary import Reply
 from ceremonies import commands, witnesses
 from ceremonies.commands import CeremonyShown, ExecuteStep, Problem
 from ceremonies.journal import JournalForked
+from ceremonies.logkey import SPKI_PREFIX_LENGTH
 from ceremonies.process import serve
 from ceremonies.public import Publisher, anchor_path, published_path
 from ceremonies.tables import DocumentRow
@@ -23,10 +25,11 @@ from ceremonies.witnesses import WitnessesBehind
 from pki.log.audit import audit_journal
 from pki.log.checkpoints import Checkpoint, parse_checkpoint
 from pki.log.errors import AuditFailed
-from pki.log.notes import parse_note
+from pki.log.notes import LOG_KEY, VerifierKey, parse_note
 from pki.log.policy import TrustPolicy, parse_policy, verify_checkpoint
 from pki.log.proofs import verify_proof
 from pki.log.witnesses import SIZE_TYPE
+from tests.pki.log.building import ORIGIN
 from tests.witnessing import Bench, log_vkey, make_notary, policy_text, serving, witnessed_copy
 from tests.world import RefusedError, World, copy_world, export_journal, issue_device, make_request, soft_world
 
@@ -94,7 +97,7 @@ def test_a_ceremony_is_answered_when_a_quorum_has_cosigned_it(world: World) -> N
     assert len(head.witnesses) >= 2
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_without_a_quorum_a_ceremony_is_not_answered_and_the_next_try_answers(world: World, bench: Bench) -> None:
     bench.switch_off(0)
     do(world.open_order("wo-2"))  # two of three suffice
@@ -108,7 +111,7 @@ def test_without_a_quorum_a_ceremony_is_not_answered_and_the_next_try_answers(wo
     assert refusal(world, world.ask(again, "officer", CeremonyShown)) == "ceremony-over"
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_what_no_quorum_covers_is_not_given_out(world: World, bench: Bench) -> None:
     publisher = Publisher(world.room)
     do(publisher.publish())
@@ -134,7 +137,7 @@ def test_what_no_quorum_covers_is_not_given_out(world: World, bench: Bench) -> N
     assert published_path(world.room.settings).read_bytes() == world.room.witnesses.latest.note
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_bulk_work_runs_ahead_for_a_minute_and_not_longer(
     factory_template: World, tmp_path: Path, bench: Bench
 ) -> None:
@@ -161,7 +164,7 @@ def test_bulk_work_runs_ahead_for_a_minute_and_not_longer(
     world.stop()
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_bulk_work_runs_ahead_by_so_many_entries_and_not_more(
     world: World, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,7 +183,7 @@ def test_bulk_work_runs_ahead_by_so_many_entries_and_not_more(
     assert world.room.ledger.journal.size - start == 11  # ten, and the refusal
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_after_a_start_nothing_is_sealed_before_a_quorum_answers(
     factory_template: World, tmp_path: Path, bench: Bench
 ) -> None:
@@ -200,7 +203,7 @@ def copy_state(world: World, path: Path) -> None:
         shutil.copytree(world.path / name, path / name, dirs_exist_ok=True)
 
 
-@pytest.mark.req("T26", "T12")
+@pytest.mark.req("T26", "AU-11")
 def test_yesterdays_database_does_not_start(world: World, tmp_path: Path) -> None:
     """Database, anchor and public files are all restored, so that nothing here remembers. The witnesses do."""
     do(Publisher(world.room).publish())
@@ -220,7 +223,7 @@ def test_yesterdays_database_does_not_start(world: World, tmp_path: Path) -> Non
     world.start(restored).stop()  # nothing else would have noticed
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_another_history_does_not_start(world: World, tmp_path: Path) -> None:
     world.stop()
     copy_state(world, tmp_path / "yesterday")
@@ -239,7 +242,7 @@ def test_another_history_does_not_start(world: World, tmp_path: Path) -> None:
         world.start()
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_one_lying_witness_stops_no_running_keyroom(
     world: World, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,7 +285,7 @@ def test_an_export_without_witnesses_ends_where_they_did(world: World, bench: Be
     assert audit_journal(files.__getitem__, list(files), trust(world)).verdict == "authenticated"
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_genesis_waits_for_witnesses_that_learn_of_the_log(tmp_path: Path) -> None:
     """The witnesses cannot know the journal's key before genesis has made it."""
     notary = make_notary(tmp_path / "w", logs=())
@@ -300,7 +303,30 @@ def test_genesis_waits_for_witnesses_that_learn_of_the_log(tmp_path: Path) -> No
         world.stop()
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("AU-11")
+def test_the_journals_key_is_told_before_the_last_step_of_genesis(tmp_path: Path) -> None:
+    notary = make_notary(tmp_path / "w", logs=())
+    world = soft_world(tmp_path / "world")
+    with serving(notary) as url:
+        world.witnesses = policy_text([(notary, url)], 1)
+        world.start()
+
+        async def genesis() -> None:
+            plan = json.dumps(world.genesis_plan()).encode()
+            await world.ask(commands.OpenGenesis("genesis", plan), "local", CeremonyShown)
+            await world.approve("genesis", "plan", *world.officers)
+            await world.ask(ExecuteStep("genesis", "plan"), "local", CeremonyShown)
+            listed = await world.ask(commands.ListKeys(), "officer", commands.KeysListed)
+            spki = next(key.public_key for key in listed.keys if key.label == "journal")
+            notary._logs = {ORIGIN: [VerifierKey(ORIGIN, LOG_KEY, spki[SPKI_PREFIX_LENGTH:])]}
+            await world.carry_out("genesis", *world.officers, role="local")
+
+        do(genesis())
+        assert world.room.witnesses.latest.size == world.room.ledger.journal.size
+        world.stop()
+
+
+@pytest.mark.req("T26", "AU-11")
 def test_a_stricter_quorum_does_not_count_what_the_earlier_one_had(world: World, bench: Bench) -> None:
     bench.switch_off(0)
     do(world.open_order("wo-2"))

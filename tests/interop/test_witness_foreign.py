@@ -128,7 +128,7 @@ def test_a_foreign_witness_cosigns_our_journal_and_a_foreign_tool_verifies_the_e
     assert not judge("verify-checkpoint", "--note", export / "checkpoint", *trust)["ok"]
 
 
-@pytest.mark.req("T26", "T12")
+@pytest.mark.req("T26", "AU-11")
 def test_a_foreign_witness_stops_yesterdays_database(world: World, tmp_path: Path) -> None:
     world.stop()
     for name in ("data", "public"):
@@ -169,7 +169,7 @@ def submission(log: SmallLog, old: int, new: int) -> dict[str, Any]:
     return {"old": old, "note": log.note(new).decode(), "proofs": proofs}
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_our_witness_serves_a_foreign_log(tmp_path: Path) -> None:
     honest, fork = SmallLog(40), SmallLog(40, b"fork")
     notary = make_notary(tmp_path)

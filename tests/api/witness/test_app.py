@@ -21,7 +21,7 @@ def http(tmp_path: Path) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_the_protocol(http: httpx.Client) -> None:
     vkey = parse_vkey(http.get("/healthz").text.strip())
     where = f"/{origin_hash(ORIGIN)}/checkpoint"

@@ -34,7 +34,7 @@ def cosigns(notary: Notary, old: int, new: int, log: SmallLog = HONEST) -> bool:
     return True
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_growth_is_cosigned_and_remembered(tmp_path: Path) -> None:
     notary = make_notary(tmp_path, now=lambda: NOW)
     assert notary.show(origin_hash(ORIGIN)) is None
@@ -48,7 +48,7 @@ def test_growth_is_cosigned_and_remembered(tmp_path: Path) -> None:
     assert notary.show(origin_hash("other")) is None
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_it_never_goes_back_and_tells_where_it_is(tmp_path: Path) -> None:
     notary = make_notary(tmp_path)
     assert cosigns(notary, 0, 9)
@@ -57,7 +57,7 @@ def test_it_never_goes_back_and_tells_where_it_is(tmp_path: Path) -> None:
     assert size_of(notary) == 9
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_a_fork_is_refused_and_kept_as_evidence(tmp_path: Path) -> None:
     notary = make_notary(tmp_path)
     assert cosigns(notary, 0, 9)
@@ -122,7 +122,7 @@ def test_damaged_records_are_not_believed(tmp_path: Path) -> None:
         notary.answer(HONEST.submit(5, 9))
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_concurrent_submissions_are_serialised(tmp_path: Path) -> None:
     """Of those that grow from one size exactly one is cosigned, whichever comes first, and nothing rolls back."""
     notary = make_notary(tmp_path)
@@ -162,7 +162,7 @@ sys.stdout.write(str(reply.status))
 """
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 @pytest.mark.parametrize(
     ("point", "size"),
     [("before the write", 9), ("before the rename", 9), ("after the rename", 20), ("before the answer", 20)],

@@ -23,7 +23,7 @@ def test_a_checkpoint_is_kept(tmp_path: Path) -> None:
     assert Records(tmp_path).read(origin_hash(ORIGIN)) == b"two"
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_a_witness_that_forgot_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(WitnessMisconfigured, match="missing"):
         Records(tmp_path / "lost")
@@ -51,7 +51,7 @@ def test_bytes_and_names_are_synced_before_the_call_returns(tmp_path: Path, monk
     assert synced == [".c.new0", "b/1", "a/1", f"{tmp_path.name}/1"]
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 def test_evidence_is_kept_once_with_both_checkpoints_and_the_proof(tmp_path: Path) -> None:
     kept = Records(tmp_path)
     for _ in range(2):

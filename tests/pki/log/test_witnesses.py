@@ -67,7 +67,7 @@ def test_a_log_that_was_never_seen_starts_from_nothing() -> None:
     assert (submit(3, 7, {}).status, submit(3, 7, {}).size) == (409, 0)
 
 
-@pytest.mark.req("T26")
+@pytest.mark.req("T26", "AU-11")
 @pytest.mark.parametrize(
     ("old", "new", "leaves", "status", "size", "fork"),
     [
