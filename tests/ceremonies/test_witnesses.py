@@ -20,7 +20,8 @@ from ceremonies.journal import JournalForked
 from ceremonies.logkey import SPKI_PREFIX_LENGTH
 from ceremonies.process import serve
 from ceremonies.public import Publisher, anchor_path, published_path
-from ceremonies.tables import DocumentRow
+from ceremonies.store import Insert, apply_changes
+from ceremonies.tables import CertificateRow, DocumentRow
 from ceremonies.witnesses import WitnessesBehind
 from pki.log.audit import audit_journal
 from pki.log.checkpoints import Checkpoint, parse_checkpoint
@@ -29,6 +30,7 @@ from pki.log.notes import LOG_KEY, VerifierKey, parse_note
 from pki.log.policy import TrustPolicy, parse_policy, verify_checkpoint
 from pki.log.proofs import verify_proof
 from pki.log.witnesses import SIZE_TYPE
+from tests.ceremonies.small import make_order, seal
 from tests.pki.log.building import ORIGIN
 from tests.witnessing import Bench, log_vkey, make_notary, policy_text, serving, witnessed_copy
 from tests.world import RefusedError, World, copy_world, export_journal, issue_device, make_request, soft_world
@@ -135,6 +137,26 @@ def test_what_no_quorum_covers_is_not_given_out(world: World, bench: Bench) -> N
         assert len(verify_proof(proven.proof, proven.entry, trust(world)).head.witnesses) >= 2
     do(publisher.publish())
     assert published_path(world.room.settings).read_bytes() == world.room.witnesses.latest.note
+
+
+@pytest.mark.req("T26", "AU-11")
+def test_lists_and_public_files_show_only_what_a_quorum_covers(world: World) -> None:
+    do(world.room.witnesses.advance())
+    sealed = seal(world, make_order(world, b"late"))
+    row = {"label": "late-ca", "spki": "0" * 64, "document": sealed.sha256}
+    with world.room.store.write() as connection:
+        apply_changes(connection, [Insert(CertificateRow, row)])
+
+    def shown() -> tuple[set[str], set[str]]:
+        listed = do(world.ask(commands.ListCertificates(), "local", commands.DocumentsListed))
+        do(Publisher(world.room).publish())
+        published = {path.stem for path in (world.path / "public" / "ca").glob("*.pem")}
+        return {name for name, _, _ in listed.documents}, published
+
+    before = shown()
+    assert before[0] == before[1] == {"device-ca", "identity-root", "site-ca"}
+    do(world.room.witnesses.advance())
+    assert shown() == (before[0] | {"late-ca"},) * 2
 
 
 @pytest.mark.req("T26", "AU-11")
