@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from api.cli.errors import FileRefused
 from api.cli.files import read_file, write_file
 from api.cli.lines import align
-from api.cli.session import Session, connect, session_of
+from api.cli.session import Session, connect, read_answer, session_of
 from ceremonies.commands import KeyShown, KeysListed
 from pki.log.notes import LOG_KEY, VerifierKey
 from pki.log.policy import MAX_POLICY, parse_policy
@@ -77,7 +77,9 @@ def export_key(
         raise FileRefused(
             f"no public key {label} is handed out", hint="`kedge key list` names them; recovery keys stay unpublished"
         )
-    origin = session.get("/readyz", Readiness).origin if form is not Form.PEM else ""
+    # In the middle of genesis the keyroom is not ready (503), and witnesses need its key then.
+    ready = session.send("GET", "/readyz", also=(503,)) if form is not Form.PEM else None
+    origin = read_answer(ready, Readiness).origin if ready else ""
     quorum = read_file(witnesses, MAX_POLICY).decode(errors="replace") if witnesses else NO_QUORUM
     text = render_key(key, form, origin, quorum)
     if out is not None:

@@ -75,6 +75,13 @@ def test_export_writes_what_bootloaders_and_auditors_take(web: list[str], tmp_pa
     assert log.public_key == ed25519.Ed25519PrivateKey.from_private_bytes(b"\x07" * 32).public_key().public_bytes_raw()
 
 
+def test_the_journals_key_is_exported_before_the_keyroom_is_ready(web: list[str], keys: Peer) -> None:
+    """In the middle of genesis: witnesses need it before the last step."""
+    keys.replies[commands.ShowHealth] = msgspec.structs.replace(HEALTH, ready=False, problems=("genesis is under way",))
+    text = answer(*web, "export", "journal", "--format", "vkey")["text"]
+    assert text.startswith(f"{HEALTH.origin}+")
+
+
 @pytest.mark.usefixtures("keys")
 def test_export_joins_the_witnesses_to_the_trust_file(web: list[str], tmp_path: Path) -> None:
     witness = WITNESSES[0].public.encode()
