@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.errors import ApiError
 from api.witness.records import Records, origin_hash
-from api.witness.settings import witness_vkey
+from api.witness.settings import WitnessMisconfigured, witness_vkey
 from pki.log.checkpoints import Checkpoint, parse_checkpoint
+from pki.log.errors import LogError
 from pki.log.notes import VerifierKey, cosigned_text, parse_note, verify_note
 from pki.log.witnesses import SIZE_TYPE, Seen, Verdict, encode_cosignature, judge_submission, parse_submission
 
@@ -36,7 +37,8 @@ class Reply(msgspec.Struct, frozen=True):
 class Notary:
     """Cosigns for the known `logs`; `now` gives POSIX seconds. Any thread may call; one submission at a time is judged.
 
-    The records are read anew each time: whatever a failed write left on the disk is what counts.
+    The records are read anew each time: whatever a failed write left on the disk is what counts. Raises
+    WitnessMisconfigured at construction when they are damaged, or were written with another key.
     """
 
     def __init__(
@@ -52,9 +54,11 @@ class Notary:
         self._records = records
         self._now = now
         self._turn = threading.Lock()
+        for _, note in self._known():
+            self._read(note)
 
     def answer(self, body: bytes) -> Reply:
-        """Judge an add-checkpoint request. Raises ClockBehind, NoteInvalid when the records are damaged, OSError."""
+        """Judge an add-checkpoint request. Raises ClockBehind, WitnessMisconfigured, OSError."""
         with self._turn:
             cosigned = {origin: (note, *self._read(note)) for origin, note in self._known()}
             verdict = judge_submission(self._logs, {origin: item[1] for origin, item in cosigned.items()}, body)
@@ -78,9 +82,15 @@ class Notary:
         return [(origin, note) for origin, note in found if note is not None]
 
     def _read(self, note: bytes) -> tuple[Seen, int]:
-        """What a record says, and when; only this witness could have written it."""
-        text, (own,) = verify_note(note, [self.vkey])
-        checkpoint = parse_checkpoint(text.text)
+        """What a record says, and when; only this witness could have written it. Raises WitnessMisconfigured."""
+        try:
+            text, (own,) = verify_note(note, [self.vkey])
+            checkpoint = parse_checkpoint(text.text)
+        except LogError as error:
+            # Never a status of the protocol: the log would take it for a contradiction.
+            raise WitnessMisconfigured(
+                f"a record is damaged, or another key's: {error}", hint="retire this witness, make another"
+            ) from error
         return Seen(checkpoint.size, checkpoint.root), own.timestamp
 
     def _cosign(self, checkpoint: Checkpoint, note: bytes, last: int) -> bytes:

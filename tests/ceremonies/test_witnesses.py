@@ -32,7 +32,8 @@ from pki.log.proofs import verify_proof
 from pki.log.witnesses import SIZE_TYPE
 from tests.ceremonies.small import make_order, seal
 from tests.pki.log.building import ORIGIN
-from tests.witnessing import Bench, log_vkey, make_notary, policy_text, serving, witnessed_copy
+from tests.witnessed import Bench, log_vkey, policy_text, witnessed_copy
+from tests.witnessing import make_notary, serving
 from tests.world import RefusedError, World, copy_world, export_journal, issue_device, make_request, soft_world
 
 T = TypeVar("T")

@@ -23,7 +23,8 @@ from pki.log.tiles import parse_bundle
 from pki.log.witnesses import read_cosignature
 from tests.ceremonies.conftest import factory_template, genesis_template
 from tests.pki.log.building import LOG, ORIGIN
-from tests.witnessing import SmallLog, log_vkey, make_notary, serving
+from tests.witnessed import log_vkey
+from tests.witnessing import SmallLog, make_notary, serving
 from tests.world import World, copy_world, export_journal, issue_device, make_request
 
 __all__ = ["factory_template", "genesis_template"]

@@ -10,12 +10,12 @@ import pytest
 
 from api.witness.notary import ClockBehind, Notary, Reply
 from api.witness.records import list_evidence, origin_hash
+from api.witness.settings import WitnessMisconfigured
 from pki.log.checkpoints import parse_checkpoint
-from pki.log.errors import LogError
 from pki.log.notes import parse_note, verify_note
 from pki.log.witnesses import SIZE_TYPE, parse_submission, read_cosignature
 from tests.pki.log.building import LOG, ORIGIN, WITNESSES
-from tests.witnessing import SmallLog, make_notary
+from tests.witnessing import SEED, SmallLog, make_notary
 
 NOW = 1_700_000_000
 HONEST, FORK = SmallLog(40), SmallLog(40, b"fork")
@@ -115,10 +115,13 @@ def test_damaged_records_are_not_believed(tmp_path: Path) -> None:
     assert cosigns(notary, 0, 9)
     path = tmp_path / "state" / origin_hash(ORIGIN) / "checkpoint"
     path.write_bytes(path.read_bytes().replace(b"\n9\n", b"\n8\n"))
-    with pytest.raises(LogError):
+    with pytest.raises(WitnessMisconfigured):
         notary.answer(HONEST.submit(8, 9))
+    notary._records.close()
+    with pytest.raises(WitnessMisconfigured, match="another key"):
+        make_notary(tmp_path)
     path.write_bytes(HONEST.note(5))
-    with pytest.raises(LogError):
+    with pytest.raises(WitnessMisconfigured):
         notary.answer(HONEST.submit(5, 9))
 
 
@@ -138,16 +141,20 @@ def test_concurrent_submissions_are_serialised(tmp_path: Path) -> None:
 
 
 KILLED = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from api.witness import records
-from tests.api.witness.test_notary import HONEST
-from tests.witnessing import make_notary
+from api.witness.notary import Notary
+from pki.log.notes import parse_vkey
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 
-point, notary = sys.argv[2], make_notary(Path(sys.argv[1]))
+state, seed, name, vkey, point = sys.argv[1:]
+log = parse_vkey(vkey)
+key = Ed25519PrivateKey.from_private_bytes(bytes([int(seed)]) * 32)
+notary = Notary((name, key), {log.name: [log]}, records.Records(Path(state)), lambda: int(time.time()))
 if point == "before the write":
     records.write_file = die
 elif point == "before the rename":
@@ -155,7 +162,7 @@ elif point == "before the rename":
 elif point == "after the rename":
     real = Path.replace
     Path.replace = lambda *args: (real(*args), die())
-reply = notary.answer(HONEST.submit(9, 20))
+reply = notary.answer(sys.stdin.buffer.read())
 if point == "before the answer":
     die()
 sys.stdout.write(str(reply.status))
@@ -172,8 +179,11 @@ def test_kill_9_never_leads_back(tmp_path: Path, point: str, size: int) -> None:
     notary = make_notary(tmp_path)
     assert cosigns(notary, 0, 9)
     notary._records.close()
-    command = [sys.executable, "-c", KILLED, str(tmp_path), point]
-    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, check=False, timeout=60)
+    facts = [str(tmp_path / "state"), str(SEED), notary.vkey.name, LOG.public.encode(), point]
+    command, body = [sys.executable, "-c", KILLED, *facts], HONEST.submit(9, 20)
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[3], input=body, capture_output=True, check=False, timeout=60
+    )
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, b""), done.stderr.decode()
     again = make_notary(tmp_path)
     assert size_of(again) == size
