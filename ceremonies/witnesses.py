@@ -32,8 +32,9 @@ from ceremonies.submissions import (
 )
 from ceremonies.surroundings import Surroundings
 from ceremonies.tables import EntryRow
+from pki.log.errors import LogError
 from pki.log.leaves import parse_leaf
-from pki.log.notes import parse_note
+from pki.log.notes import verify_note
 from pki.log.policy import weigh_cosignatures
 from pki.log.proofs import encode_proof
 
@@ -95,10 +96,13 @@ class Witnesses:
         return self.policy.is_witnessed
 
     def suffices(self, note: bytes) -> bool:
-        """Whether the signature lines of a stored checkpoint make up the quorum of today's settings."""
-        lines = {(item.name, item.key_id) for item in parse_note(note).signatures}
-        names = [name for name, key in self.policy.witnesses if (key.name, key.key_id) in lines]
-        return not weigh_cosignatures(self.policy, names).missing
+        """Whether the cosignatures on a stored checkpoint are true and make up the quorum of today's settings."""
+        names = {key: name for name, key in self.policy.witnesses}
+        try:
+            signed = verify_note(note, names)[1] if self.asked else ()
+        except LogError:  # a row is never believed, and one that somebody made up is as good as none
+            return False
+        return not weigh_cosignatures(self.policy, [names[item.key] for item in signed]).missing
 
     def covers(self, seq: int) -> bool:
         """Whether a quorum has cosigned a checkpoint over this entry, or none is asked for."""

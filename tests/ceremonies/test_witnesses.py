@@ -16,6 +16,7 @@ import pytest
 from api.witness.notary import Reply
 from ceremonies import commands, witnesses
 from ceremonies.commands import CeremonyShown, ExecuteStep, Problem
+from ceremonies.cosigned import Cosigned, keep_cosigned
 from ceremonies.journal import JournalForked
 from ceremonies.logkey import SPKI_PREFIX_LENGTH
 from ceremonies.process import serve
@@ -29,7 +30,7 @@ from pki.log.errors import AuditFailed
 from pki.log.notes import LOG_KEY, VerifierKey, parse_note
 from pki.log.policy import TrustPolicy, parse_policy, verify_checkpoint
 from pki.log.proofs import verify_proof
-from pki.log.witnesses import SIZE_TYPE
+from pki.log.witnesses import SIZE_TYPE, encode_cosignature
 from tests.ceremonies.small import make_order, seal
 from tests.pki.log.building import ORIGIN
 from tests.witnessed import Bench, log_vkey, policy_text, witnessed_copy
@@ -347,6 +348,22 @@ def test_the_journals_key_is_told_before_the_last_step_of_genesis(tmp_path: Path
         do(genesis())
         assert world.room.witnesses.latest.size == world.room.ledger.journal.size - 1  # the last reads what was done
         world.stop()
+
+
+@pytest.mark.req("T5", "AU-11")
+def test_cosignatures_that_a_database_administrator_made_up_count_for_nothing(world: World, bench: Bench) -> None:
+    for number in range(3):
+        bench.switch_off(number)
+    covered = world.room.witnesses.latest.size
+    do(issue(world, 1))
+    head = do(world.room.act(world.room.ledger.sign_checkpoint))
+    lines = b"".join(encode_cosignature(notary.vkey, 5, bytes(64)) for notary in bench.notaries)
+    keep_cosigned(world.room.store, Cosigned(world.room.ledger.journal.size, head + lines))
+    world.stop()
+    world.start()
+    assert world.room.witnesses.latest.size == covered
+    digest = newest_document(world)
+    assert refusal(world, world.ask(commands.ShowProof(digest), "local", commands.ProofShown)) == "witnesses-behind"
 
 
 @pytest.mark.req("T26", "AU-11")
