@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 COVERAGE_FLOOR := 90
 # The demo runs as processes and the device model for minutes: both are judged by what they do, not by lines.
 UNMEASURED := tests/api/cli/demo tests/scenarios/test_device_model.py
-LOCKS := base build dev foreign
+LOCKS := base build dev foreign witness
 
 .PHONY: help setup tools demo up check format lint types imports sizes test compliance bench soak lock audit clean
 
@@ -27,7 +27,7 @@ setup: .venv/.ready ## install what is missing: SoftHSM, .venv with locked depen
 
 tools: .tools/.ready ## install the foreign programs that tests compare with, in .tools
 
-.tools/.ready: requirements/foreign.txt tools/foreign tools/packages tools/venv tools/node/package.json tools/node/integrity.txt tools/node/integrity.mjs
+.tools/.ready: requirements/foreign.txt requirements/witness.txt tools/foreign tools/packages tools/venv tools/node/package.json tools/node/integrity.txt tools/node/integrity.mjs
 	@tools/foreign
 	@touch $@
 

@@ -107,8 +107,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         approval-malformed approval-refused body-missing cbor-invalid cbor-key-duplicate cbor-not-deterministic
         cbor-text-invalid cbor-too-large cbor-trailing cbor-truncated cbor-type-forbidden cose-invalid
         cose-key-invalid der-malformed export-refused frame-invalid intake-refused json-malformed name-malformed
-        payload-invalid pem-malformed plan-malformed proof-of-possession-failed request-malformed request-refused
-        ssh-signature-malformed type-mismatch upload-refused""",
+        payload-invalid pem-malformed plan-malformed proof-of-possession-failed request-malformed
+        request-refused ssh-signature-malformed submission-invalid type-mismatch upload-refused""",
     401: """
         token-algorithm-refused token-audience-wrong token-expired token-header-refused token-issuer-unknown
         token-key-unknown token-malformed token-missing token-not-yet-valid token-refused token-replayed
@@ -122,39 +122,42 @@ _BY_STATUS: Final[dict[int, str]] = {
     405: "method-not-allowed",
     408: "body-too-slow",
     409: """
-        already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over floor-refused gate-closed
-        genesis-refused hsm-key-exists journal-key-needed key-known key-not-active key-transition-refused label-taken
-        quota-exhausted request-mismatch request-open sequence-stale serial-taken step-done step-outdated version-taken
-        work-order-closed""",
+        already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over floor-refused
+        gate-closed genesis-refused hsm-key-exists journal-key-needed key-known key-not-active
+        key-transition-refused label-taken quota-exhausted request-mismatch request-open sequence-stale
+        serial-taken step-done step-outdated version-taken work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",
     422: """
-        action-unknown audit-failed authorization-missing bank-pinned bootloader-mismatch certificate-number-refused
-        chain-invalid checkpoint-invalid class-unknown condition-unmet consistency-invalid counter-unreachable
-        dependency-unmet device-refusal fallback-missing fallback-not-needed fields-invalid fleet-mismatch
-        floor-from-exceeded floor-not-met format-error identity-mismatch image-already-signed image-denied
-        image-digest-mismatch image-fact-conflict image-fact-missing image-flag-refused image-key-refused
-        image-malformed image-not-confirmed image-signature-invalid image-signature-unknown image-tlv-refused
-        inclusion-invalid issuer-refused key-refused key-unsupported known-test-key limit-exceeded lint-failed
-        log-error manifest-image-mismatch nonce-mismatch note-invalid note-unsigned origin-unknown policy-malformed
+        action-unknown audit-failed authorization-missing bank-pinned bootloader-mismatch
+        certificate-number-refused chain-invalid checkpoint-invalid class-unknown condition-unmet
+        consistency-invalid cosignature-missing counter-unreachable dependency-unmet device-refusal
+        fallback-missing fallback-not-needed fields-invalid fleet-mismatch floor-from-exceeded floor-not-met
+        format-error identity-mismatch image-already-signed image-denied image-digest-mismatch
+        image-fact-conflict image-fact-missing image-flag-refused image-key-refused image-malformed
+        image-not-confirmed image-signature-invalid image-signature-unknown image-tlv-refused inclusion-invalid
+        issuer-refused key-refused key-unsupported known-test-key limit-exceeded lint-failed log-error
+        manifest-image-mismatch nonce-mismatch note-invalid note-unsigned origin-unknown policy-malformed
         possession-unproven profile-forbids profile-unknown proof-invalid receipt-refused recovery-changed
         rehearsal-failed release-refused role-undefined roster-malformed self-test-failed set-chain-detached
         set-index-refused set-malformed set-outranked set-previous-mismatch set-ref-mismatch signature-invalid
-        slot-empty slots-unready soak-unmet subject-refused target-mismatch threshold-not-met tile-invalid trust-error
-        trust-policy-invalid trust-set-missing validity-refused verifier-key-invalid witnesses-missing write-failed
-        x509-error""",
+        slot-empty slots-unready soak-unmet subject-refused target-mismatch threshold-not-met tile-invalid
+        trust-error trust-policy-invalid trust-set-missing validity-refused verifier-key-invalid
+        witnesses-missing write-failed x509-error""",
     431: "headers-too-large",
     500: """
         assembly-failed checkpoint-rejected frontier-invalid hsm-call-failed hsm-call-refused hsm-foreign-key
-        hsm-key-altered hsm-key-ambiguous hsm-key-not-found hsm-module-in-use hsm-module-unloadable hsm-no-free-slot
-        hsm-pin-file-unsafe hsm-pin-incorrect hsm-pin-unreadable hsm-public-key-differs hsm-request-invalid
-        hsm-signature-mismatch hsm-token-ambiguous hsm-token-exists hsm-wrong-process hsm-wrong-thread internal-error
-        inventory-differs journal-forked key-missing key-resurrected leaf-invalid node-invalid refused settings-invalid
-        signature-missing stage-stale unsafe-production""",
+        hsm-key-altered hsm-key-ambiguous hsm-key-not-found hsm-module-in-use hsm-module-unloadable
+        hsm-no-free-slot hsm-pin-file-unsafe hsm-pin-incorrect hsm-pin-unreadable hsm-public-key-differs
+        hsm-request-invalid hsm-signature-mismatch hsm-token-ambiguous hsm-token-exists hsm-wrong-process
+        hsm-wrong-thread internal-error inventory-differs journal-forked key-missing key-resurrected
+        leaf-invalid node-invalid refused settings-invalid signature-missing stage-stale unsafe-production
+        witness-contradicts witness-misconfigured""",
     503: """
-        clock-went-back door-closed hsm-closed hsm-ended hsm-pin-locked hsm-token-not-found hsm-token-replaced
-        hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy keyroom-down keyroom-stopping log-key-missing
-        reader-ended store-locked store-unavailable""",
+        clock-behind clock-went-back door-closed hsm-closed hsm-ended hsm-pin-locked hsm-token-not-found
+        hsm-token-replaced hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy keyroom-down
+        keyroom-stopping log-key-missing reader-ended store-locked store-unavailable witness-failed
+        witnesses-behind""",
 }
 STATUS: Final[Mapping[str, int]] = {code: status for status, codes in _BY_STATUS.items() for code in codes.split()}
 

@@ -66,6 +66,7 @@ class Conduct:
         self._room = room
         # One step at a time: two executions of one step must not race each other through it.
         self._turn = asyncio.Lock()
+        self._withheld: dict[StepRef, int] = {}
 
     async def open_genesis(self, command: OpenGenesis, caller: Caller) -> CeremonyShown:
         """Propose genesis; on the keyroom's own machine only."""
@@ -144,15 +145,27 @@ class Conduct:
         )
 
     async def execute(self, command: ExecuteStep, caller: Caller) -> CeremonyShown:
-        """Do what an approved step says; a step that stopped half-way is resumed."""
-        what = {"ceremony": command.id, "step": command.step}
+        """Do what an approved step says; a step that stopped half-way is resumed.
+
+        The answer waits until a quorum of witnesses has cosigned what was recorded. When it does not in time, the step
+        is done and its answer withheld: asking again gives it. Raises WitnessesBehind.
+        """
+        step = StepRef(command.id, command.step)
+        if step not in self._withheld:
+            await self._carry_out(step, caller)
+        self._withheld.setdefault(step, self._room.ledger.journal.size)
+        await self._room.witnesses.demand(self._withheld[step])
+        self._withheld.pop(step, None)
+        return await self._show(command.id)
+
+    async def _carry_out(self, step: StepRef, caller: Caller) -> None:
+        what = {"ceremony": step.ceremony, "step": step.step}
         async with self._turn, self._recording(caller, what):
-            rows = load_step(self._room.store, StepRef(command.id, command.step))
+            rows = load_step(self._room.store, step)
             what["action"] = rows[0]["action"]
             check_open(*rows)
-            execute = execute_plan if command.step == PLAN else execute_results
+            execute = execute_plan if step.step == PLAN else execute_results
             await execute(self._room, find_action(rows[0]["action"]), rows, caller.actor)
-        return await self._show(command.id)
 
     async def suspend(self, command: SuspendKey, caller: Caller) -> KeysListed:
         """Stop a key at once."""

@@ -1,6 +1,7 @@
-"""A complete export of the journal: checkpoint, every tile, every blob, the schema; in parts, at one tree size."""
+"""A complete export of the journal, in parts, at one tree size: checkpoints, tiles, blobs, schema."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
@@ -10,12 +11,14 @@ from sqlalchemy import select
 
 from ceremonies import entries
 from ceremonies.commands import ExportJournal, JournalPart
+from ceremonies.cosigned import list_cosigned
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
 from ceremonies.room import Room
 from ceremonies.store import digest, octets, table_of
 from ceremonies.tables import BlobRow, EvidenceRow
 from ceremonies.tiling import read_tile
+from ceremonies.witnesses import WitnessesBehind
 from pki.log.schema import leaf_schema
 from pki.log.tiles import list_tiles
 
@@ -24,6 +27,7 @@ NAMES_AT_ONCE = 1024
 EXPORTS = 8
 """Exports that may be under way; the one that was read longest ago ends when another begins."""
 
+_NUMBER = re.compile("[0-9]{1,18}", re.ASCII)
 _DIGEST = re.compile("([0-9a-f]{64})?")
 
 
@@ -45,7 +49,7 @@ class Export:
         if not command.cursor:
             draft = entries.event("export", caller.actor, {"export": "journal"})
             await self._room.act(lambda: self._room.ledger.record([draft]))
-            note, size = await self._room.act(self._begin)
+            note, size = await self._cover(await self._room.act(self._begin))
             if not note:
                 raise ExportRefused("the journal has no key yet", hint="finish genesis first")
             self._keep(size, note)
@@ -61,6 +65,13 @@ class Export:
         self._notes[size] = note
         while len(self._notes) > EXPORTS:
             del self._notes[next(iter(self._notes))]
+
+    async def _cover(self, head: tuple[bytes, int]) -> tuple[bytes, int]:
+        """The newest cosigned checkpoint, over this head unless witnesses are away; the head itself without any."""
+        witnesses = self._room.witnesses
+        with contextlib.suppress(WitnessesBehind):  # what they covered before can be exported all the same
+            await witnesses.demand(head[1])
+        return (witnesses.latest.note, witnesses.latest.size) if witnesses.asked and witnesses.latest.size else head
 
     def _begin(self) -> tuple[bytes, int]:
         return self._room.ledger.sign_checkpoint(), self._room.ledger.journal.size
@@ -101,6 +112,14 @@ class Export:
                     name = digest(data)
                     yield f"blob/{name[:2]}/{name}", data, f"evidence/{item['seq']}"
 
+    def _checkpoints(self, size: int, start: str) -> Iterator[tuple[str, bytes, str]]:
+        after = int(start)
+        while found := list_cosigned(self._room.store, after, size):
+            for earlier in found:
+                after = earlier.size
+                if self._room.witnesses.suffices(earlier.note):  # those of an earlier quorum would fail under today's
+                    yield f"checkpoints/{after}", earlier.note, f"checkpoint/{after}"
+
 
 _Source = Callable[[Export, int, str], Iterator[tuple[str, bytes, str]]]
 # Where a cursor of each kind reads, and the cursor after its last file.
@@ -108,7 +127,8 @@ _SOURCES: Mapping[str, tuple[_Source, str]] = MappingProxyType(
     {
         "tile": (Export._tiles, "blob/"),
         "blob": (Export._blobs, "evidence/0"),
-        "evidence": (Export._evidence, ""),
+        "evidence": (Export._evidence, "checkpoint/0"),
+        "checkpoint": (Export._checkpoints, ""),
     }
 )
 
@@ -116,8 +136,8 @@ _SOURCES: Mapping[str, tuple[_Source, str]] = MappingProxyType(
 def _parse_cursor(cursor: str) -> tuple[str, str]:
     """Kind and start of a cursor that `JournalPart` gave out. Raises ExportRefused."""
     kind, _, start = cursor.partition("/")
-    number = kind in ("tile", "evidence") and start.isdecimal() and len(start) < 19
-    if not number and not (kind == "blob" and _DIGEST.fullmatch(start)):
+    pattern = _DIGEST if kind == "blob" else _NUMBER
+    if kind not in _SOURCES or not pattern.fullmatch(start):
         raise ExportRefused(f"no export has the cursor {cursor[:80]!r}", hint="send the cursor of the last part")
     return kind, start
 

@@ -245,9 +245,13 @@ class Journal:
         self._offset_us = self._surroundings.now_us() - self._surroundings.mono_us()
         self._settled = settled
 
-    def inclusion_proof(self, seq: int) -> tuple[bytes, ...]:
-        """The audit path of an entry in the tree as committed."""
-        return self._tree.inclusion_proof(seq, self.size)
+    def inclusion_proof(self, seq: int, size: int | None = None) -> tuple[bytes, ...]:
+        """The audit path of an entry in the tree as committed, or in that of its first `size` entries."""
+        return self._tree.inclusion_proof(seq, self.size if size is None else size)
+
+    def consistency_proof(self, old: int, new: int) -> tuple[bytes, ...]:
+        """The proof that the journal of `new` entries extends that of `old`."""
+        return self._tree.consistency_proof(old, new)
 
     def check_extends(self, size: int, root: bytes) -> None:
         """Check that the journal still holds what was published at `size`. Raises JournalForked."""

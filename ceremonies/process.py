@@ -41,6 +41,7 @@ from ceremonies.store import Store
 from ceremonies.surroundings import Surroundings
 from ceremonies.tables import KeyRow
 from ceremonies.uploads import Uploads
+from ceremonies.witnesses import ADVANCE_EVERY_S
 from ceremonies.writer import Writer
 from hsm.errors import TokenExists
 from hsm.inventory import compare_inventory
@@ -154,10 +155,11 @@ def open_room(
         adopt_log_key(door)
         check_published(settings, ledger)
         door.governing = load_governing(store, journal, settings)
+        room = Room(settings, around, store, ledger, door, Pipeline(door), *workers)
+        room.witnesses.check_start()
         start(door)
         undo.pop_all()
-    writer, readers = workers
-    return Room(settings, around, store, ledger, door, Pipeline(door), writer, readers)
+    return room
 
 
 def start(door: Door) -> None:
@@ -224,12 +226,14 @@ async def serve(room: Room) -> None:
     chores = [
         asyncio.create_task(repeat(publisher.publish, PUBLISH_EVERY_S)),
         asyncio.create_task(repeat(desk.record_suppressed, SUPPRESSED_EVERY_S)),
+        asyncio.create_task(repeat(room.witnesses.advance, ADVANCE_EVERY_S)),
     ]
     await stopping.wait()
     await server.stop()
     for chore in chores:
         chore.cancel()
-    for last in (desk.record_suppressed, partial(room.act, partial(record_stop, room.ledger)), publisher.publish):
+    stop = partial(room.act, partial(record_stop, room.ledger))
+    for last in (desk.record_suppressed, stop, room.witnesses.advance, publisher.publish):
         await attempt(last)
     await attempt(partial(room.act, room.door.strongbox.close))
     room.writer.stop()

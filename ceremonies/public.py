@@ -1,6 +1,7 @@
 """Static files for the world: checkpoint, hash tiles, trust sets, CA certificates. They outlive the keyroom.
 
-The last signed checkpoint lies here and, as the anchor, beside the database: at start the journal must extend both.
+The last checkpoint (where the settings ask for witnesses: the last that their quorum cosigned) lies here and, as the
+anchor, the last signed one beside the database: at start the journal must extend both.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+from ceremonies.cosigned import late_documents
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.ledger import Ledger
 from ceremonies.logkey import LogKey, read_checkpoint
@@ -33,10 +35,16 @@ class Publisher:
         self._writing = threading.Lock()
         published = find_checkpoint(published_path(room.settings), room.ledger.log_key)
         self._published = published.size if published else 0
+        self._anchored = 0
 
     async def publish(self) -> None:
-        """Bring the public directory up to the committed head."""
+        """Bring the public directory up to the committed head, or to as much of it as witnesses have cosigned."""
         note, size = await self._room.act(lambda: (self._room.ledger.sign_checkpoint(), self._room.ledger.journal.size))
+        if note and size > self._anchored:
+            await asyncio.to_thread(self._room.ledger.keep, note)
+            self._anchored = size
+        if self._room.witnesses.asked:
+            note, size = self._room.witnesses.latest.note, self._room.witnesses.latest.size
         if note and size > self._published:
             await asyncio.to_thread(self._write, note, size)
 
@@ -48,9 +56,8 @@ class Publisher:
             for tile in changed_tiles(self._published, size):
                 if tile.level != ENTRIES:
                     write_file(self._root / "journal" / tile.path, read_tile(self._room.store, tile))
-            for path, data in public_documents(self._room.store):
+            for path, data in public_documents(self._room.store, size):
                 write_file(self._root / path, data)
-            self._room.ledger.keep(note)
             write_file(published_path(self._room.settings), note)
             self._published = size
 
@@ -92,15 +99,20 @@ def check_published(settings: KeyroomSettings, ledger: Ledger) -> None:
         ledger.journal.check_extends(checkpoint.size, checkpoint.root)
 
 
-def public_documents(store: Store) -> Iterable[tuple[str, bytes]]:
-    """Trust sets, counter updates and CA certificates: (path, bytes)."""
-    for row in store.list(TrustSetRow, "index"):
-        name = f"set-{row['index'] // 64}-{row['index'] % 64}.cose"
-        yield f"trust/{name}", store.blob(row["document"]) or b""
-    for row in store.list(CounterUpdateRow, "sequence"):
-        yield f"trust/counter-update-{row['sequence']}.cose", store.blob(row["document"]) or b""
-    for row in store.list(CertificateRow, "label"):
-        yield f"ca/{row['label']}.pem", store.blob(row["document"]) or b""
+def public_documents(store: Store, size: int) -> Iterable[tuple[str, bytes]]:
+    """Trust sets, counter updates and CA certificates that the first `size` entries released: (path, bytes)."""
+    late = late_documents(store, size)
+    listed = [
+        *(
+            (row, f"trust/set-{row['index'] // 64}-{row['index'] % 64}.cose")
+            for row in store.list(TrustSetRow, "index")
+        ),
+        *((row, f"trust/counter-update-{row['sequence']}.cose") for row in store.list(CounterUpdateRow, "sequence")),
+        *((row, f"ca/{row['label']}.pem") for row in store.list(CertificateRow, "label")),
+    ]
+    for row, path in listed:
+        if row["document"] not in late:
+            yield path, store.blob(row["document"]) or b""
 
 
 def write_file(path: Path, data: bytes) -> None:

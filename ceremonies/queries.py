@@ -1,5 +1,9 @@
 """Answers that use no key: documents, keys, certificates, proofs, tiles, health."""
 
+from collections.abc import Sequence
+
+from sqlmodel import SQLModel
+
 from ceremonies import entries
 from ceremonies.commands import (
     DocumentRead,
@@ -19,12 +23,15 @@ from ceremonies.commands import (
     ShowProof,
     TileRead,
 )
+from ceremonies.cosigned import late_documents
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
+from ceremonies.orders import Sealed
 from ceremonies.room import Room
 from ceremonies.store import Row
 from ceremonies.tables import CertificateRow, CounterUpdateRow, DocumentRow, TrustSetRow
 from ceremonies.tiling import read_tile
+from ceremonies.witnesses import WitnessesBehind
 from pki.log.tiles import parse_tile_path
 
 TENANTS = frozenset({"station", "pipeline", "gateway"})
@@ -54,30 +61,38 @@ class Queries:
         if caller.actor.role in TENANTS and row["kind"] not in FOR_EVERYBODY:
             await self._room.act(lambda: self._check_own(row, caller))
         await self._record(caller, {"document": command.digest})
+        await self._room.witnesses.demand(row["seq"] + 1)
         sealed = await self._room.act(lambda: self._room.ledger.recall(command.digest, row["seq"]))
-        return DocumentRead(row["kind"], row["name"], sealed.document, Proven(sealed.seq, sealed.entry, sealed.proof))
+        return DocumentRead(row["kind"], row["name"], sealed.document, await self._prove(sealed))
 
     async def show_proof(self, command: ShowProof, caller: Caller) -> ProofShown:
-        """Entry and proof of a document."""
+        """Entry and proof of a document. Anybody may ask, so that nobody is kept waiting for witnesses.
+
+        Raises WitnessesBehind while no quorum covers it.
+        """
         row = self._find(command.digest)
+        if not self._room.witnesses.covers(row["seq"]):
+            raise WitnessesBehind(
+                "no quorum of witnesses has cosigned this entry yet", hint="ask again in some seconds"
+            )
         sealed = await self._room.act(lambda: self._room.ledger.recall(command.digest, row["seq"]))
-        return ProofShown(Proven(sealed.seq, sealed.entry, sealed.proof))
+        return ProofShown(await self._prove(sealed))
 
     async def list_trust_sets(self, command: ListTrustSets, caller: Caller) -> DocumentsListed:
         """The chain from an index on."""
-        rows = [row for row in self._room.store.list(TrustSetRow, "index") if row["index"] >= command.start]
+        rows = [row for row in self._covered(TrustSetRow, "index") if row["index"] >= command.start]
         return DocumentsListed(
             tuple(self._named(f"set-{r['index'] // 64}-{r['index'] % 64}", r["document"]) for r in rows)
         )
 
     async def list_counter_updates(self, command: ListCounterUpdates, caller: Caller) -> DocumentsListed:
         """Every counter update."""
-        rows = self._room.store.list(CounterUpdateRow, "sequence")
+        rows = self._covered(CounterUpdateRow, "sequence")
         return DocumentsListed(tuple(self._named(f"counter-update-{r['sequence']}", r["document"]) for r in rows))
 
     async def list_certificates(self, command: ListCertificates, caller: Caller) -> DocumentsListed:
         """Every CA certificate."""
-        rows = self._room.store.list(CertificateRow, "label")
+        rows = self._covered(CertificateRow, "label")
         return DocumentsListed(tuple(self._named(row["label"], row["document"]) for row in rows))
 
     async def list_keys(self, command: ListKeys, caller: Caller) -> KeysListed:
@@ -104,11 +119,14 @@ class Queries:
             problems.append("no journal key is active: nothing can be proven, nothing is sealed")
         if room.writer.died:
             problems.append("the writer's thread has ended: restart the keyroom")
+        problems += room.witnesses.problems()
         if not room.ledger.settled:
             problems.append("an operation is open: the database did not take its outcome")
         metrics = {
             "journal_entries": float(room.ledger.journal.size),
             "queue_length": float(room.writer.waiting),
+            "witnessed_entries": float(room.witnesses.latest.size),
+            "witnesses_failing": float(len(room.witnesses.failures)),
             **{name: float(value) for name, value in room.counters.items()},
         }
         return HealthShown(
@@ -120,6 +138,18 @@ class Queries:
             software_sha256=room.surroundings.software,
             metrics=metrics,
         )
+
+    async def _prove(self, sealed: Sealed) -> Proven:
+        """Entry and proof of a document that is covered: under a cosigned checkpoint where witnesses are asked."""
+        witnesses = self._room.witnesses
+        proof = await witnesses.prove(sealed.seq) if witnesses.latest.size > sealed.seq else sealed.proof
+        return Proven(sealed.seq, sealed.entry, proof)
+
+    def _covered(self, table: type[SQLModel], order: str) -> Sequence[Row]:
+        """The rows whose documents a quorum of witnesses covers; all of them when none is asked for."""
+        rows, witnesses = self._room.store.list(table, order), self._room.witnesses
+        late = late_documents(self._room.store, witnesses.latest.size) if witnesses.asked else ()
+        return [row for row in rows if row["document"] not in late]
 
     def _find(self, digest: str) -> Row:
         row = self._room.store.find(DocumentRow, sha256=digest)

@@ -15,6 +15,7 @@ from ceremonies.readers import Readers
 from ceremonies.settings import KeyroomSettings
 from ceremonies.store import Store
 from ceremonies.surroundings import Surroundings
+from ceremonies.witnesses import Witnesses
 from ceremonies.writer import Writer
 
 T = TypeVar("T")
@@ -42,12 +43,19 @@ class Room:
     pipeline: Pipeline
     writer: Writer
     readers: Readers
+    witnesses: Witnesses = field(init=False)
     jwks: JwksCache = field(default_factory=JwksCache)
     counters: dict[str, int] = field(default_factory=dict)
     cache: dict[Hashable, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.witnesses = Witnesses(self.settings, self.ledger, self.surroundings, self.writer.run)
+
     async def seal(self, order: Order) -> Sealed:
-        """Send one order through the door, which records what it signs and what it refuses. Raises what refused it."""
+        """Send one order through the door, which records what it signs and what it refuses. Raises what refused it,
+        and WitnessesBehind when the journal is too far ahead of its witnesses.
+        """
+        self.witnesses.check_order(self.writer.waiting)
         trace = TRACE.get() or Trace()
         try:
             sealed: Sealed = await self.writer.order(order)

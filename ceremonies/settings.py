@@ -35,7 +35,9 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     origin: the journal's name, as in its checkpoints. node: this keyroom's id. data: database and spool.
     public: static files for the world. roster_sha256: digest of the genesis roster, so that a forged genesis does not
-    start. peer_uids: users whose processes may connect besides the keyroom's own. deadline_s: the longest PKCS#11 call.
+    start. witnesses: the quorum that must cosign the journal, a C2SP tlog-policy; production refuses `quorum none`.
+    witness_ca: PEM file of the only authorities trusted for https to them, if not the system's.
+    peer_uids: users whose processes may connect besides the keyroom's own. deadline_s: the longest PKCS#11 call.
     readers: processes that read certification requests; with 0 the keyroom reads them itself.
     """
 
@@ -47,6 +49,8 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     module: Path
     tokens: Annotated[tuple[TokenPlace, ...], Meta(min_length=1)]
     roster_sha256: Sha256
+    witnesses: Annotated[str, Meta(min_length=1, max_length=1 << 18)]
+    witness_ca: Path | None = None
     database: str = ""
     mode: Literal["development", "production"] = "development"
     peer_uids: tuple[int, ...] = ()
@@ -85,8 +89,9 @@ def load_settings(path: Path) -> KeyroomSettings:
         )
         for token in settings.tokens
     )
+    ca = settings.witness_ca and base / settings.witness_ca
     places = {name: base / getattr(settings, name) for name in ("data", "public", "socket", "module")}
-    loaded = msgspec.structs.replace(settings, tokens=tokens, **places)
+    loaded = msgspec.structs.replace(settings, tokens=tokens, witness_ca=ca, **places)
     _check_tokens(loaded)
     return loaded
 

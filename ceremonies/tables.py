@@ -263,3 +263,11 @@ class ReceiptRow(SQLModel, table=True):
     facts: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     document: str
     received_us: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class CosignedRow(SQLModel, table=True):
+    """A checkpoint that a quorum of witnesses cosigned, by tree size; verbatim, with the cosignatures."""
+
+    __tablename__ = "cosigned"
+    size: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    note: bytes = Field(sa_column=Column(LargeBinary, nullable=False))

@@ -107,6 +107,7 @@ def main(path: Path, roster: str, software: str, point: str, request: Path) -> N
     settings = KeyroomSettings(
         origin="kedge.example/journal", node="keyroom-1", data=path / "data", public=path / "public",
         socket=path / "keyroom.sock", module=find_module(), tokens=place_tokens(path), roster_sha256=roster,
+        witnesses="quorum none\n",
     )  # fmt: skip
     around = msgspec.structs.replace(surroundings(), software=software)  # officers approved steps under this one
     room = build_room(settings, around, lambda: open_tokens(path / "hsm", tuple(TOKENS)))

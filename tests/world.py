@@ -115,6 +115,7 @@ class World:
             tuple(Officer(name, f"officer {name}", (key.line,), ("officer",)) for name, key in self.officers.items())
         )
         self.policy = make_policy(self.issuer.jwk)
+        self.witnesses = "quorum none\n"
         self.room: Room
         self.desk: Desk
         self.stopped = True
@@ -125,7 +126,7 @@ class World:
         return KeyroomSettings(
             origin="kedge.example/journal", node="keyroom-1", data=self.path / "data", public=self.path / "public",
             socket=self.path / "keyroom.sock", module=find_module(), tokens=place_tokens(self.path),
-            roster_sha256=self.roster.digest, readers=self.readers,
+            roster_sha256=self.roster.digest, readers=self.readers, witnesses=self.witnesses,
         )  # fmt: skip
 
     def start(self, settings: KeyroomSettings | None = None) -> "World":

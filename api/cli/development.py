@@ -35,6 +35,7 @@ def make_keyroom(directory: Path, node: str, roster_sha256: str, tokens: Mapping
     lines = [
         'origin = "kedge.example/journal"', f'node = "{node}"', 'data = "data"', 'public = "public"',
         f'socket = "{SOCKET}"', f'module = "{find_softhsm()}"', f'roster_sha256 = "{roster_sha256}"',
+        r'witnesses = "quorum none\n"',
     ]  # fmt: skip
     for label, roles in tokens.items():
         for kind in ("pin", "so-pin"):

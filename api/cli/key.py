@@ -2,7 +2,7 @@
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
@@ -10,11 +10,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from api.cli.errors import FileRefused
-from api.cli.files import write_file
+from api.cli.files import read_file, write_file
 from api.cli.lines import align
-from api.cli.session import Session, connect, session_of
+from api.cli.session import Session, connect, read_answer, session_of
 from ceremonies.commands import HealthShown, KeyShown, KeysListed, ListKeys, ShowHealth
 from pki.log.notes import LOG_KEY, VerifierKey
+from pki.log.policy import MAX_POLICY, parse_policy
 from pki.signatures import load_spki
 
 app = typer.Typer(
@@ -24,6 +25,9 @@ app = typer.Typer(
     callback=connect,
     help="List keys; export public halves; stop a key at once.",
 )
+
+
+NO_QUORUM: Final = "quorum none\n"
 
 
 class Form(enum.StrEnum):
@@ -61,6 +65,9 @@ def export_key(
     ctx: typer.Context,
     label: str,
     form: Annotated[Form, typer.Option("--format", help="vkey and tlog-policy are for the journal's key.")] = Form.PEM,
+    witnesses: Annotated[
+        Path | None, typer.Option(help="tlog-policy: the witnesses and the quorum that auditors shall demand.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; printed when absent.")] = None,
 ) -> None:
     """The public half of a key: `pem` for a bootloader, `tlog-policy` is the FILE of `kedge verify --trust FILE`."""
@@ -71,7 +78,8 @@ def export_key(
             f"no public key {label} is handed out", hint="`kedge key list` names them; recovery keys stay unpublished"
         )
     origin = fetch_origin(session) if form is not Form.PEM else ""
-    text = render_key(key, form, origin)
+    quorum = read_file(witnesses, MAX_POLICY).decode(errors="replace") if witnesses else NO_QUORUM
+    text = render_key(key, form, origin, quorum)
     if out is not None:
         write_file(out, text.encode())
     told = f"written: {out}" if out else text.rstrip("\n")
@@ -89,18 +97,26 @@ def fetch_origin(session: Session) -> str:
     """The journal's name, over the socket when one was given, else over HTTP."""
     if session.socket is not None:
         return session.ask(ShowHealth(), HealthShown).origin
-    return session.get("/readyz", Readiness).origin
+    # In the middle of genesis the keyroom is not ready (503), and witnesses need its key then.
+    return read_answer(session.send("GET", "/readyz", also=(503,)), Readiness).origin
 
 
-def render_key(key: KeyShown, form: Form, origin: str) -> str:
-    """A public key as PEM (RFC 7468), as a C2SP verifier key, or as a C2SP tlog-policy. Raises FileRefused."""
+def render_key(key: KeyShown, form: Form, origin: str, quorum: str = NO_QUORUM) -> str:
+    """A public key as PEM (RFC 7468), as a C2SP verifier key, or as a C2SP tlog-policy that ends with `quorum`.
+
+    Raises FileRefused, TrustPolicyInvalid.
+    """
     public = load_spki(key.public_key)
     if form is Form.PEM:
         return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     if key.role != "journal" or not isinstance(public, Ed25519PublicKey):
         raise FileRefused(f"{key.label} has role {key.role}", hint="only the journal's key signs checkpoints; use pem")
     vkey = VerifierKey(origin, LOG_KEY, public.public_bytes_raw()).encode()
-    return f"{vkey}\n" if form is Form.VKEY else f"log {vkey}\nquorum none\n"
+    if form is Form.VKEY:
+        return f"{vkey}\n"
+    text = f"log {vkey}\n{quorum}"
+    parse_policy(text.encode())
+    return text
 
 
 def show_keys(session: Session, keys: KeysListed) -> None:

@@ -2,6 +2,7 @@
 
 import ssl
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
@@ -70,8 +71,11 @@ class Session:
         """PUT bytes. Raises ServiceRefused, ServiceAway."""
         return read_answer(self.send("PUT", path, content=data, headers={"Content-Type": media_type}), kind)
 
-    def send(self, method: str, path: str, **arguments: Any) -> "httpx.Response":
-        """One request, with the token. Raises ServiceAway, and ServiceRefused with the problem's own code."""
+    def send(self, method: str, path: str, *, also: Sequence[int] = (), **arguments: Any) -> "httpx.Response":
+        """One request, with the token. `also`: statuses that are an answer, too.
+
+        Raises ServiceAway, and ServiceRefused with the problem's own code.
+        """
         import httpx
 
         if not self.url and self.socket is not None:
@@ -90,7 +94,7 @@ class Session:
                 response = client.request(method, path, headers=headers, **arguments)
         except httpx.HTTPError as error:
             raise ServiceAway(f"{self.url}: {error}", hint="is `kedge serve` running there?") from error
-        if response.is_success:
+        if response.is_success or response.status_code in also:
             return response
         raise _refusal(response)
 

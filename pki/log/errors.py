@@ -99,6 +99,18 @@ class WitnessesMissing(LogError):
     code = "witnesses-missing"
 
 
+class SubmissionInvalid(LogError):
+    """The bytes are not an add-checkpoint request for a witness."""
+
+    code = "submission-invalid"
+
+
+class CosignatureMissing(LogError):
+    """A witness's answer has no cosignature of its key."""
+
+    code = "cosignature-missing"
+
+
 class AuditFailed(LogError):
     """An exported journal is not what it claims to be.
 

@@ -30,12 +30,16 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class TrustPolicy(msgspec.Struct, frozen=True):
-    """Log keys, witness keys by name, groups, and which witness or group must have cosigned (or `none`)."""
+    """Log keys, witness keys by name, groups, and which witness or group must have cosigned (or `none`).
+
+    urls: where a witness takes submissions, by name, for those whose line says it.
+    """
 
     logs: tuple[VerifierKey, ...]
     witnesses: tuple[tuple[str, VerifierKey], ...]
     groups: tuple[Group, ...]
     quorum: str
+    urls: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_witnessed(self) -> bool:
@@ -58,8 +62,11 @@ class VerifiedCheckpoint(msgspec.Struct, frozen=True):
     witnesses: tuple[tuple[str, int], ...]
 
 
-def parse_policy(data: bytes) -> TrustPolicy:
-    """Read a policy file. Raises TrustPolicyInvalid, naming the line."""
+def parse_policy(data: bytes, *, own_log: bool = False) -> TrustPolicy:
+    """Read a policy file. `own_log`: the reader is the log itself, so that no log need be listed.
+
+    Raises TrustPolicyInvalid, naming the line.
+    """
     if len(data) > MAX_POLICY or not _ALLOWED.match(data):
         raise TrustPolicyInvalid("the policy is too large or has control characters other than tab and newline")
     if data and not data.endswith(b"\n"):
@@ -73,7 +80,7 @@ def parse_policy(data: bytes) -> TrustPolicy:
                 reader.read(words)
             except (TrustPolicyInvalid, VerifierKeyInvalid) as error:
                 raise TrustPolicyInvalid(f"line {number}: {error}", hint=error.hint) from error
-    return reader.finish()
+    return reader.finish(own_log=own_log)
 
 
 def weigh_cosignatures(policy: TrustPolicy, witnesses: Iterable[str]) -> Cosigned:
@@ -120,6 +127,7 @@ class _Reader:
         self._logs: list[VerifierKey] = []
         self._witnesses: list[tuple[str, VerifierKey]] = []
         self._groups: list[Group] = []
+        self._urls: list[tuple[str, str]] = []
         self._quorum: str | None = None
         self._free: dict[str, bool] = {}  # witness and group names, whether they can still become a member
         self._keys: set[bytes] = set()
@@ -130,12 +138,13 @@ class _Reader:
             raise TrustPolicyInvalid(f"{words[0][:40]!r} is neither log, witness, group nor quorum")
         readers[words[0]](words[1:])
 
-    def finish(self) -> TrustPolicy:
+    def finish(self, *, own_log: bool) -> TrustPolicy:
         if self._quorum is None:
             raise TrustPolicyInvalid("the policy has no quorum line", hint="write `quorum none` if you mean it")
-        if not self._logs:
+        if not (self._logs or own_log):
             raise TrustPolicyInvalid("the policy lists no log", hint="add `log <vkey>`")
-        return TrustPolicy(tuple(self._logs), tuple(self._witnesses), tuple(self._groups), self._quorum)
+        listed = tuple(self._logs), tuple(self._witnesses), tuple(self._groups)
+        return TrustPolicy(*listed, self._quorum, tuple(self._urls))
 
     def _log(self, words: list[str]) -> None:
         if len(words) not in (1, 2) or len(self._logs) == MAX_LINES:
@@ -147,6 +156,7 @@ class _Reader:
             raise TrustPolicyInvalid("expected: witness <name> <vkey> [<url>], at most 64 of them")
         self._define(words[0])
         self._witnesses.append((words[0], self._key(words[1], WITNESS_KEY, "0x04")))
+        self._urls += [(words[0], url) for url in words[2:]]
 
     def _group(self, words: list[str]) -> None:
         if len(words) < 3 or len(self._groups) == MAX_LINES:

@@ -34,6 +34,7 @@ from ceremonies.store import Store, StoreLocked
 from ceremonies.tables import EntryRow
 from hsm.wire import HUNG
 from tests.ceremonies.examples import COMMANDS, write_sql
+from tests.pki.log.building import WITNESSES
 from tests.softhsm import find_module, make_token_dir
 from tests.world import TOKENS, World, copy_world, soft_world
 
@@ -45,7 +46,7 @@ def write_settings(path: Path) -> Path:
     """A settings file with PIN files for tokens that do not exist yet."""
     lines = [
         'origin = "kedge.example/journal"', 'node = "keyroom-1"', 'data = "data"', 'public = "public"',
-        'socket = "keyroom.sock"', f'module = "{find_module()}"', 'roster_sha256 = ""',
+        'socket = "keyroom.sock"', f'module = "{find_module()}"', 'roster_sha256 = ""', r'witnesses = "quorum none\n"',
     ]  # fmt: skip
     roles = {"kedge-main": ("oem-root", "device-ca"), "kedge-journal": ("journal",), "kedge-recovery": ("recovery",)}
     assert roles.keys() == TOKENS.keys()
@@ -161,7 +162,8 @@ def test_a_database_behind_the_published_checkpoint_does_not_start(genesis_world
 
 
 def production(settings: KeyroomSettings, *uids: int) -> KeyroomSettings:
-    return msgspec.structs.replace(settings, mode="production", peer_uids=uids)
+    quorum = f"witness w1 {WITNESSES[0].public.encode()} http://127.0.0.1:9\nquorum w1\n"  # it is away
+    return msgspec.structs.replace(settings, mode="production", peer_uids=uids, witnesses=quorum)
 
 
 @pytest.mark.req("HS-6")

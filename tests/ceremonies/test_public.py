@@ -53,7 +53,7 @@ def test_an_altered_document_is_not_published(genesis_world: World) -> None:
     with genesis_world.room.store.write() as connection:
         connection.exec_driver_sql("UPDATE blob SET data = x'00'")
     with pytest.raises(Exception, match="altered"):
-        list(public_documents(genesis_world.room.store))
+        list(public_documents(genesis_world.room.store, genesis_world.room.ledger.journal.size))
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ public = "/srv/public"
 socket = "run/keyroom.sock"
 module = "/usr/lib/softhsm/libsofthsm2.so"
 roster_sha256 = ""
+witnesses = "quorum none\\n"
 
 [[tokens]]
 label = "main"

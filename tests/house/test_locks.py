@@ -8,7 +8,7 @@ import pytest
 from tests.house.sources import ROOT
 
 REQUIREMENTS = ROOT / "requirements"
-LOCKS = ("base", "build", "dev", "foreign")
+LOCKS = ("base", "build", "dev", "foreign", "witness")
 PINNED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+) \\$")
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
 NAME = re.compile(r"^[A-Za-z0-9._-]+")

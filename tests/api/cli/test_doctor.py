@@ -28,6 +28,7 @@ public = "public"
 socket = "keyroom.sock"
 module = "{find_module()}"
 roster_sha256 = ""
+witnesses = "quorum none\\n"
 [[tokens]]
 label = "kedge"
 pin_file = "kedge.pin"

@@ -12,6 +12,7 @@ from tests.api.answers import DIGEST, HEALTH
 from tests.api.cli.running import answer, kedge, refusal
 from tests.api.conftest import TOKEN, Served
 from tests.api.peer import Peer
+from tests.pki.log.building import WITNESSES
 
 
 @pytest.fixture
@@ -72,6 +73,25 @@ def test_export_writes_what_bootloaders_and_auditors_take(web: list[str], tmp_pa
     (log,) = parse_policy(policy.encode()).logs
     assert (log.name, f"{log.encode()}\n") == (HEALTH.origin, vkey)
     assert log.public_key == ed25519.Ed25519PrivateKey.from_private_bytes(b"\x07" * 32).public_key().public_bytes_raw()
+
+
+def test_the_journals_key_is_exported_before_the_keyroom_is_ready(web: list[str], keys: Peer) -> None:
+    """In the middle of genesis: witnesses need it before the last step."""
+    keys.replies[commands.ShowHealth] = msgspec.structs.replace(HEALTH, ready=False, problems=("genesis is under way",))
+    text = answer(*web, "export", "journal", "--format", "vkey")["text"]
+    assert text.startswith(f"{HEALTH.origin}+")
+
+
+@pytest.mark.usefixtures("keys")
+def test_export_joins_the_witnesses_to_the_trust_file(web: list[str], tmp_path: Path) -> None:
+    witness = WITNESSES[0].public.encode()
+    (tmp_path / "witnesses").write_text(f"witness w1 {witness} https://w.example\nquorum w1\n")
+    command = [*web, "export", "journal", "--format", "tlog-policy", "--witnesses", str(tmp_path / "witnesses")]
+    policy = parse_policy(answer(*command)["text"].encode())
+    assert (policy.quorum, policy.logs[0].name) == ("w1", HEALTH.origin)
+    assert policy.witnesses == (("w1", WITNESSES[0].public),)
+    (tmp_path / "witnesses").write_text("quorum w1\n")
+    assert refusal(*command) == "trust-policy-invalid"
 
 
 @pytest.mark.usefixtures("keys")

@@ -21,6 +21,7 @@ public = "public"
 socket = "keyroom.sock"
 module = "none.so"
 roster_sha256 = ""
+witnesses = "quorum none\\n"
 [[tokens]]
 label = "kedge"
 pin_file = "kedge.pin"
