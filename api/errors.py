@@ -150,11 +150,11 @@ _BY_STATUS: Final[dict[int, str]] = {
         hsm-pin-file-unsafe hsm-pin-incorrect hsm-pin-unreadable hsm-public-key-differs hsm-request-invalid
         hsm-signature-mismatch hsm-token-ambiguous hsm-token-exists hsm-wrong-process hsm-wrong-thread internal-error
         inventory-differs journal-forked key-missing key-resurrected leaf-invalid node-invalid refused settings-invalid
-        signature-missing stage-stale unsafe-production""",
+        signature-missing stage-stale store-unsafe unsafe-production""",
     503: """
         clock-went-back door-closed hsm-closed hsm-pin-locked hsm-token-not-found hsm-token-replaced
         hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy keyroom-down keyroom-stopping log-key-missing
-        store-locked store-unavailable""",
+        store-locked store-lost store-unavailable""",
 }
 STATUS: Final[Mapping[str, int]] = {code: status for status, codes in _BY_STATUS.items() for code in codes.split()}
 

@@ -36,6 +36,7 @@ from ceremonies.room import Room
 from ceremonies.server import Server
 from ceremonies.settings import KeyroomSettings
 from ceremonies.software import software_sha256
+from ceremonies.standby import end_when_lost, open_store
 from ceremonies.store import Store
 from ceremonies.surroundings import Surroundings
 from ceremonies.tables import KeyRow
@@ -51,6 +52,7 @@ log = structlog.get_logger()
 
 PUBLISH_EVERY_S = 0.5
 SUPPRESSED_EVERY_S = 60
+CONFIRM_EVERY_S = 1.0
 SELF = Actor(cred="", role="keyroom", src="", sub="process")
 HUNG = 70
 """Exit status when a PKCS#11 call hung: the supervisor starts the keyroom again, recovery closes the intent."""
@@ -100,7 +102,8 @@ def make_tokens(settings: KeyroomSettings) -> list[str]:
 
 
 def build_room(settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], Strongbox]) -> Room:
-    """Open the store, the journal and the strongbox, on the writer's thread; recover, check, and record the start.
+    """Open the store, or wait for it as standby; then, on the writer's thread, the journal and the strongbox; recover,
+    check, and record the start.
 
     Raises what is wrong: StoreLocked, JournalForked, KeyResurrected, KeyMissing, ClockWentBack, UnsafeProduction, ...
     """
@@ -108,10 +111,11 @@ def build_room(settings: KeyroomSettings, around: Surroundings, strongbox: Calla
     for path in (settings.data, settings.spool, settings.public):
         path.mkdir(parents=True, exist_ok=True)
     rooms: list[Room] = []
+    store = open_store(settings)
     writer = Writer(lambda jobs: rooms[0].door.seal_batch(jobs))  # noqa: PLW0108  # the room comes to be below
     writer.start()
     try:
-        rooms.append(writer.run_now(lambda: open_room(settings, around, strongbox, writer)))
+        rooms.append(writer.run_now(lambda: open_room(settings, around, strongbox, writer, store)))
     except BaseException:
         writer.stop()
         raise
@@ -129,11 +133,10 @@ def check_peers(settings: KeyroomSettings) -> None:
 
 
 def open_room(
-    settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], Strongbox], writer: Writer
+    settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], Strongbox], writer: Writer, store: Store
 ) -> Room:
     """What `build_room` does on the writer's thread. When it fails, the database and the tokens are let go."""
     with contextlib.ExitStack() as undo:
-        store = Store(settings.database_url, max_pages=settings.max_database_pages)
         undo.callback(store.close)
         store.migrate()
         journal = Journal(store, around, origin=settings.origin, node=settings.node)
@@ -228,6 +231,7 @@ async def serve(room: Room) -> None:
     chores = [
         asyncio.create_task(repeat(publisher.publish, PUBLISH_EVERY_S)),
         asyncio.create_task(repeat(desk.record_suppressed, SUPPRESSED_EVERY_S)),
+        asyncio.create_task(repeat(partial(room.act, room.store.confirm, urgent=True), CONFIRM_EVERY_S)),
     ]
     await stopping.wait()
     await server.stop()
@@ -289,5 +293,6 @@ def run_keyroom(settings: KeyroomSettings, *, make: bool = False) -> None:
             log.info("token made", label=label)
     room = build_room(settings, surroundings(), lambda: open_strongbox(settings))
     watch_calls(room.door.strongbox, settings.deadline_s)
+    end_when_lost(room.store)
     tune_collector()
     asyncio.run(serve(room))

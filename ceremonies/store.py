@@ -1,12 +1,13 @@
 """The database: one writer, durable commits, rows changed in groups.
 
-SQLite by default (WAL, synchronous=FULL, BEGIN IMMEDIATE); PostgreSQL by its URL. A lock file keeps a second keyroom
-away.
+SQLite by default (WAL, synchronous=FULL, BEGIN IMMEDIATE), with a lock file that keeps a second keyroom away. PostgreSQL
+by its URL, where the session that writes holds the lock (ceremonies/postgresql.py).
 """
 
 import fcntl
 import hashlib
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -22,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 
 from ceremonies.errors import KeyroomError
+from ceremonies.postgresql import Session, make_reader, make_url_safe
 from ceremonies.tables import BlobRow
 
 Row = Mapping[str, Any]
@@ -63,16 +65,24 @@ def table_of(model: type[SQLModel]) -> Table:
 
 
 class Store:
-    """Connections to one database. `write` is for the writer thread alone; `read` is for anyone."""
+    """Connections to one database. `write` is for the writer thread alone; `read` is for anyone.
+
+    `lost` is set when another keyroom may have the database: then nothing is written any more, and the process must end.
+    Raises StoreLocked, StoreUnavailable, StoreUnsafe.
+    """
 
     def __init__(self, url: str, *, max_pages: int | None = None) -> None:
         self._url = make_url(url)
         self._lock_file: TextIO | None = None
         self._max_pages = max_pages
+        self._session: Session | None = None
+        self.lost = threading.Event()
         if self._sqlite:
             self._take_lock()
-        self._writer = self._connect("BEGIN IMMEDIATE")
-        self._reader = self._connect("BEGIN")
+            self._writer = self._connect("BEGIN IMMEDIATE")
+            self._reader = self._connect("BEGIN")
+        else:
+            self._open_session()
 
     @property
     def _sqlite(self) -> bool:
@@ -89,11 +99,20 @@ class Store:
                 f"another keyroom holds {path}", hint="stop it first; two keyrooms fork the journal"
             ) from error
 
+    def _open_session(self) -> None:
+        url = make_url_safe(self._url)
+        with translated():
+            self._session = Session(url)
+        if self._session.locked:
+            self._session.close()
+            raise StoreLocked("another keyroom holds the database", hint="it is active; two keyrooms fork the journal")
+        self.lost = self._session.lost
+        self._writer, self._reader = self._session.engine, make_reader(url)
+
     def _connect(self, begin: str) -> Engine:
-        engine = create_engine(self._url, pool_pre_ping=not self._sqlite)
-        if self._sqlite:
-            event.listen(engine, "connect", self._set_pragmas)
-            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin) and None)
+        engine = create_engine(self._url)
+        event.listen(engine, "connect", self._set_pragmas)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin) and None)
         return engine
 
     def _set_pragmas(self, connection: sqlite3.Connection, _record: object) -> None:
@@ -115,18 +134,26 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One durable transaction. When the block ends without an error it is on disk; else nothing of it remains."""
-        with translated(), self._writer.begin() as connection:
+        with translated(), (self._session or self._writer).begin() as connection:
             yield connection
+
+    def confirm(self) -> None:
+        """See whether the session that writes still stands; for the writer thread. Raises StoreLost."""
+        if self._session is not None:
+            with self.write():
+                pass
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view of what is committed."""
         with translated(), self._reader.connect() as connection:
+            if self._session is not None:
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             yield connection
 
     def rows(self, query: Select[Any]) -> Sequence[Row]:
         """All rows of a query, as mappings."""
-        with self.read() as connection:
+        with translated(), self._reader.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def row(self, query: Select[Any]) -> Row | None:
@@ -157,8 +184,10 @@ class Store:
 
     def close(self) -> None:
         """Release connections and the lock."""
-        self._writer.dispose()
         self._reader.dispose()
+        if self._session is not None:
+            self._session.close()
+        self._writer.dispose()
         if self._lock_file is not None:
             self._lock_file.close()
 
@@ -176,7 +205,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or type(error).__name__
+        cause = str(getattr(error, "orig", None) or type(error).__name__).partition("\n")[0]
         raise StoreUnavailable(f"database: {cause}", hint="free space or repair the database, then retry") from error
 
 
