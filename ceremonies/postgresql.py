@@ -123,6 +123,8 @@ class Session:
                 self._connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (HEAD_LOCK,))
                 yield self._connection
         except BaseException as error:
+            with contextlib.suppress(psycopg.Error):
+                self._driver.rollback()  # SQLAlchemy sends none after a commit that failed
             if self._driver.closed:
                 self.lost.set()
                 raise lost_session(str(error).partition("\n")[0]) from error

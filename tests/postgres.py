@@ -18,6 +18,9 @@ from typing import Any
 
 import psycopg
 
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+ENGINES = (SQLITE, POSTGRESQL)
+
 OWNERS = ("postgres", "nobody")
 OLDEST = 15
 OWNER = "kedge"

@@ -16,6 +16,8 @@ from pki.jcs import jcs
 from tests.ceremonies.examples import order_plan, read_leaves, write_sql
 from tests.world import World, plan_set, soft_keys
 
+pytestmark = pytest.mark.engines
+
 ROTATION = {
     "keys": [{"label": "oem-root-4", "role": "oem-root", "algorithm": "p256", "token": "kedge-main"}],
     "trust_set": plan_set(roots=(2, 3, 4)),

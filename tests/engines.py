@@ -1,0 +1,73 @@
+"""The databases that the store runs on, and worlds on them, made once per session and copied for each test."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from ceremonies.store import Store
+from tests.postgres import POSTGRESQL, SQLITE, Cluster, Database
+from tests.world import World, copy_world, soft_world
+
+Make = Callable[[Path], World]
+Prepare = Callable[[World], Coroutine[Any, Any, object]]
+
+
+class Engine:
+    """One of the engines: gives empty databases. The cluster is started when it is first needed."""
+
+    def __init__(self, name: str, find_cluster: Callable[[], Cluster] | None = None) -> None:
+        self.name = name
+        self._find_cluster = find_cluster
+
+    def database(self) -> Database | None:
+        """An empty database of PostgreSQL; None means SQLite, in the directory of a world."""
+        return self._find_cluster().create() if self._find_cluster and self.name == POSTGRESQL else None
+
+    def url(self, path: Path) -> str:
+        """The URL of an empty database; SQLite's lies under `path`."""
+        database = self.database()
+        return database.url if database else f"sqlite:///{path / 'kedge.db'}"
+
+
+SQLITE_ONLY = Engine(SQLITE)
+
+
+class Templates:
+    """Stopped worlds by engine. Copy them; never start them."""
+
+    def __init__(self, make_path: Callable[[str], Path]) -> None:
+        self._make_path = make_path
+        self._made: dict[tuple[str, str], World] = {}
+
+    def genesis(self, engine: Engine) -> World:
+        """A world after genesis."""
+        return self._find("genesis", engine, lambda path: soft_world(path, engine.database()), World.genesis)
+
+    def factory(self, engine: Engine) -> World:
+        """A world after genesis with the work order `wo-1` of 20, serials BMS-000001 to BMS-000025."""
+        return self._find("factory", engine, lambda path: copy_world(self.genesis(engine), path), World.open_order)
+
+    def _find(self, name: str, engine: Engine, make: Make, prepare: Prepare) -> World:
+        if (name, engine.name) not in self._made:
+            world = make(self._make_path(f"{name}-{engine.name}")).start()
+            asyncio.run(prepare(world))
+            world.stop()
+            self._made[name, engine.name] = world
+        return self._made[name, engine.name]
+
+
+UNLOCK = {
+    SQLITE: ("DROP TRIGGER IF EXISTS entry_is_final_update", "DROP TRIGGER IF EXISTS entry_is_final_delete"),
+    POSTGRESQL: ("DROP TRIGGER IF EXISTS entry_is_final ON entry",),
+}
+
+
+def tamper(store: Store, statement: str, **values: object) -> None:
+    """What somebody with the database's password does while the keyroom runs. It must change something."""
+    with store.write() as connection:
+        for drop in UNLOCK[connection.dialect.name]:
+            connection.execute(text(drop))
+        assert connection.execute(text(statement), values).rowcount > 0
