@@ -1,6 +1,6 @@
 """A real keyroom process that kills itself at a named point.
 
-`python -m tests.crashing PATH ROSTER SOFTWARE POINT REQUEST`.
+`python -m tests.crashing PATH ROSTER SOFTWARE POINT REQUEST DATABASE`; DATABASE is empty for SQLite.
 It stands on SoftHSM tokens that exist, answers the one request in the file REQUEST (MessagePack, as on the socket), and
 prints `answered` when it lives that long, until its standard input ends.
 """
@@ -76,11 +76,12 @@ POINTS: dict[str, Callable[[], None]] = {
 }
 
 
-def main(path: Path, roster: str, software: str, point: str, request: Path) -> None:
+def main(path: Path, roster: str, software: str, point: str, request: Path, database: str) -> None:
     """Start, set the trap, answer."""
     settings = KeyroomSettings(
         origin="kedge.example/journal", node="keyroom-1", data=path / "data", public=path / "public",
         socket=path / "keyroom.sock", module=find_module(), tokens=place_tokens(path), roster_sha256=roster,
+        database=database,
     )  # fmt: skip
     around = msgspec.structs.replace(surroundings(), software=software)  # officers approved steps under this one
     room = build_room(settings, around, lambda: open_tokens(path / "hsm", tuple(TOKENS)))
@@ -92,4 +93,4 @@ def main(path: Path, roster: str, software: str, point: str, request: Path) -> N
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], Path(sys.argv[5]))
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], Path(sys.argv[5]), sys.argv[6])

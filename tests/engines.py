@@ -1,6 +1,7 @@
 """The databases that the store runs on, and worlds on them, made once per session and copied for each test."""
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,14 @@ class Templates:
 
     def genesis(self, engine: Engine) -> World:
         """A world after genesis."""
-        return self._find("genesis", engine, lambda path: soft_world(path, engine.database()), World.genesis)
+        return self.find("genesis", engine, lambda path: soft_world(path, engine.database()), World.genesis)
 
     def factory(self, engine: Engine) -> World:
         """A world after genesis with the work order `wo-1` of 20, serials BMS-000001 to BMS-000025."""
-        return self._find("factory", engine, lambda path: copy_world(self.genesis(engine), path), World.open_order)
+        return self.find("factory", engine, lambda path: copy_world(self.genesis(engine), path), World.open_order)
 
-    def _find(self, name: str, engine: Engine, make: Make, prepare: Prepare) -> World:
+    def find(self, name: str, engine: Engine, make: Make, prepare: Prepare) -> World:
+        """A world of another kind, prepared when it is first asked for."""
         if (name, engine.name) not in self._made:
             world = make(self._make_path(f"{name}-{engine.name}")).start()
             asyncio.run(prepare(world))
@@ -64,10 +66,22 @@ UNLOCK = {
     POSTGRESQL: ("DROP TRIGGER IF EXISTS entry_is_final ON entry",),
 }
 
+DIALECT = (
+    (
+        r"CAST\(replace\(CAST\((\w+) AS TEXT\), (.*?)\) AS BLOB\)",
+        r"convert_to(replace(convert_from(\1, 'UTF8'), \2), 'UTF8')",
+    ),
+    (r"x'([0-9a-f]*)'", r"CAST('\\x\1' AS bytea)"),
+)
+"""What PostgreSQL writes otherwise than SQLite."""
+
 
 def tamper(store: Store, statement: str, **values: object) -> None:
     """What somebody with the database's password does while the keyroom runs. It must change something."""
     with store.write() as connection:
-        for drop in UNLOCK[connection.dialect.name]:
+        name = connection.dialect.name
+        for pattern, other in DIALECT if name == POSTGRESQL else ():
+            statement = re.sub(pattern, other, statement)
+        for drop in UNLOCK[name]:
             connection.execute(text(drop))
         assert connection.execute(text(statement), values).rowcount > 0

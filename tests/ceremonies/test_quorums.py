@@ -231,7 +231,7 @@ def test_a_closed_ceremony_stays_closed_whatever_its_rows_say(genesis_world: Wor
             write_sql(genesis_world, "UPDATE ceremony SET state = 'open' WHERE id = :id", id=name)
             assert await refuse(genesis_world, name, step) == "step-done"
             write_sql(
-                genesis_world, "UPDATE step SET done = 0 WHERE ceremony = :id AND step = :step", id=name, step=step
+                genesis_world, "UPDATE step SET done = false WHERE ceremony = :id AND step = :step", id=name, step=step
             )
             if name == "order":
                 write_sql(genesis_world, "DELETE FROM work_order WHERE id = 'order'")

@@ -16,6 +16,7 @@ from ceremonies.tables import EntryRow, RequestRow, ReservationRow
 from pki.x509.requests import read_request
 from tests.world import World, audit_files, copy_hsm_world, export_journal, make_request
 
+pytestmark = pytest.mark.engines
 ROOT = Path(__file__).parents[2]
 ROUNDS = int(os.environ.get("KEDGE_ROUNDS", "1"))
 SIGKILLED = -9
@@ -28,6 +29,7 @@ def start(world: World, point: str, command: AnyCommand, role: str) -> subproces
     request = world.path / "request"
     request.write_bytes(msgspec.msgpack.encode(Request(1, command, world.role_token(role), "192.0.2.7")))
     facts = [str(world.path), world.roster.digest, world.around.software, point, str(request)]
+    facts.append(world.settings().database)
     given, pipe = [sys.executable, "-m", "tests.crashing", *facts], subprocess.PIPE
     return subprocess.Popen(given, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 

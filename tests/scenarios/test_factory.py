@@ -18,6 +18,7 @@ from tests.ceremonies.conftest import factory_template, factory_world, genesis_t
 from tests.ceremonies.examples import order_plan
 from tests.world import CLASS, PLANT, World, audit_world, copy_world, issue_device, make_request
 
+pytestmark = pytest.mark.engines
 __all__ = ["factory_template", "factory_world", "genesis_template", "genesis_world"]
 
 DAY_US = 86_400_000_000

@@ -21,6 +21,7 @@ from tests.ceremonies.ssh_keys import OfficerKey, make_key
 from tests.ceremonies.test_quorums import ROTATION
 from tests.world import World, audit_world, export_journal, soft_keys, soft_world
 
+pytestmark = pytest.mark.engines
 __all__ = ["genesis_template", "genesis_world"]
 
 WEEK_US = 7 * 86_400_000_000
