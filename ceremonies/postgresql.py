@@ -32,13 +32,13 @@ STABLE_COLLATIONS: Final = ("C", "POSIX", "C.UTF-8", "C.utf8")
 CONNECT: Final = {
     "connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
     "tcp_user_timeout": 30_000, "application_name": "kedge keyroom",
+    "client_encoding": "utf8",
 }  # fmt: skip
 """A server that does not answer is lost after some 30 s."""
 
 SESSION: Final = {
     "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
     "tcp_user_timeout": "30000", "idle_in_transaction_session_timeout": "60000", "lock_timeout": "10000",
-    "client_encoding": "UTF8",
 }  # fmt: skip
 """The same the other way round: a keyroom whose machine is gone loses its session, and with it the lock, as soon."""
 

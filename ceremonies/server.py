@@ -56,8 +56,8 @@ class Server:
         self._inode = 0
 
     async def start(self) -> None:
-        """Listen. The socket file of a keyroom that crashed, or lost its database, is taken over: who has the database's
-        lock is the active one.
+        """Listen. The socket file of a keyroom that crashed, or lost its database, is taken over: the active one is who
+        has the database's lock.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)

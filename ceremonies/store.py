@@ -1,7 +1,7 @@
 """The database: one writer, durable commits, rows changed in groups.
 
-SQLite by default (WAL, synchronous=FULL, BEGIN IMMEDIATE), with a lock file that keeps a second keyroom away. PostgreSQL
-by its URL, where the session that writes holds the lock (ceremonies/postgresql.py).
+SQLite by default (WAL, synchronous=FULL, BEGIN IMMEDIATE), with a lock file that keeps a second keyroom away.
+PostgreSQL by its URL, where the session that writes holds the lock (ceremonies/postgresql.py).
 """
 
 import fcntl
@@ -67,7 +67,7 @@ def table_of(model: type[SQLModel]) -> Table:
 class Store:
     """Connections to one database. `write` is for the writer thread alone; `read` is for anyone.
 
-    `lost` is set when another keyroom may have the database: then nothing is written any more, and the process must end.
+    `lost` is set when another keyroom may have the database: nothing is written any more, and the process must end.
     Raises StoreLocked, StoreUnavailable, StoreUnsafe.
     """
 
