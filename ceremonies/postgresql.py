@@ -30,7 +30,7 @@ STABLE_COLLATIONS: Final = ("C", "POSIX", "C.UTF-8", "C.utf8")
 """Orders of text that no upgrade of the system changes."""
 
 CONNECT: Final = {
-    "connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+    "connect_timeout": 30, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
     "tcp_user_timeout": 30_000, "application_name": "kedge keyroom",
     "client_encoding": "utf8",
 }  # fmt: skip
@@ -154,7 +154,7 @@ def refuse_another(*_: object) -> None:
 
 def driver_of(connection: Connection) -> "psycopg.Connection[Any]":
     """The driver's connection. Raises StoreUnsafe when it is another driver's."""
-    driver = connection.connection.dbapi_connection
+    driver: Any = connection.connection.dbapi_connection
     if isinstance(driver, psycopg.Connection):
         return driver
     raise StoreUnsafe("the database's driver is not psycopg 3", hint="name the database as postgresql://...")

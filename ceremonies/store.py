@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import msgspec
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Select, Table, create_engine, event, select
+from sqlalchemy import URL, Connection, Engine, NullPool, Select, Table, create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
@@ -190,6 +190,12 @@ class Store:
         self._writer.dispose()
         if self._lock_file is not None:
             self._lock_file.close()
+
+
+def open_sqlite(url: URL) -> Engine:
+    """A SQLite database that is there, for reading; nothing can be written through it."""
+    path = f"file:{url.database}?mode=ro"
+    return create_engine("sqlite://", creator=lambda: sqlite3.connect(path, uri=True), poolclass=NullPool)
 
 
 def octets(value: object) -> bytes:

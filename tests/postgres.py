@@ -24,7 +24,7 @@ ENGINES = (SQLITE, POSTGRESQL)
 OWNERS = ("postgres", "nobody")
 OLDEST = 15
 ENOUGH = 4 << 30
-OWNER = "kedge"
+OWNER = "postgres"
 
 
 def find_programs() -> Path:
@@ -107,8 +107,9 @@ class Cluster:
     def execute(self, *statements: str, name: str = "postgres") -> Sequence[tuple[Any, ...]]:
         """What an administrator does. The rows of the last statement, where it has any."""
         with self.connect(name) as connection:
+            cursor = connection.cursor()
             for statement in statements:
-                cursor = connection.execute(statement.encode())
+                cursor.execute(statement.encode())
             return cursor.fetchall() if cursor.description else ()
 
     def create(self, template: str = "template0") -> "Database":
@@ -162,9 +163,9 @@ def find_space() -> str | None:
 
 
 @contextlib.contextmanager
-def running_cluster() -> Iterator[Cluster]:
+def running_cluster(*, on_disk: bool = False) -> Iterator[Cluster]:
     """A cluster in a directory that its owner can reach, which the private directories of pytest are not."""
-    path = Path(tempfile.mkdtemp(prefix="kedge-pg-", dir=find_space()))
+    path = Path(tempfile.mkdtemp(prefix="kedge-pg-", dir=None if on_disk else find_space()))
     try:
         cluster = Cluster(path)
     except BaseException:

@@ -33,6 +33,7 @@ VERBS: Final = {
     "device": ("device", "app"),
     "journal": ("journal", "app"),
     "verify": ("verify", "verify_export"),
+    "report": ("report", "app"),
     "token": ("token", "app"),
     "doctor": ("doctor", "examine"),
 }
