@@ -258,7 +258,7 @@ def _parse_segment(segment: str) -> dict[str, Any]:
 
 def _text(fields: dict[str, Any], name: str) -> str:
     value = fields.get(name)
-    if not isinstance(value, str) or not 1 <= len(value) <= 512:
+    if not isinstance(value, str) or not 1 <= len(value) <= 512 or not value.isprintable():
         _refuse_claim(name)
     return value
 
