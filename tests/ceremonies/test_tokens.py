@@ -327,10 +327,17 @@ def test_the_bounds_of_age_and_skew() -> None:
 
 @pytest.mark.req("AZ-6")
 @pytest.mark.parametrize("claim", ["jti", "sub", "iss"])
-@pytest.mark.parametrize("value", [None, "", 7, ["x"], "x" * 513, "x\0", "x\ud800"])
+@pytest.mark.parametrize("value", [None, "", 7, ["x"], "x" * 513])
 def test_claims_that_every_token_needs(claim: str, value: object) -> None:
     with pytest.raises(TokenMalformed, match=claim):
         verify(forge_claims(**{claim: value}))
+
+
+@pytest.mark.parametrize("value", ["x\0", "x\n", "\u202ex"])
+def test_a_token_id_is_printable(value: str) -> None:
+    """It is reserved by name; PostgreSQL takes no NUL, and one order must not fail its batch."""
+    with pytest.raises(TokenMalformed, match="jti"):
+        verify(forge_claims(jti=value))
 
 
 @pytest.mark.req("AZ-6", "T1")
