@@ -11,7 +11,7 @@ import time
 import structlog
 
 from ceremonies.settings import KeyroomSettings
-from ceremonies.store import Store, StoreLocked
+from ceremonies.store import Store, StoreLocked, StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -25,7 +25,7 @@ LOST = 71
 def open_store(settings: KeyroomSettings) -> Store:
     """The store, as soon as no other keyroom has it. On SQLite there is no standby: raises StoreLocked at once.
 
-    Raises what `Store` does.
+    Raises what `Store` does. A standby goes on waiting while the server is away: it may be the active keyroom's, too.
     """
     waiting = False
     while True:
@@ -33,6 +33,9 @@ def open_store(settings: KeyroomSettings) -> Store:
             return Store(settings.database_url, max_pages=settings.max_database_pages)
         except StoreLocked:
             if not settings.may_stand_by:
+                raise
+        except StoreUnavailable:
+            if not waiting:
                 raise
         if not waiting:
             log.info("standby: another keyroom is active", node=settings.node)

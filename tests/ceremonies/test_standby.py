@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from ceremonies.postgresql import StoreLost, StoreUnsafe
 from ceremonies.settings import KeyroomSettings
 from ceremonies.standby import LOST, open_store
-from ceremonies.store import StoreLocked
+from ceremonies.store import StoreLocked, StoreUnavailable
 from ceremonies.tables import EntryRow
 from tests.ceremonies.small import act, make_draft, make_order, seal, seal_batch
 from tests.engines import Engine, Templates
@@ -52,6 +52,25 @@ def test_on_postgresql_it_waits_until_the_lock_is_free(tmp_path: Path, cluster: 
         first.close()
         second.result(timeout=20).close()
     assert [entry["event"] for entry in logged] == ["standby: another keyroom is active"]
+
+
+def test_a_standby_outlives_a_restart_of_the_server(tmp_path: Path, cluster: Cluster) -> None:
+    settings = settings_for(tmp_path, cluster)
+    first = open_store(settings)
+    with capture_logs() as logged, ThreadPoolExecutor(1) as pool:
+        second = pool.submit(open_store, settings)
+        while not logged:
+            time.sleep(0.05)
+        cluster.crash()
+        time.sleep(1.2)
+        assert not second.done()
+        cluster.start()
+        second.result(timeout=30).close()
+    with pytest.raises(StoreLost):
+        first.confirm()
+    first.close()
+    with pytest.raises(StoreUnavailable):
+        open_store(msgspec.structs.replace(settings, database=f"{settings.database}0"))
 
 
 def test_it_does_not_wait_for_what_will_not_change(tmp_path: Path, cluster: Cluster) -> None:
