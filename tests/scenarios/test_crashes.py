@@ -16,7 +16,6 @@ from ceremonies.tables import EntryRow, RequestRow, ReservationRow
 from pki.x509.requests import read_request
 from tests.world import World, audit_files, copy_hsm_world, export_journal, make_request
 
-pytestmark = pytest.mark.engines
 ROOT = Path(__file__).parents[2]
 ROUNDS = int(os.environ.get("KEDGE_ROUNDS", "1"))
 SIGKILLED = -9
@@ -60,6 +59,7 @@ async def check_journal(world: World) -> list[Leaf]:
     return read_leaves(world)
 
 
+@pytest.mark.engines
 @pytest.mark.req("AU-1", "T27")
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("point", ["before T1", "inside T1", "after T1", "after sign", "inside T2", "after T2"])
@@ -104,6 +104,7 @@ async def check_retry(world: World, csr: bytes, point: str) -> None:
     assert world.room.ledger.replay.quotas["wo-1"].issued == 1
 
 
+@pytest.mark.engines
 @pytest.mark.req("AU-1", "T27")
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("point", ["before generate", "key generated", "key registered"])
@@ -132,6 +133,7 @@ async def check_created(world: World, *, registered: bool) -> None:
     await check_journal(world)
 
 
+@pytest.mark.engines
 @pytest.mark.req("AU-1", "T27", "KL-11")
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("point", ["before destroy", "object gone"])

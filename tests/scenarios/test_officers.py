@@ -21,7 +21,6 @@ from tests.ceremonies.ssh_keys import OfficerKey, make_key
 from tests.ceremonies.test_quorums import ROTATION
 from tests.world import World, audit_world, export_journal, soft_keys, soft_world
 
-pytestmark = pytest.mark.engines
 __all__ = ["genesis_template", "genesis_world"]
 
 WEEK_US = 7 * 86_400_000_000
@@ -75,6 +74,7 @@ def test_one_person_with_two_keys_counts_once(two_keys: tuple[World, OfficerKey]
     assert execute(world, "order") == ""
 
 
+@pytest.mark.engines
 @pytest.mark.req("MP-2")
 def test_an_approval_expires(genesis_world: World) -> None:
     asyncio.run(propose_order(genesis_world))
@@ -179,6 +179,7 @@ def test_the_host_has_no_way_around_the_quorum(genesis_world: World) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.engines
 @pytest.mark.req("MP-1")
 def test_a_whole_rotation_by_two_of_three(genesis_world: World) -> None:
     shown = asyncio.run(genesis_world.ceremony("rotate", "trust-set", ROTATION, "alice", "carol"))
