@@ -17,10 +17,11 @@ LOCKS := base build dev foreign witness
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-setup: .venv/.ready ## install what is missing: SoftHSM, .venv with locked dependencies, .venv/bin/kedge
+setup: .venv/.ready ## install what is missing: SoftHSM, PostgreSQL, .venv with locked dependencies, .venv/bin/kedge
 
 .venv/.ready: requirements/dev.txt requirements/base.in pyproject.toml tools/packages tools/venv
-	@tools/packages softhsm2=softhsm2-util openssl=openssl openssh-client=ssh-keygen
+	@tools/packages softhsm2=softhsm2-util openssl=openssl openssh-client=ssh-keygen \
+		'postgresql=/usr/lib/postgresql/*/bin/postgres'
 	@tools/venv .venv requirements/dev.txt
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

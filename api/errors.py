@@ -115,7 +115,7 @@ _BY_STATUS: Final[dict[int, str]] = {
         token-sender-wrong token-signature-invalid token-too-old""",
     403: """
         approval-unsigned binding-mismatch key-purpose-refused not-listed officer-unknown policy-refuses
-        quorum-not-met role-refused serial-not-in-order ssh-signature-invalid token-grant-missing""",
+        quorum-not-met report-refused role-refused serial-not-in-order ssh-signature-invalid token-grant-missing""",
     404: """
         ceremony-unknown document-unknown key-unknown no-trust-set nothing-there release-unknown route-unknown
         tile-absent work-order-unknown""",
@@ -151,12 +151,12 @@ _BY_STATUS: Final[dict[int, str]] = {
         hsm-no-free-slot hsm-pin-file-unsafe hsm-pin-incorrect hsm-pin-unreadable hsm-public-key-differs
         hsm-request-invalid hsm-signature-mismatch hsm-token-ambiguous hsm-token-exists hsm-wrong-process
         hsm-wrong-thread internal-error inventory-differs journal-forked key-missing key-resurrected
-        leaf-invalid node-invalid refused settings-invalid signature-missing stage-stale unsafe-production
-        witness-contradicts witness-misconfigured""",
+        leaf-invalid node-invalid refused settings-invalid signature-missing stage-stale store-unsafe
+        unsafe-production witness-contradicts witness-misconfigured""",
     503: """
         clock-behind clock-went-back door-closed hsm-closed hsm-ended hsm-pin-locked hsm-token-not-found
         hsm-token-replaced hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy keyroom-down
-        keyroom-stopping log-key-missing reader-ended store-locked store-unavailable witness-failed
+        keyroom-stopping log-key-missing reader-ended store-locked store-lost store-unavailable witness-failed
         witnesses-behind""",
 }
 STATUS: Final[Mapping[str, int]] = {code: status for status, codes in _BY_STATUS.items() for code in codes.split()}

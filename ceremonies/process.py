@@ -37,6 +37,7 @@ from ceremonies.room import Room
 from ceremonies.server import Server
 from ceremonies.settings import KeyroomSettings
 from ceremonies.software import software_sha256
+from ceremonies.standby import end_when_lost, open_store
 from ceremonies.store import Store
 from ceremonies.surroundings import Surroundings
 from ceremonies.tables import KeyRow
@@ -55,6 +56,7 @@ log = structlog.get_logger()
 
 PUBLISH_EVERY_S = 0.5
 SUPPRESSED_EVERY_S = 60
+CONFIRM_EVERY_S = 1.0
 SELF = Actor(cred="", role="keyroom", src="", sub="process")
 
 
@@ -108,7 +110,8 @@ def make_tokens(settings: KeyroomSettings) -> list[str]:
 
 
 def build_room(settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], Box]) -> Room:
-    """Open the store, the journal and the strongbox, on the writer's thread; recover, check, record the start.
+    """Open the store, or wait for it as standby; then, on the writer's thread, the journal and the strongbox; recover,
+    check, and record the start.
 
     Raises what is wrong: StoreLocked, JournalForked, KeyResurrected, KeyMissing, ClockWentBack, UnsafeProduction, ...
     """
@@ -116,11 +119,12 @@ def build_room(settings: KeyroomSettings, around: Surroundings, strongbox: Calla
     for path in (settings.data, settings.spool, settings.public):
         path.mkdir(parents=True, exist_ok=True)
     rooms: list[Room] = []
-    readers = Readers(settings.readers)  # before the PKCS#11 library is loaded
+    store = open_store(settings)
+    readers = Readers(settings.readers)
     writer = Writer(lambda: rooms[0].pipeline)
     writer.start()
     try:
-        rooms.append(writer.run_now(lambda: open_room(settings, around, strongbox, (writer, readers))))
+        rooms.append(writer.run_now(lambda: open_room(settings, around, strongbox, store, (writer, readers))))
     except BaseException:
         writer.stop()
         readers.close()
@@ -139,11 +143,14 @@ def check_peers(settings: KeyroomSettings) -> None:
 
 
 def open_room(
-    settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], Box], workers: tuple[Writer, Readers]
+    settings: KeyroomSettings,
+    around: Surroundings,
+    strongbox: Callable[[], Box],
+    store: Store,
+    workers: tuple[Writer, Readers],
 ) -> Room:
     """What `build_room` does on the writer's thread. When it fails, the database and the tokens are let go."""
     with contextlib.ExitStack() as undo:
-        store = Store(settings.database_url, max_pages=settings.max_database_pages)
         undo.callback(store.close)
         store.migrate()
         journal = Journal(store, around, origin=settings.origin, node=settings.node)
@@ -227,6 +234,7 @@ async def serve(room: Room) -> None:
         asyncio.create_task(repeat(publisher.publish, PUBLISH_EVERY_S)),
         asyncio.create_task(repeat(desk.record_suppressed, SUPPRESSED_EVERY_S)),
         asyncio.create_task(repeat(room.witnesses.advance, ADVANCE_EVERY_S)),
+        asyncio.create_task(repeat(partial(room.act, room.store.confirm, urgent=True), CONFIRM_EVERY_S)),
     ]
     await stopping.wait()
     await server.stop()
@@ -289,5 +297,6 @@ def run_keyroom(settings: KeyroomSettings, *, make: bool = False) -> None:
         for label in make_tokens(settings):
             log.info("token made", label=label)
     room = build_room(settings, surroundings(), lambda: open_strongbox(settings))
+    end_when_lost(room.store)
     tune_collector()
     asyncio.run(serve(room))

@@ -53,13 +53,17 @@ class Server:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._peers: dict[int, Peer] = {}
+        self._inode = 0
 
     async def start(self) -> None:
-        """Listen. A socket file that a crash left behind is replaced: the database lock keeps a second keyroom away."""
+        """Listen. The socket file of a keyroom that crashed, or lost its database, is taken over: the active one is who
+        has the database's lock.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._serve, self._path)
         self._path.chmod(0o660)
+        self._inode = self._path.stat().st_ino
 
     async def stop(self) -> None:
         """Stop listening, read no further request, answer those under way, drop connections."""
@@ -69,7 +73,8 @@ class Server:
             task.cancel()
         if self._connections:
             await asyncio.wait(self._connections, timeout=GRACE_S)
-        self._path.unlink(missing_ok=True)
+        if self._path.exists() and self._path.stat().st_ino == self._inode:
+            self._path.unlink(missing_ok=True)  # not the socket of a keyroom that took over meanwhile
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         uid = peer_uid(writer)

@@ -64,6 +64,11 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         return self.database or f"sqlite:///{self.data / 'kedge.db'}"
 
     @property
+    def may_stand_by(self) -> bool:
+        """Whether a second keyroom waits for the first to end, instead of refusing to start."""
+        return self.database.startswith("postgresql")
+
+    @property
     def spool(self) -> Path:
         """Where uploads wait under their digest."""
         return self.data / "spool"

@@ -1,12 +1,13 @@
 """The database: one writer, durable commits, rows changed in groups.
 
-SQLite by default (WAL, synchronous=FULL, BEGIN IMMEDIATE); PostgreSQL by its URL. A lock file keeps a second keyroom
-away.
+SQLite by default (WAL, synchronous=FULL, BEGIN IMMEDIATE), with a lock file that keeps a second keyroom away.
+PostgreSQL by its URL, where the session that writes holds the lock (ceremonies/postgresql.py).
 """
 
 import fcntl
 import hashlib
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +16,13 @@ from typing import Any, TextIO
 import msgspec
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Select, Table, create_engine, event, select
+from sqlalchemy import URL, Connection, Engine, NullPool, Select, Table, create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 
 from ceremonies.errors import KeyroomError
+from ceremonies.postgresql import Session, make_reader, make_url_safe
 from ceremonies.tables import BlobRow, DocumentRow, EvidenceRow
 
 Row = Mapping[str, Any]
@@ -69,17 +71,25 @@ def table_of(model: type[SQLModel]) -> Table:
 
 
 class Store:
-    """Connections to one database. `write` is for the writer thread alone; `read` is for anyone."""
+    """Connections to one database. `write` is for the writer thread alone; `read` is for anyone.
+
+    `lost` is set when another keyroom may have the database: nothing is written any more, and the process must end.
+    Raises StoreLocked, StoreUnavailable, StoreUnsafe.
+    """
 
     def __init__(self, url: str, *, max_pages: int | None = None) -> None:
         self._url = make_url(url)
         self._lock_file: TextIO | None = None
         self._max_pages = max_pages
+        self._session: Session | None = None
+        self.lost = threading.Event()
         if self._sqlite:
             self._take_lock()
-        self._writer = self._connect("BEGIN IMMEDIATE")
-        self._reader = self._connect("BEGIN")
-        self._driver_error: type[Exception] = self._writer.dialect.loaded_dbapi.Error
+            self._writer = self._connect("BEGIN IMMEDIATE")
+            self._reader = self._connect("BEGIN")
+        else:
+            self._open_session()
+        self._driver_error: type[Exception] = self._reader.dialect.loaded_dbapi.Error
 
     @property
     def _sqlite(self) -> bool:
@@ -96,11 +106,20 @@ class Store:
                 f"another keyroom holds {path}", hint="stop it first; two keyrooms fork the journal"
             ) from error
 
+    def _open_session(self) -> None:
+        url = make_url_safe(self._url)
+        with translated():
+            self._session = Session(url)
+        if self._session.locked:
+            self._session.close()
+            raise StoreLocked("another keyroom holds the database", hint="it is active; two keyrooms fork the journal")
+        self.lost = self._session.lost
+        self._writer, self._reader = self._session.engine, make_reader(url)
+
     def _connect(self, begin: str) -> Engine:
-        engine = create_engine(self._url, pool_pre_ping=not self._sqlite)
-        if self._sqlite:
-            event.listen(engine, "connect", self._set_pragmas)
-            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin) and None)
+        engine = create_engine(self._url)
+        event.listen(engine, "connect", self._set_pragmas)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin) and None)
         return engine
 
     def _set_pragmas(self, connection: sqlite3.Connection, _record: object) -> None:
@@ -122,18 +141,26 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One durable transaction. When the block ends without an error it is on disk; else nothing of it remains."""
-        with translated(self._driver_error), self._writer.begin() as connection:
+        with translated(self._driver_error), (self._session or self._writer).begin() as connection:
             yield connection
+
+    def confirm(self) -> None:
+        """See whether the session that writes still stands; for the writer thread. Raises StoreLost."""
+        if self._session is not None:
+            with self.write():
+                pass
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view of what is committed."""
         with translated(self._driver_error), self._reader.connect() as connection:
+            if self._session is not None:
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             yield connection
 
     def rows(self, query: Select[Any]) -> Sequence[Row]:
         """All rows of a query, as mappings."""
-        with self.read() as connection:
+        with translated(), self._reader.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def row(self, query: Select[Any]) -> Row | None:
@@ -169,10 +196,18 @@ class Store:
 
     def close(self) -> None:
         """Release connections and the lock."""
-        self._writer.dispose()
         self._reader.dispose()
+        if self._session is not None:
+            self._session.close()
+        self._writer.dispose()
         if self._lock_file is not None:
             self._lock_file.close()
+
+
+def open_sqlite(url: URL) -> Engine:
+    """A SQLite database that is there, for reading; nothing can be written through it."""
+    path = f"file:{url.database}?mode=ro"
+    return create_engine("sqlite://", creator=lambda: sqlite3.connect(path, uri=True), poolclass=NullPool)
 
 
 def digest(data: bytes) -> str:
@@ -188,10 +223,11 @@ def octets(value: object) -> bytes:
 
 
 @contextmanager
-def translated(driver: type[Exception]) -> Iterator[None]:
+def translated(driver: type[Exception] = SQLAlchemyError) -> Iterator[None]:
     """Turn errors of SQLAlchemy and the driver into StoreUnavailable, without bound values (they may be large)."""
     try:
         yield
     except (SQLAlchemyError, driver) as error:
         cause = getattr(error, "orig", None) or (error if isinstance(error, driver) else type(error).__name__)
+        cause = str(cause).partition("\n")[0]
         raise StoreUnavailable(f"database: {cause}", hint="free space or repair the database, then retry") from error

@@ -175,8 +175,8 @@ class ReleaseRow(SQLModel, table=True):
     channel: str
     component: int
     version: str
-    security_version: int
-    sequence: int
+    security_version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
     image: str
     set_index: int
     manifest: str
@@ -187,10 +187,10 @@ class CounterUpdateRow(SQLModel, table=True):
     """A published counter update by its sequence."""
 
     __tablename__ = "counter_update"
-    sequence: int = Field(primary_key=True)
+    sequence: int = Field(sa_column=Column(BigInteger, primary_key=True))
     class_name: str
     domain: int
-    floor: int
+    floor: int = Field(sa_column=Column(BigInteger, nullable=False))
     document: str
 
 
@@ -255,7 +255,7 @@ class ReceiptRow(SQLModel, table=True):
     __tablename__ = "receipt"
     payload_sha256: str = Field(primary_key=True)
     ueid: str = Field(index=True)
-    sequence: int
+    sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
     nonce: str = Field(unique=True)
     set_index: int
     set_hash: str

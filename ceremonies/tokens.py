@@ -179,7 +179,7 @@ def verify_token(token: str, policy: Policy, now: datetime, jwks: JwksSource, cl
         role=grant.role,
         sub=hashlib.sha256(jcs([issuer.issuer, _text(claims, "sub")])).hexdigest()[:32],
         issuer=issuer.issuer,
-        jti=_text(claims, "jti"),
+        jti=_printable(claims, "jti"),
         cred=key.spki,
         expires=expires,
         bindings=bindings,
@@ -259,6 +259,14 @@ def _parse_segment(segment: str) -> dict[str, Any]:
 def _text(fields: dict[str, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not 1 <= len(value) <= 512:
+        _refuse_claim(name)
+    return value
+
+
+def _printable(claims: dict[str, Any], name: str) -> str:
+    """It becomes part of a reserved name, and not every database keeps every character."""
+    value = _text(claims, name)
+    if not value.isprintable():
         _refuse_claim(name)
     return value
 

@@ -10,7 +10,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +30,7 @@ from ceremonies.issuance import Issuance
 from ceremonies.orders import Actor
 from ceremonies.process import tune_collector
 from tests.bench_raw import RawSigner, raw_signer
+from tests.postgres import Database
 from tests.softhsm import fresh_strongbox, open_remote
 from tests.world import TOKENS as TOKEN_ROLES
 from tests.world import World, make_request
@@ -75,7 +76,16 @@ async def measure(
     return len(times), time.perf_counter() - started, times
 
 
-async def measure_door(world: World, raw: RawSigner, results: Results) -> None:
+def open_world(path: Path, database: Database | None = None) -> World:
+    """A keyroom as it runs in production, but for the socket: fresh SoftHSM tokens in a warden, a reader."""
+    with fresh_strongbox(path / "hsm", tuple(TOKEN_ROLES)):
+        pass
+    world = World(path, lambda: open_remote(path / "hsm", tuple(TOKEN_ROLES)), database=database)
+    world.readers = 1
+    return world.start()
+
+
+async def measure_door(world: World, raw: RawSigner, results: Results, names: Mapping[int, str]) -> None:
     """Device certificates with every rule, both commits and the checkpoint, without HTTP and token.
 
     In rounds, each with a round of bare signatures before it: the machine is not the same from one second to the next.
@@ -83,7 +93,7 @@ async def measure_door(world: World, raw: RawSigner, results: Results) -> None:
     await world.genesis()
     await world.open_order(quantity=QUANTITY, last=QUANTITY - 1)
     issuance, numbers, rates = Issuance(world.room), iter(range(1, QUANTITY)), []
-    for callers in (1, 8, 64):
+    for callers, name in names.items():
         keys = fresh_keys(int((150 if callers == 1 else 1600) * SECONDS) + 100)
         requests = [make_request(key) for key in keys]
 
@@ -99,8 +109,7 @@ async def measure_door(world: World, raw: RawSigner, results: Results) -> None:
             part = await measure(callers, issue, SECONDS / ROUNDS)
             count, seconds, times = count + part[0], seconds + part[1], times + part[2]
         raw_rate = sum(rates[-ROUNDS:]) / ROUNDS
-        note(results, f"door_{callers}", (count, seconds, times), raw_rate)
-    note(results, "raw_sign_p256", (len(raw.times), sum(raw.times), raw.times), len(raw.times) / sum(raw.times))
+        note(results, name, (count, seconds, times), raw_rate)
 
 
 def fresh_keys(count: int) -> list[ec.EllipticCurvePrivateKey]:
@@ -169,18 +178,18 @@ async def put(
 
 def main() -> None:
     """Run everything, print a table, write the file."""
+    from tests.bench_postgresql import measure_postgresql  # which imports this module
+
     results: Results = {}
-    with tempfile.TemporaryDirectory(prefix="kedge-bench-") as work:
-        with fresh_strongbox(Path(work) / "hsm", tuple(TOKEN_ROLES)):
-            pass
-        with raw_signer(Path(work) / "raw") as raw:
-            world = World(Path(work), lambda: open_remote(Path(work) / "hsm", tuple(TOKEN_ROLES)))
-            world.readers = 1
-            world.start()
-            tune_collector()
-            asyncio.run(measure_door(world, raw, results))
-            world.stop()
-            measure_http(raw, results)
+    with tempfile.TemporaryDirectory(prefix="kedge-bench-") as work, raw_signer(Path(work) / "raw") as raw:
+        world = open_world(Path(work))
+        tune_collector()
+        asyncio.run(measure_door(world, raw, results, {1: "door_1", 8: "door_8", 64: "door_64"}))
+        world.stop()
+        measure_postgresql(raw, results)
+        measure_http(raw, results)
+        times = raw.times
+    note(results, "raw_sign_p256", (len(times), sum(times), times), len(times) / sum(times))
     OUT.mkdir(exist_ok=True)
     (OUT / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     machine = (

@@ -1,10 +1,18 @@
-"""What holds for every test: no test is skipped, and how much work a property does."""
+"""What holds for every test: no test is skipped, how much work a property does, and the engines of the store."""
 
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.postgres import ENGINES, SQLITE, Cluster, running_cluster
+
+if TYPE_CHECKING:
+    from tests.ceremonies.templates import Templates
+    from tests.engines import Engine
 
 # A busy two-core machine is slow at times; that is no fault of the code. `make soak` asks for many more examples.
 settings.register_profile("check", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -22,3 +30,44 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped or expected to fail in {call.when}; neither is allowed here"
     return report
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is marked `engines` and uses a store runs on each of them."""
+    if "engine_name" in metafunc.fixturenames and metafunc.definition.get_closest_marker("engines"):
+        metafunc.parametrize("engine_name", ENGINES)
+
+
+@pytest.fixture
+def engine_name() -> str:
+    """The engine of tests that are not marked `engines`."""
+    return SQLITE
+
+
+@pytest.fixture
+def engine(engine_name: str, find_cluster: Callable[[], Cluster]) -> "Engine":
+    """The engine that this test runs on."""
+    from tests.engines import Engine
+
+    return Engine(engine_name, find_cluster)
+
+
+@pytest.fixture(scope="session")
+def find_cluster() -> Iterator[Callable[[], Cluster]]:
+    """The PostgreSQL cluster of this process; it starts when somebody asks."""
+    with ExitStack() as stack:
+        yield cache(lambda: stack.enter_context(running_cluster()))
+
+
+@pytest.fixture
+def cluster(find_cluster: Callable[[], Cluster]) -> Cluster:
+    """The running PostgreSQL cluster."""
+    return find_cluster()
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> "Templates":
+    """Stopped worlds to copy, by engine and kind of keys."""
+    from tests.ceremonies.templates import Templates  # the whole keyroom: tests of the other rooms do without it
+
+    return Templates(tmp_path_factory.mktemp)

@@ -1,6 +1,6 @@
 """A real keyroom process that kills itself at a named point.
 
-`python -m tests.crashing PATH ROSTER SOFTWARE POINT REQUEST`.
+`python -m tests.crashing PATH ROSTER SOFTWARE POINT REQUEST DATABASE`; DATABASE is empty for SQLite.
 It stands on SoftHSM tokens that exist, answers the requests in the file REQUEST (a MessagePack list, each as on the
 socket) together, and prints `answered` for each when it lives that long, until its standard input ends.
 """
@@ -102,12 +102,12 @@ async def answer_all(desk: Desk, asked: Sequence[Request]) -> list[AnyResult | P
     return list(await asyncio.gather(*(desk.answer(request, local=not request.token) for request in asked)))
 
 
-def main(path: Path, roster: str, software: str, point: str, request: Path) -> None:
+def main(path: Path, roster: str, software: str, point: str, request: Path, database: str) -> None:
     """Start, set the trap, answer."""
     settings = KeyroomSettings(
         origin="kedge.example/journal", node="keyroom-1", data=path / "data", public=path / "public",
         socket=path / "keyroom.sock", module=find_module(), tokens=place_tokens(path), roster_sha256=roster,
-        witnesses="quorum none\n",
+        witnesses="quorum none\n", database=database,
     )  # fmt: skip
     around = msgspec.structs.replace(surroundings(), software=software)  # officers approved steps under this one
     room = build_room(settings, around, lambda: open_tokens(path / "hsm", tuple(TOKENS)))
@@ -122,4 +122,4 @@ def main(path: Path, roster: str, software: str, point: str, request: Path) -> N
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], Path(sys.argv[5]))
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], Path(sys.argv[5]), sys.argv[6])

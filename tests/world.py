@@ -34,6 +34,7 @@ from pki.log.audit import Report, audit_journal
 from pki.log.policy import parse_policy
 from tests.ceremonies.issuer_keys import make_signer
 from tests.ceremonies.ssh_keys import OfficerKey, make_key
+from tests.postgres import Database
 from tests.softbox import Softbox
 from tests.softhsm import find_module, fresh_strongbox, open_tokens
 
@@ -105,8 +106,15 @@ def plan_set(roots: tuple[int, ...] = (1, 2, 3), image: str = "image-app-1") -> 
 class World:
     """One keyroom and everyone who talks to it."""
 
-    def __init__(self, path: Path, strongbox: Callable[[], Box], around: Surroundings | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        strongbox: Callable[[], Box],
+        around: Surroundings | None = None,
+        database: Database | None = None,
+    ) -> None:
         self.path = path
+        self.database = database
         self.strongbox = strongbox
         self.around = around or surroundings()
         self.issuer = make_signer()
@@ -127,6 +135,7 @@ class World:
             origin="kedge.example/journal", node="keyroom-1", data=self.path / "data", public=self.path / "public",
             socket=self.path / "keyroom.sock", module=find_module(), tokens=place_tokens(self.path),
             roster_sha256=self.roster.digest, readers=self.readers, witnesses=self.witnesses,
+            database=self.database.url if self.database else "",
         )  # fmt: skip
 
     def start(self, settings: KeyroomSettings | None = None) -> "World":
@@ -264,10 +273,10 @@ def place_tokens(path: Path) -> tuple[TokenPlace, ...]:
     return tuple(TokenPlace(label, path / f"{label}.pin", roles or MAIN_ROLES) for label, roles in TOKENS.items())
 
 
-def soft_world(path: Path) -> World:
-    """A world whose tokens are soft keys."""
+def soft_world(path: Path, database: Database | None = None) -> World:
+    """A world whose tokens are soft keys; on SQLite, or on this empty database of PostgreSQL."""
     shared: dict[Any, Any] = {}
-    return World(path, lambda: cast(Strongbox, Softbox(tuple(TOKENS), shared)))
+    return World(path, lambda: cast(Strongbox, Softbox(tuple(TOKENS), shared)), database=database)
 
 
 def soft_keys(world: World) -> Softbox:
@@ -298,19 +307,20 @@ def copy_world(template: World, path: Path) -> World:
 def _move_in(template: World, world: World) -> World:
     world.issuer, world.officers = template.issuer, template.officers
     world.roster, world.policy = template.roster, template.policy
+    world.database = template.database and template.database.copy()
     for name in ("data", "public"):
         shutil.copytree(template.path / name, world.path / name)
     return world
 
 
-def hsm_world(path: Path) -> World:
+def hsm_world(path: Path, database: Database | None = None) -> World:
     """A world on SoftHSM tokens, fresh at its first start. One such world can be started at a time."""
 
     def open_box() -> Strongbox:
         known = (path / "hsm").exists()
         return open_tokens(path / "hsm", tuple(TOKENS)) if known else fresh_strongbox(path / "hsm", tuple(TOKENS))
 
-    return World(path, open_box)
+    return World(path, open_box, database=database)
 
 
 def make_request(key: ec.EllipticCurvePrivateKey | None = None, **extensions: Any) -> bytes:

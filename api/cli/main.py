@@ -34,6 +34,7 @@ VERBS: Final = {
     "journal": ("journal", "app"),
     "witness": ("witness", "app"),
     "verify": ("verify", "verify_export"),
+    "report": ("report", "app"),
     "token": ("token", "app"),
     "doctor": ("doctor", "examine"),
 }

@@ -5,11 +5,11 @@ import json
 from typing import Any, get_args
 
 import msgspec
-from sqlalchemy import text
 
 from ceremonies import commands
 from ceremonies.commands import AnyCommand, Command
 from ceremonies.tables import EntryRow
+from tests.engines import tamper
 from tests.world import CLASS, PLANT, World, make_request
 
 ROLES = ("station", "pipeline", "officer", "auditor", "operator", "gateway")
@@ -66,5 +66,4 @@ def read_leaves(world: World, start: int = 0) -> list[dict[str, Any]]:
 
 def write_sql(world: World, statement: str, **values: object) -> None:
     """What a malicious database administrator does while the keyroom runs. It must change something."""
-    with world.room.store.write() as connection:
-        assert connection.execute(text(statement), values).rowcount > 0
+    tamper(world.room.store, statement, **values)

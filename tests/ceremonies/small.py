@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from ceremonies.errors import KeyroomError
@@ -53,9 +52,9 @@ def open_journal(store: Store, clock: Clock) -> Journal:
     return Journal(store, clock.surroundings(), origin="kedge.example/journal", node="keyroom-1")
 
 
-def open_ledger(path: Path, clock: Clock, *, max_pages: int | None = None) -> Ledger:
-    """A ledger on the database under `path`, made when it is not there."""
-    store = Store(f"sqlite:///{path / 'kedge.db'}", max_pages=max_pages)
+def open_ledger(url: str, clock: Clock) -> Ledger:
+    """A ledger on a database, whose tables are made when they are not there."""
+    store = Store(url)
     store.migrate()
     return Ledger(store, open_journal(store, clock))
 

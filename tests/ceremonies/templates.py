@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 import pytest
 
 from tests.ceremonies.rotated import Fleet, make_fleet
+from tests.engines import SQLITE_ONLY, Engine
 from tests.world import World, copy_world, hsm_world, soft_world
 
 Keys = Literal["soft", "softhsm"]
@@ -16,40 +17,59 @@ on_both_keys: Final = pytest.mark.parametrize("keys", ["soft", "softhsm"], indir
 """The test runs on soft keys and on SoftHSM. What is not marked runs on soft keys."""
 
 
+Make = Callable[[Path], World]
+Prepare = Callable[[World], Coroutine[Any, Any, object]]
+
+
 class Templates:
-    """Stopped worlds. Copy them; never start them. `make_path` makes a fresh directory of a name."""
+    """Stopped worlds by engine and kind of keys. Copy them; never start them.
+
+    `make_path` makes a fresh directory of a name.
+    """
 
     def __init__(self, make_path: Callable[[str], Path]) -> None:
         self._make_path = make_path
-        self._worlds: dict[tuple[str, Keys], World] = {}
-        self._fleets: dict[tuple[str, int, Keys], Fleet] = {}
+        self._worlds: dict[tuple[str, str, Keys], World] = {}
+        self._fleets: dict[tuple[str, int, str, Keys], Fleet] = {}
 
-    def genesis(self, keys: Keys = "soft") -> World:
+    def genesis(self, engine: Engine = SQLITE_ONLY, keys: Keys = "soft") -> World:
         """After genesis."""
-        if ("genesis", keys) not in self._worlds:
-            world = new_world(self._make_path("genesis"), keys).start()
-            asyncio.run(world.genesis())
-            world.stop()
-            self._worlds["genesis", keys] = world
-        return self._worlds["genesis", keys]
+        return self.find("genesis", engine, lambda path: new_world(path, engine, keys), World.genesis, keys)
 
-    def factory(self, keys: Keys = "soft") -> World:
+    def factory(self, engine: Engine = SQLITE_ONLY, keys: Keys = "soft") -> World:
         """After genesis, with the work order `wo-1` of 20, serials BMS-000001 to BMS-000025."""
-        if ("factory", keys) not in self._worlds:
-            world = copy_world(self.genesis(keys), self._make_path("factory") / "world").start()
-            asyncio.run(world.open_order())
-            world.stop()
-            self._worlds["factory", keys] = world
-        return self._worlds["factory", keys]
 
-    def fleet(self, play: Callable[[Fleet], Coroutine[Any, Any, None]], count: int, keys: Keys = "soft") -> Fleet:
+        def make(path: Path) -> World:
+            return copy_world(self.genesis(engine, keys), path / "world")
+
+        return self.find("factory", engine, make, World.open_order, keys)
+
+    def fleet(
+        self,
+        play: Callable[[Fleet], Coroutine[Any, Any, None]],
+        count: int,
+        engine: Engine = SQLITE_ONLY,
+        keys: Keys = "soft",
+    ) -> Fleet:
         """A fleet of `count` controllers that run 2.3.0, after `play`."""
-        name = (play.__name__, count, keys)
+        name = (play.__name__, count, engine.name, keys)
         if name not in self._fleets:
-            self._fleets[name] = make_fleet(self.factory(keys), self._make_path(play.__name__) / "world", play, count)
+            path = self._make_path(play.__name__) / "world"
+            self._fleets[name] = make_fleet(self.factory(engine, keys), path, play, count)
         return self._fleets[name]
 
+    def find(self, name: str, engine: Engine, make: Make, prepare: Prepare, keys: Keys = "soft") -> World:
+        """A world of another kind, prepared when it is first asked for."""
+        wanted = (name, engine.name, keys)
+        if wanted not in self._worlds:
+            world = make(self._make_path(f"{name}-{engine.name}")).start()
+            asyncio.run(prepare(world))
+            world.stop()
+            self._worlds[wanted] = world
+        return self._worlds[wanted]
 
-def new_world(path: Path, keys: Keys) -> World:
+
+def new_world(path: Path, engine: Engine, keys: Keys) -> World:
     """A world where nothing happened yet."""
-    return soft_world(path) if keys == "soft" else hsm_world(path)
+    make = soft_world if keys == "soft" else hsm_world
+    return make(path, engine.database())

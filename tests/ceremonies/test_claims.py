@@ -30,12 +30,15 @@ from ceremonies.tables import RequestRow, ReservationRow, WorkOrderRow
 from pki.drafts import Draft
 from tests.ceremonies.small import BY, NoRoomError, reserve
 from tests.ceremonies.test_store import open_store
+from tests.engines import Engine
+
+pytestmark = pytest.mark.engines
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(engine: Engine, tmp_path: Path) -> Store:
     """A store with one work order of three units."""
-    opened = open_store(tmp_path)
+    opened = open_store(engine.url(tmp_path))
     with opened.write() as connection:
         apply_changes(connection, [Insert(WorkOrderRow, {"id": "wo", "document": "", "quantity": 3, "issued": 0})])
     return opened

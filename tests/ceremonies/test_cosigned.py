@@ -17,11 +17,12 @@ from ceremonies.journal import JournalForked
 from ceremonies.logkey import CheckpointRejected
 from pki.log.errors import LogError
 from tests.ceremonies.small import Clock, make_order, open_ledger, seal
+from tests.engines import SQLITE_ONLY
 from tests.world import World
 
 
 def test_the_newest_note_of_a_size_is_kept(tmp_path: Path) -> None:
-    store = open_ledger(tmp_path, Clock()).store
+    store = open_ledger(SQLITE_ONLY.url(tmp_path), Clock()).store
     assert newest_cosigned(store, 5) == []
     for size, note in ((7, b"a"), (9, b"b"), (7, b"c"), (12, b"d")):
         keep_cosigned(store, Cosigned(size, note))

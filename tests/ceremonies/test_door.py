@@ -24,6 +24,8 @@ from tests.ceremonies.small import BY, act, make_draft, make_order, passages, re
 from tests.softbox import Softbox
 from tests.world import World, audit_world, issue_device, make_request, soft_keys
 
+pytestmark = pytest.mark.engines
+
 EVERY_KIND = sorted({kind for kinds in KINDS.values() for kind in kinds})
 LABELS = {"oem-root": "oem-root-1", "recovery": "recovery-1", "image-app": "image-app-1", "counter": "counter-1"}
 

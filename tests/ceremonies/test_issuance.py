@@ -24,6 +24,8 @@ from tests.ceremonies.examples import order_plan, read_leaves, write_sql
 from tests.ceremonies.templates import on_both_keys
 from tests.world import World, issue_device, make_request, soft_keys
 
+pytestmark = pytest.mark.engines
+
 
 def pem(csr: x509.CertificateSigningRequest) -> bytes:
     return csr.public_bytes(serialization.Encoding.PEM)

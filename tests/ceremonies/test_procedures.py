@@ -23,6 +23,7 @@ from pki.trust.links import draft_trust_set
 from tests.ceremonies.examples import order_plan, read_leaves, write_sql
 from tests.ceremonies.templates import Keys, new_world, on_both_keys
 from tests.ceremonies.test_quorums import ROTATION
+from tests.engines import SQLITE_ONLY
 from tests.world import World, audit_world, plan_keys, token_keys
 
 
@@ -60,7 +61,7 @@ def cut_method(world: World, method: str, number: int, *, after: bool) -> None:
 @pytest.mark.parametrize("restarts", [True, False], ids=["restarted", "resumed"])
 @on_both_keys
 def test_genesis_goes_on_after_power_cuts(tmp_path: Path, keys: Keys, restarts: bool) -> None:
-    world = new_world(tmp_path, keys).start()
+    world = new_world(tmp_path, SQLITE_ONLY, keys).start()
 
     async def open_genesis() -> None:
         plan = json.dumps(world.genesis_plan()).encode()

@@ -20,6 +20,8 @@ from tests.ceremonies.examples import order_plan, read_leaves, write_sql
 from tests.ceremonies.ssh_keys import make_key
 from tests.world import World, plan_set, soft_keys
 
+pytestmark = pytest.mark.engines
+
 ROTATION = {
     "keys": [{"label": "oem-root-4", "role": "oem-root", "algorithm": "p256", "token": "kedge-main"}],
     "trust_set": plan_set(roots=(2, 3, 4)),
@@ -253,7 +255,7 @@ def test_a_closed_ceremony_stays_closed_whatever_its_rows_say(genesis_world: Wor
             write_sql(genesis_world, "UPDATE ceremony SET state = 'open' WHERE id = :id", id=name)
             assert await refuse(genesis_world, name, step) == "step-done"
             write_sql(
-                genesis_world, "UPDATE step SET done = 0 WHERE ceremony = :id AND step = :step", id=name, step=step
+                genesis_world, "UPDATE step SET done = false WHERE ceremony = :id AND step = :step", id=name, step=step
             )
             if name == "order":
                 write_sql(genesis_world, "DELETE FROM work_order WHERE id = 'order'")

@@ -34,6 +34,7 @@ from tests.ceremonies.field import (
 )
 from tests.ceremonies.rotated import Fleet, report_all
 from tests.ceremonies.templates import Keys, Templates, on_both_keys
+from tests.engines import Engine
 from tests.softbox import Softbox
 from tests.world import World, audit_world
 
@@ -58,8 +59,8 @@ async def hear(fleet: Fleet) -> None:
 
 
 @pytest.fixture
-def heard(templates: Templates, keys: Keys, tmp_path: Path) -> Iterator[Heard]:
-    fleet = templates.fleet(hear, 2, keys).copy(tmp_path / "world")
+def heard(templates: Templates, engine: Engine, keys: Keys, tmp_path: Path) -> Iterator[Heard]:
+    fleet = templates.fleet(hear, 2, engine, keys).copy(tmp_path / "world")
     yield Heard(fleet.world, fleet.controllers)
     fleet.world.stop()
 

@@ -27,6 +27,8 @@ from pki.log.leaves import MAX_LEAF
 from tests.ceremonies.small import BY, act
 from tests.world import World, audit_world, soft_keys
 
+pytestmark = pytest.mark.engines
+
 
 def open_intent(world: World, operation: str, key: dict[str, object], what: dict[str, Any]) -> int:
     """An intent that nobody closes; its index."""

@@ -23,15 +23,16 @@ from pki.trust.rehearsal import Bundle, Release
 from tests.ceremonies.field import sign_release
 from tests.ceremonies.rotated import Fleet, rotate
 from tests.ceremonies.templates import Keys, Templates
+from tests.engines import Engine
 from tests.world import CLASS, plan_set
 
 replace = msgspec.structs.replace
 
 
 @pytest.fixture
-def rotated(templates: Templates, keys: Keys, tmp_path: Path) -> Iterator[Fleet]:
+def rotated(templates: Templates, engine: Engine, keys: Keys, tmp_path: Path) -> Iterator[Fleet]:
     """A fleet without a device after the set (0, 1) and its transition release."""
-    fleet = templates.fleet(rotate, 0, keys).copy(tmp_path / "world")
+    fleet = templates.fleet(rotate, 0, engine, keys).copy(tmp_path / "world")
     yield fleet
     fleet.world.stop()
 

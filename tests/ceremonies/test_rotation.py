@@ -30,6 +30,7 @@ from tests.ceremonies.field import (
 )
 from tests.ceremonies.rotated import Fleet, rotate
 from tests.ceremonies.templates import Keys, Templates, on_both_keys
+from tests.engines import Engine
 from tests.world import CLASS, World, audit_world, plan_set
 
 Change = Callable[[dict[str, Any]], None]
@@ -185,9 +186,9 @@ def test_a_set_that_a_device_would_not_take_is_not_published_s4(
 
 
 @pytest.fixture
-def rotated(templates: Templates, keys: Keys, tmp_path: Path) -> Iterator[Fleet]:
+def rotated(templates: Templates, engine: Engine, keys: Keys, tmp_path: Path) -> Iterator[Fleet]:
     """A fleet without a device after the set (0, 1) and its transition release."""
-    fleet = templates.fleet(rotate, 0, keys).copy(tmp_path / "world")
+    fleet = templates.fleet(rotate, 0, engine, keys).copy(tmp_path / "world")
     yield fleet
     fleet.world.stop()
 

@@ -52,6 +52,24 @@ async def receive(reader: asyncio.StreamReader) -> Any:
     return None if body is None else decode_answer(body)
 
 
+def test_the_socket_of_a_keyroom_that_took_over_stays(genesis_world: World) -> None:
+    """A keyroom that lost its database may still be ending while the next one listens in its place."""
+
+    async def run() -> None:
+        path = genesis_world.path / "keyroom.sock"
+        old, new = (Server(genesis_world.desk, path, ()) for _ in range(2))
+        await old.start()
+        await new.start()
+        await old.stop()
+        reader, writer = await send(path, encode_frame(HEALTH))
+        assert (await receive(reader)).id == 1
+        writer.close()
+        await new.stop()
+        assert not path.exists()
+
+    asyncio.run(run())
+
+
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 

@@ -1,7 +1,6 @@
 """Statements as the driver gets them: many rows in few, and the rows that are asked for."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -10,11 +9,13 @@ from ceremonies.store import Insert, Store, StoreUnavailable, Update
 from ceremonies.tables import RequestRow, ReservationRow, WorkOrderRow
 from tests.ceremonies.test_store import open_store
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(url: str) -> Iterator[Store]:
     """An empty store."""
-    opened = open_store(tmp_path)
+    opened = open_store(url)
     yield opened
     opened.close()
 

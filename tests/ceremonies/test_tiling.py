@@ -1,7 +1,5 @@
 """Any tile from the database is the tile of the C2SP formats."""
 
-from pathlib import Path
-
 import pytest
 
 from ceremonies.tables import EntryRow
@@ -14,8 +12,8 @@ from tests.ceremonies.test_store import open_store
 
 
 @pytest.mark.parametrize("size", [1, 255, 256, 257, 700])
-def test_tiles_follow_from_the_entries(tmp_path: Path, size: int) -> None:
-    store = open_store(tmp_path)
+def test_tiles_follow_from_the_entries(url: str, size: int) -> None:
+    store = open_store(url)
     journal = open_journal(store, Clock())
     grow(store, journal, size)
     files = {tile.path: read_tile(store, tile) for tile in list_tiles(size)}
@@ -33,8 +31,8 @@ def test_tiles_follow_from_the_entries(tmp_path: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize("tile", [Tile(ENTRIES, 0, 4), Tile(0, 0, 4), Tile(0, 1, 1), Tile(1, 0, 1), Tile(2, 0, 1)])
-def test_a_tile_beyond_the_journal_is_absent(tmp_path: Path, tile: Tile) -> None:
-    store = open_store(tmp_path)
+def test_a_tile_beyond_the_journal_is_absent(url: str, tile: Tile) -> None:
+    store = open_store(url)
     grow(store, open_journal(store, Clock()), 3)
     with pytest.raises(TileAbsent):
         read_tile(store, tile)

@@ -333,6 +333,13 @@ def test_claims_that_every_token_needs(claim: str, value: object) -> None:
         verify(forge_claims(**{claim: value}))
 
 
+@pytest.mark.parametrize("value", ["x\0", "x\n", "\u202ex"])
+def test_a_token_id_is_printable(value: str) -> None:
+    """It is reserved by name; PostgreSQL takes no NUL, and one order must not fail its batch."""
+    with pytest.raises(TokenMalformed, match="jti"):
+        verify(forge_claims(jti=value))
+
+
 @pytest.mark.req("AZ-6", "T1")
 @pytest.mark.parametrize(
     "claims",

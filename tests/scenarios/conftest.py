@@ -1,30 +1,19 @@
 """A world on SoftHSM, made once per session and copied for each crash."""
 
-import asyncio
-
 import pytest
 
-from tests.ceremonies.conftest import (
-    factory_template,
-    factory_world,
-    genesis_template,
-    genesis_world,
-    keys,
-    templates,
-)
+from tests.ceremonies.conftest import factory_template, factory_world, genesis_template, genesis_world, keys
+from tests.ceremonies.templates import Templates
+from tests.engines import Engine
 from tests.world import World, hsm_world, plan_set
 
-__all__ = ["factory_template", "factory_world", "genesis_template", "genesis_world", "keys", "templates"]
+__all__ = ["factory_template", "factory_world", "genesis_template", "genesis_world", "keys"]
 
 
-@pytest.fixture(scope="session")
-def hsm_template(tmp_path_factory: pytest.TempPathFactory) -> World:
+@pytest.fixture
+def hsm_template(templates: Templates, engine: Engine) -> World:
     """A stopped world after genesis: work order `wo-1`; ceremonies `rotate` and `drop` approved and not executed."""
-    path = tmp_path_factory.mktemp("hsm")
-    world = hsm_world(path).start()
-    asyncio.run(prepare(world))
-    world.stop()
-    return world
+    return templates.find("hsm", engine, lambda path: hsm_world(path, engine.database()), prepare)
 
 
 async def prepare(world: World) -> None:

@@ -29,6 +29,7 @@ def start(world: World, point: str, role: str, *asked: AnyCommand) -> subprocess
     requests = [Request(at, command, world.role_token(role), "192.0.2.7") for at, command in enumerate(asked, 1)]
     request.write_bytes(msgspec.msgpack.encode(requests))
     facts = [str(world.path), world.roster.digest, world.around.software, point, str(request)]
+    facts.append(world.settings().database)
     given, pipe = [sys.executable, "-m", "tests.crashing", *facts], subprocess.PIPE
     return subprocess.Popen(given, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
@@ -59,6 +60,7 @@ async def check_journal(world: World) -> list[Leaf]:
     return read_leaves(world)
 
 
+@pytest.mark.engines
 @pytest.mark.req("AU-1", "T27")
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("point", ["before T1", "inside T1", "after T1", "after sign", "inside T2", "after T2"])
@@ -147,6 +149,7 @@ async def check_pipelined(world: World, asked: list[IssueDevice], expected: tupl
     assert world.room.ledger.replay.quotas["wo-1"].issued == 3
 
 
+@pytest.mark.engines
 @pytest.mark.req("AU-1", "T27")
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("point", ["before generate", "key generated", "key registered"])
@@ -175,6 +178,7 @@ async def check_created(world: World, *, registered: bool) -> None:
     await check_journal(world)
 
 
+@pytest.mark.engines
 @pytest.mark.req("AU-1", "T27", "KL-11")
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("point", ["before destroy", "object gone"])

@@ -16,8 +16,10 @@ from ceremonies.commands import CeremonyShown, DeviceIssued, IssueDevice, Proble
 from ceremonies.tables import DeviceRow, EntryRow
 from tests.ceremonies.examples import order_plan
 from tests.ceremonies.templates import Keys, Templates, on_both_keys
+from tests.engines import Engine
 from tests.world import CLASS, PLANT, World, audit_world, copy_world, issue_device, make_request
 
+pytestmark = pytest.mark.engines
 DAY_US = 86_400_000_000
 
 
@@ -172,9 +174,9 @@ def test_a_station_without_a_plant_is_none(factory_world: World) -> None:
 
 
 @on_both_keys
-def test_an_order_has_its_time(templates: Templates, keys: Keys, tmp_path: Path) -> None:
+def test_an_order_has_its_time(templates: Templates, engine: Engine, keys: Keys, tmp_path: Path) -> None:
     """After its window an order issues nothing new, and still answers who asks again."""
-    world = copy_world(templates.factory(keys), tmp_path / "world").start()
+    world = copy_world(templates.factory(engine, keys), tmp_path / "world").start()
     (csr,) = use_up(world, 1)
     world.stop()
     real = world.around.now_us

@@ -1,6 +1,8 @@
 """The database is full or read-only: fail closed, release nothing, and go on when it is not any more."""
 
 import asyncio
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from ceremonies.commands import IssueDevice, Problem
 from ceremonies.store import StoreUnavailable
 from ceremonies.tables import EntryRow
 from tests.ceremonies.small import make_draft, make_order, seal
+from tests.ceremonies.templates import Templates
+from tests.engines import Engine
+from tests.postgres import POSTGRESQL, Cluster
 from tests.world import World, audit_world, copy_world, make_request, soft_keys
 
 
@@ -95,5 +100,53 @@ def test_when_the_outcome_cannot_be_written_nothing_is_released(
     mine = [kind for kind in types if kind.startswith("key.sign")][-4:]
     assert mine == ["key.sign.intent", "key.sign.unknown", "key.sign.intent", "key.sign.outcome"]
     assert not sealed.replayed
+    asyncio.run(audit_world(world))
+    world.stop()
+
+
+@pytest.fixture
+def read_only(cluster: Cluster) -> Iterator[Callable[[bool], None]]:
+    """Switch every session of the server to read-only transactions, and back."""
+
+    def switch(on: bool) -> None:
+        word = "on" if on else "off"
+        cluster.execute(f"ALTER SYSTEM SET default_transaction_read_only = {word}", "SELECT pg_reload_conf()")
+        until = time.monotonic() + 30
+        while cluster.execute("SHOW default_transaction_read_only") != [(word,)]:
+            assert time.monotonic() < until
+        time.sleep(0.2)  # the keyroom's session is told at its next command
+
+    yield switch
+    switch(False)
+
+
+@pytest.mark.req("AU-1", "AU-6", "T27")
+def test_a_postgresql_that_takes_no_writes_stops_the_keys(
+    templates: Templates, cluster: Cluster, tmp_path: Path, read_only: Callable[[bool], None]
+) -> None:
+    """Before the intent: no key is used. Before the outcome: nothing is released, and the intent is closed later."""
+    world = copy_world(templates.factory(Engine(POSTGRESQL, lambda: cluster)), tmp_path).start()
+    draft = make_draft(world, "director", "challenge", b"data")
+    size, signed = world.room.ledger.journal.size, soft_keys(world).signed
+    read_only(True)
+    with pytest.raises(StoreUnavailable, match="read-only transaction"):
+        seal(world, make_order(world, b"", "id", draft=draft))
+    assert (world.room.ledger.journal.size, soft_keys(world).signed) == (size, signed)
+    read_only(False)
+
+    def assemble(raws: Any) -> bytes:
+        read_only(True)
+        return b"".join(raws.values())
+
+    with pytest.raises(StoreUnavailable, match="read-only transaction"):
+        seal(world, make_order(world, b"", "id", draft=msgspec.structs.replace(draft, assemble=assemble)))
+    assert (soft_keys(world).signed_by["director"], world.room.ledger.settled) == (1, False)
+    read_only(False)
+    assert not seal(world, make_order(world, b"", "id", draft=draft)).replayed
+    types = [row["type"] for row in world.room.store.list(EntryRow, "seq")]
+    assert [kind for kind in types if kind.startswith("key.sign")][-4:] == [
+        "key.sign.intent", "key.sign.unknown", "key.sign.intent", "key.sign.outcome",
+    ]  # fmt: skip
+    assert not world.room.store.lost.is_set()
     asyncio.run(audit_world(world))
     world.stop()

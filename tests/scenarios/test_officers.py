@@ -71,6 +71,7 @@ def test_one_person_with_two_keys_counts_once(two_keys: tuple[World, OfficerKey]
     assert execute(world, "order") == ""
 
 
+@pytest.mark.engines
 @pytest.mark.req("MP-2")
 def test_an_approval_expires(genesis_world: World) -> None:
     asyncio.run(propose_order(genesis_world))
@@ -175,6 +176,7 @@ def test_the_host_has_no_way_around_the_quorum(genesis_world: World) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.engines
 @pytest.mark.req("MP-1")
 def test_a_whole_rotation_by_two_of_three(genesis_world: World) -> None:
     shown = asyncio.run(genesis_world.ceremony("rotate", "trust-set", ROTATION, "alice", "carol"))

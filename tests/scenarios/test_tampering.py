@@ -23,6 +23,8 @@ from ceremonies.tables import EntryRow
 from hsm.strongbox import Strongbox
 from pki.log.errors import LogError
 from tests.ceremonies.examples import read_leaves
+from tests.engines import UNLOCK
+from tests.postgres import SQLITE
 from tests.softbox import Softbox
 from tests.world import TOKENS, World, audit_world, copy_world, issue_device, make_request, soft_keys
 
@@ -33,6 +35,8 @@ def tamper(world: World, *statements: str) -> None:
     """What somebody with the database's password does."""
     connection = sqlite3.connect(world.path / "data" / "kedge.db")
     with connection:
+        for drop in UNLOCK[SQLITE]:
+            connection.execute(drop)
         for statement in statements:
             assert connection.execute(statement).rowcount > 0, f"{statement} changes nothing"
     connection.close()
