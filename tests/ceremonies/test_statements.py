@@ -1,9 +1,12 @@
 """Statements as the driver gets them: many rows in few, and the rows that are asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
+from ceremonies import statements
 from ceremonies.statements import apply_changes, select_all, select_in
 from ceremonies.store import Insert, Store, StoreUnavailable, Update
 from ceremonies.tables import RequestRow, ReservationRow, WorkOrderRow
@@ -26,11 +29,17 @@ def rows(count: int) -> list[Insert]:
 
 
 @pytest.mark.parametrize(("count", "parts"), [(0, 0), (1, 1), (3, 3), (4, 1), (16, 1), (21, 3), (39, 6), (256, 16)])
-def test_rows_go_by_16_by_4_and_one_by_one(store: Store, count: int, parts: int) -> None:
+def test_rows_go_by_16_by_4_and_one_by_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch, count: int, parts: int
+) -> None:
     given: list[str] = []
-    driver = store._writer.raw_connection()
-    driver.driver_connection.set_trace_callback(given.append)  # type: ignore[union-attr]  # SQLite's own
-    driver.close()
+    real = statements.run
+
+    def watched(connection: Connection, statement: str, values: Sequence[object] = ()) -> Any:
+        given.append(statement)
+        return real(connection, statement, values)
+
+    monkeypatch.setattr(statements, "run", watched)
     with store.write() as connection:
         apply_changes(connection, rows(count))
     assert len([text for text in given if text.startswith("INSERT")]) == parts
