@@ -20,6 +20,7 @@ from ceremonies.commands import AnyResult, Problem, Request
 from ceremonies.desk import Desk
 from ceremonies.process import build_room, handlers, surroundings
 from ceremonies.recording import Recording
+from ceremonies.room import Room
 from ceremonies.settings import KeyroomSettings
 from hsm.strongbox import Strongbox
 from tests.softhsm import find_module, open_tokens
@@ -97,6 +98,22 @@ POINTS: dict[str, Callable[[], None]] = {
 PIPELINED = ("second T1", "before T2 and T1", "inside T2 and T1", "after T2 and T1", "last T2")
 
 
+def gather_orders(room: Room, count: int) -> None:
+    """Let orders wait for each other, so that the second is there while the first is written."""
+    waiting: list[object] = []
+    all_there = asyncio.Event()
+    real = room.writer.order
+
+    async def order(work: object) -> Any:
+        waiting.append(work)
+        if len(waiting) == count:
+            all_there.set()
+        await all_there.wait()
+        return await real(work)
+
+    room.writer.order = order  # type: ignore[method-assign]
+
+
 async def answer_all(desk: Desk, asked: Sequence[Request]) -> list[AnyResult | Problem]:
     """Answer requests that came together, each in a batch of its own."""
     return list(await asyncio.gather(*(desk.answer(request, local=not request.token) for request in asked)))
@@ -115,6 +132,7 @@ def main(path: Path, roster: str, software: str, point: str, request: Path, data
     desk = Desk(room, handlers(room))
     if point in PIPELINED:
         writer.BATCH = 1
+        gather_orders(room, len(asked))
     POINTS[point]()
     answers = asyncio.run(answer_all(desk, asked))
     print(*(answer.code if isinstance(answer, Problem) else "answered" for answer in answers), flush=True)

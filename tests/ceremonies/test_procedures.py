@@ -84,7 +84,7 @@ def test_genesis_goes_on_after_power_cuts(tmp_path: Path, keys: Keys, restarts: 
     asyncio.run(world.ask(ExecuteStep("genesis", "plan"), "local", CeremonyShown))
     asyncio.run(world.approve("genesis", "results", "alice", "bob", "carol"))
     for number, after in ((2, True), (5, False)):
-        cut_method(world, "sign", number, after=after)
+        cut_method(world, "start", number, after=after)
         asyncio.run(fail("results"))
         if restarts:
             restart(world)
