@@ -99,6 +99,11 @@ class Journal:
         return self._tree.root()
 
     @property
+    def frontier(self) -> Frontier:
+        """The tree over all committed entries, as its frontier."""
+        return self._tree.frontier
+
+    @property
     def settled(self) -> int:
         """Every intent before this index is closed. Recovery looks from here on."""
         return self._settled

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from ceremonies.journal import EntryDraft, Growth, Journal, JournalForked, Placed
 from ceremonies.logkey import LogKey, LogKeyMissing
+from ceremonies.milestones import Milestone
 from ceremonies.orders import Sealed
 from ceremonies.replay import replay_journal
 from ceremonies.statements import apply_changes, put_blobs
@@ -28,13 +29,17 @@ class Ledger:
     `under_way` is an index before every intent that somebody works on; None when there is none.
 
     `replay` holds what follows from the entries. Raises JournalForked when they do not lead to the journal's head.
-    `keep` stores a signed checkpoint durably, beside the database: the anchor of the next start.
+    `keep` stores a signed checkpoint durably, beside the database: the anchor of the next start. `milestone`: entries
+    before it are not read now; `began` keeps it.
     """
 
-    def __init__(self, store: Store, journal: Journal, keep: Keep = lambda _: None) -> None:
+    def __init__(
+        self, store: Store, journal: Journal, keep: Keep = lambda _: None, milestone: Milestone | None = None
+    ) -> None:
         self.store = store
         self.journal = journal
-        self.replay = replay_journal(store, journal)
+        self.replay = replay_journal(store, journal, (milestone.frontier, milestone.replay) if milestone else None)
+        self.began = milestone
         self.log_key: LogKey | None = None
         self.keep = keep
         self.settled = True

@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import structlog
 
 from ceremonies import commands, entries
+from ceremonies.chores import attempt, repeat
 from ceremonies.conduct import Conduct
 from ceremonies.desk import Desk, Handler
 from ceremonies.door import Door, key_name
@@ -25,6 +26,7 @@ from ceremonies.journal import Journal
 from ceremonies.keyring import Keyring
 from ceremonies.keywork import adopt_log_key, key_entry
 from ceremonies.ledger import Ledger
+from ceremonies.milestones import milestone_path, read_milestone
 from ceremonies.orders import Actor
 from ceremonies.pipeline import Pipeline
 from ceremonies.public import Publisher, anchor_path, check_published, write_file
@@ -41,6 +43,7 @@ from ceremonies.standby import end_when_lost, open_store
 from ceremonies.store import Store
 from ceremonies.surroundings import Surroundings
 from ceremonies.tables import KeyRow
+from ceremonies.upkeep import Upkeep
 from ceremonies.uploads import Uploads
 from ceremonies.witnesses import ADVANCE_EVERY_S
 from ceremonies.writer import Writer
@@ -57,6 +60,8 @@ log = structlog.get_logger()
 PUBLISH_EVERY_S = 0.5
 SUPPRESSED_EVERY_S = 60
 CONFIRM_EVERY_S = 1.0
+UPKEEP_EVERY_S = 10
+SCRUB_EVERY_S = 0.2
 SELF = Actor(cred="", role="keyroom", src="", sub="process")
 
 
@@ -154,7 +159,9 @@ def open_room(
         undo.callback(store.close)
         store.migrate()
         journal = Journal(store, around, origin=settings.origin, node=settings.node)
-        ledger = Ledger(store, journal, partial(write_file, anchor_path(settings)))
+        path = milestone_path(settings.data)
+        milestone = read_milestone(path, settings.origin, around.software, journal.size)
+        ledger = Ledger(store, journal, partial(write_file, anchor_path(settings)), milestone)
         box = strongbox()
         undo.callback(box.close)
         keyring = Keyring(key_entry(row) for row in store.list(KeyRow, "label"))
@@ -224,6 +231,7 @@ async def serve(room: Room) -> None:
     """Answer requests until SIGTERM or SIGINT; then finish what is under way and record the stop."""
     desk = Desk(room, handlers(room))
     server, publisher = Server(desk, room.settings.socket, room.settings.peer_uids), Publisher(room)
+    upkeep = Upkeep(room, os._exit)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -235,13 +243,15 @@ async def serve(room: Room) -> None:
         asyncio.create_task(repeat(desk.record_suppressed, SUPPRESSED_EVERY_S)),
         asyncio.create_task(repeat(room.witnesses.advance, ADVANCE_EVERY_S)),
         asyncio.create_task(repeat(partial(room.act, room.store.confirm, urgent=True), CONFIRM_EVERY_S)),
+        asyncio.create_task(repeat(upkeep.turn, UPKEEP_EVERY_S)),
+        asyncio.create_task(repeat(upkeep.scrub, SCRUB_EVERY_S)),
     ]
     await stopping.wait()
     await server.stop()
     for chore in chores:
         chore.cancel()
     stop = partial(room.act, partial(record_stop, room.ledger))
-    for last in (desk.record_suppressed, stop, room.witnesses.advance, publisher.publish):
+    for last in (desk.record_suppressed, stop, room.witnesses.advance, publisher.publish, upkeep.keep):
         await attempt(last)
     await attempt(partial(room.act, room.door.strongbox.close))
     room.writer.stop()
@@ -252,21 +262,6 @@ async def serve(room: Room) -> None:
 def record_stop(ledger: Ledger) -> None:
     """The last entry of this process."""
     ledger.record([entries.event("log.stop", SELF, {"size": ledger.journal.size})])
-
-
-async def repeat(chore: Callable[[], Awaitable[object]], every_s: float) -> None:
-    """Do a chore again and again."""
-    while True:
-        await attempt(chore)
-        await asyncio.sleep(every_s)
-
-
-async def attempt(chore: Callable[[], Awaitable[object]]) -> None:
-    """Do a chore; a failure, also one that nobody foresaw, is logged, and the next turn tries anew."""
-    try:
-        await chore()
-    except Exception as error:  # noqa: BLE001  # a chore that ends for ever would end unseen
-        log.warning("chore failed", error=getattr(error, "code", type(error).__name__), why=str(error))
 
 
 def configure_log() -> None:

@@ -1,11 +1,11 @@
 """What follows from the entries: keys, states, uses, quotas, approvals, open intents. Rows are compared with it.
 
-Read once at start from every entry, each hashed on the way to the journal's root (20 s of CPU for a million); then it
-grows with the journal. So a row or an entry that was changed behind the keyroom is found, and never believed.
+Read at start from the entries, each hashed on the way to the journal's root: all of them (20 s of CPU for a million),
+or those since the last milestone (`ceremonies.milestones`); then it grows with the journal. So a row or an entry that
+was changed behind the keyroom is found, and never believed.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -59,27 +59,27 @@ class Decision(msgspec.Struct, frozen=True):
     signature: str
 
 
-class Replay:
+class Replay(msgspec.Struct):
     """The facts as of the last entry taken. Serves the writer thread.
 
     orders: the entry that opened each work order. suspended: of each suspended key (spki) the entry that suspended it.
-    makers: the ceremony that made each key.
+    makers: the ceremony that made each key. sealed: how many documents of each kind. pending: requests whose first
+    intent has no document yet.
     """
 
-    def __init__(self) -> None:
-        self.keys: dict[str, KeyEntry] = {}
-        self.opened: dict[int, tuple[Placed, EntryDraft]] = {}
-        self.quotas: dict[str, Quota] = {}
-        self.orders: dict[str, int] = {}
-        self.approvals: dict[tuple[str, str], dict[str, Decision]] = {}
-        self.governing: dict[str, int] = {}
-        self.suspended: dict[str, int] = {}
-        self.makers: dict[str, str] = {}
-        self.closed: set[str] = set()
-        self.sealed: Counter[str] = Counter()
-        self.requests = 0
-        self.documents = 0
-        self._pending: set[str] = set()
+    keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
+    opened: dict[int, tuple[Placed, dict[str, Any]]] = msgspec.field(default_factory=dict)
+    quotas: dict[str, Quota] = msgspec.field(default_factory=dict)
+    orders: dict[str, int] = msgspec.field(default_factory=dict)
+    approvals: dict[tuple[str, str], dict[str, Decision]] = msgspec.field(default_factory=dict)
+    governing: dict[str, int] = msgspec.field(default_factory=dict)
+    suspended: dict[str, int] = msgspec.field(default_factory=dict)
+    makers: dict[str, str] = msgspec.field(default_factory=dict)
+    closed: set[str] = msgspec.field(default_factory=set)
+    sealed: dict[str, int] = msgspec.field(default_factory=dict)
+    requests: int = 0
+    documents: int = 0
+    pending: set[str] = msgspec.field(default_factory=set)
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry."""
@@ -102,7 +102,7 @@ class Replay:
 
     def _take_operation(self, operation: str, step: str, placed: Placed, entry: EntryDraft) -> None:
         if step == "intent":
-            self.opened[placed.seq] = (placed, entry)
+            self.opened[placed.seq] = (placed, dict(entry))
             if operation == "key.sign":
                 self._count(entry)
         elif step in ("outcome", "unknown"):
@@ -115,10 +115,10 @@ class Replay:
         for key in entry["keys"]:
             self.keys[key["spki"]] = msgspec.structs.replace(self.keys[key["spki"]], uses=key["kctr"])
         request = entry.get("req")
-        if request in self._pending:
+        if request in self.pending:
             return
         if request is not None:
-            self._pending.add(request)
+            self.pending.add(request)
             self.requests += 1
         order = entry["op"]["what"].get("work_order")
         if order is not None:
@@ -134,8 +134,8 @@ class Replay:
         elif operation == "key.destroy":
             self._set_state(seq, entry, "destroyed")
         else:
-            self._pending.discard(entry.get("req", ""))
-            self.sealed[entry["op"]["kind"]] += 1
+            self.pending.discard(entry.get("req", ""))
+            self.sealed[entry["op"]["kind"]] = self.sealed.get(entry["op"]["kind"], 0) + 1
 
     def _set_state(self, seq: int, entry: EntryDraft, state: str) -> None:
         for key in entry["keys"]:
@@ -159,10 +159,13 @@ def generated_key(entry: EntryDraft) -> KeyEntry:
     )  # fmt: skip
 
 
-def replay_journal(store: Store, journal: Journal) -> Replay:
-    """Read every entry. Raises JournalForked, naming the first bad entry, unless they lead to the journal's root."""
-    replay, frontier = Replay(), Frontier()
-    for page in read_pages(store):
+def replay_journal(store: Store, journal: Journal, start: tuple[Frontier, Replay] | None = None) -> Replay:
+    """Read every entry, or those after `start`: the tree and the facts of an earlier size.
+
+    Raises JournalForked, naming the first bad entry, unless they lead to the journal's root.
+    """
+    frontier, replay = start or (Frontier(), Replay())
+    for page in read_pages(store, frontier.size):
         taken = [take_row(replay, frontier.size + at, row) for at, row in enumerate(page)]
         frontier = frontier.extend(taken)
     if (frontier.size, frontier.root) != (journal.size, journal.root):
@@ -189,10 +192,9 @@ def take_row(replay: Replay, seq: int, row: Row) -> bytes:
     return digest
 
 
-def read_pages(store: Store) -> Iterator[Sequence[Row]]:
-    """All entries in order, page by page."""
+def read_pages(store: Store, start: int = 0) -> Iterator[Sequence[Row]]:
+    """All entries from `start` on, in order, page by page."""
     table = table_of(EntryRow)
-    start = 0
     while True:
         page = store.rows(select(table).where(table.c.seq >= start).order_by(table.c.seq).limit(PAGE))
         yield page
@@ -211,7 +213,8 @@ def check_rows(store: Store, replay: Replay, keyring: Keyring) -> None:
     _demand("requests", _count_rows(store, RequestRow) == replay.requests)
     _demand("documents", _count_rows(store, DocumentRow) == replay.documents)
     for model, kinds in DERIVED:
-        _demand(str(model.__tablename__), _count_rows(store, model) == sum(replay.sealed[kind] for kind in kinds))
+        sealed = sum(replay.sealed.get(kind, 0) for kind in kinds)
+        _demand(str(model.__tablename__), _count_rows(store, model) == sealed)
     for ceremony, step in replay.approvals:
         check_approvals(store, replay, ceremony, step)
 

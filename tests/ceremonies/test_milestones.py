@@ -1,0 +1,112 @@
+"""A start from a milestone knows what a start from every entry knows; what lies before it is read again later."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ceremonies.journal import JournalForked
+from ceremonies.milestones import Milestone, Scrub, milestone_path, read_milestone, write_milestone
+from ceremonies.replay import Replay, replay_journal
+from pki.log.merkle import Frontier
+from tests.engines import tamper
+from tests.world import World, copy_world, issue_device, make_request
+
+SOFTWARE = "ab" * 32
+
+
+def take(world: World) -> Milestone:
+    """A milestone of all that is committed."""
+    return world.room.writer.run_now(lambda: Milestone(world.room.ledger.journal.frontier, world.room.ledger.replay))
+
+
+def keep(world: World) -> None:
+    """Write a milestone where the next start looks for it."""
+    data = write_milestone(take(world), "kedge.example/journal", world.around.software)
+    milestone_path(world.path / "data").write_bytes(data)
+
+
+def test_a_start_from_a_milestone_knows_what_a_start_from_all_entries_knows(factory_world: World) -> None:
+    world = factory_world
+    asyncio.run(issue_device(world, 1, make_request()))
+    keep(world)
+    asyncio.run(issue_device(world, 2, make_request()))
+    world.stop()
+    world.start()
+    ledger = world.room.ledger
+    assert ledger.began is not None
+    assert 0 < ledger.began.frontier.size < ledger.journal.size
+    whole = world.room.writer.run_now(lambda: replay_journal(ledger.store, ledger.journal))
+    assert whole == ledger.replay
+    asyncio.run(issue_device(world, 3, make_request()))
+
+
+@pytest.mark.req("T26")
+def test_an_older_database_than_the_milestone_does_not_start(factory_world: World, tmp_path: Path) -> None:
+    """Also with its own anchor and public files: the milestone is of the longer journal."""
+    factory_world.stop()
+    yesterday = copy_world(factory_world, tmp_path / "yesterday")
+    factory_world.start()
+    asyncio.run(issue_device(factory_world, 1, make_request()))
+    keep(factory_world)
+    milestone_path(yesterday.path / "data").write_bytes(milestone_path(factory_world.path / "data").read_bytes())
+    factory_world.stop()
+    with pytest.raises(JournalForked, match="and had"):
+        yesterday.start()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: b"",
+        lambda data: data[:-1],
+        lambda data: data + b"\0",
+        lambda data: data.replace(b"kedge.example/journal", b"other.example/journal"),
+        lambda data: data.replace(b"\xa1v\x01", b"\xa1v\x02"),
+        lambda data: data.replace(SOFTWARE.encode(), SOFTWARE.encode().upper()),
+    ],
+)
+def test_what_is_no_milestone_of_this_journal_and_software_is_left_alone(tmp_path: Path, change: object) -> None:
+    assert callable(change)
+    path = tmp_path / "milestone"
+    assert read_milestone(path, "kedge.example/journal", SOFTWARE, 5) is None
+    data = write_milestone(Milestone(Frontier(), Replay()), "kedge.example/journal", SOFTWARE)
+    path.write_bytes(data)
+    assert read_milestone(path, "kedge.example/journal", SOFTWARE, 5) is not None
+    assert change(data) != data
+    path.write_bytes(change(data))
+    assert read_milestone(path, "kedge.example/journal", SOFTWARE, 5) is None
+
+
+@pytest.mark.req("AU-3")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE entry SET leaf = CAST(replace(CAST(leaf AS TEXT), 'mono', 'nomo') AS BLOB) WHERE seq = 30",
+        "UPDATE entry SET hash = x'00' WHERE seq = 3",
+        "DELETE FROM entry WHERE seq = 7",
+    ],
+)
+def test_entries_before_a_milestone_are_read_again(factory_world: World, statement: str) -> None:
+    milestone = take(factory_world)
+    read_all(Scrub(factory_world.room.store, milestone.frontier))
+    tamper(factory_world.room.store, statement)
+    with pytest.raises(JournalForked, match="entr"):
+        read_all(Scrub(factory_world.room.store, milestone.frontier))
+
+
+def test_entries_that_were_all_replaced_are_not_those_that_were_written(factory_world: World) -> None:
+    """Each hash fits its leaf, and yet they do not lead to the milestone."""
+    size = take(factory_world).frontier.size
+    other = Frontier().extend([bytes([number % 256]) * 32 for number in range(size)])
+    with pytest.raises(JournalForked, match="not those"):
+        read_all(Scrub(factory_world.room.store, other))
+    longer = Frontier().extend([bytes(32)] * (size + 1))
+    with pytest.raises(JournalForked, match="are missing"):
+        read_all(Scrub(factory_world.room.store, longer))
+
+
+def read_all(scrub: Scrub) -> None:
+    """Turn until it is done."""
+    while not scrub.done:
+        scrub.turn()
