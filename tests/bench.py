@@ -39,7 +39,7 @@ OUT = Path("bench-out")
 ROUNDS = 8
 SECONDS = float(os.environ.get("KEDGE_BENCH_SECONDS", "8"))
 STATION = Caller(Actor(cred="bench", role="station", src="bench", sub="bench"))
-QUANTITY = 1_000_000
+QUANTITY = 4_000_000
 CALLERS = 32
 Results = dict[str, dict[str, Any]]
 
@@ -85,21 +85,24 @@ def open_world(path: Path, database: Database | None = None) -> World:
     return world.start()
 
 
-async def measure_door(world: World, raw: RawSigner, results: Results, names: Mapping[int, str]) -> None:
+async def measure_door(
+    world: World, raw: RawSigner, results: Results, names: Mapping[int, str], *, first: int = 1, prepare: bool = True
+) -> None:
     """Device certificates with every rule, both commits and the checkpoint, without HTTP and token.
 
     In rounds, each with a round of bare signatures before it: the machine is not the same from one second to the next.
     """
-    await world.genesis()
-    await world.open_order(quantity=QUANTITY, last=QUANTITY - 1)
-    issuance, numbers, rates = Issuance(world.room), iter(range(1, QUANTITY)), []
+    if prepare:
+        await world.genesis()
+        await world.open_order(quantity=QUANTITY, last=QUANTITY - 1, digits=7)
+    issuance, numbers, rates = Issuance(world.room), iter(range(first, QUANTITY)), []
     for callers, name in names.items():
         keys = fresh_keys(int((150 if callers == 1 else 1600) * SECONDS) + 100)
         requests = [make_request(key) for key in keys]
 
         async def issue(number: int, prepared: list[bytes] = requests) -> None:
             csr = prepared.pop() if prepared else make_request()
-            await issuance.issue(IssueDevice("wo-1", f"BMS-{next(numbers):06}", csr), STATION)
+            await issuance.issue(IssueDevice("wo-1", f"BMS-{next(numbers):07}", csr), STATION)
 
         await measure(callers, issue, 0.3)
         count, seconds = 0, 0.0
@@ -130,7 +133,7 @@ def measure_http(raw: RawSigner, results: Results) -> None:
             hold_genesis(stage, officers, staff, served)
             now = int(time.time())
             plan = {
-                "id": "bench", "profile": "idevid", "class_name": CLASS, "plant": PLANT, "prefix": "B-", "digits": 6,
+                "id": "bench", "profile": "idevid", "class_name": CLASS, "plant": PLANT, "prefix": "B-", "digits": 7,
                 "first": 0, "last": QUANTITY - 1, "quantity": QUANTITY, "valid_from": now - 60,
                 "valid_to": now + 86_400, "organization": "Bench",
             }  # fmt: skip
@@ -154,7 +157,7 @@ async def load_http(stage: Stage, staff: Issuer) -> tuple[int, float, list[float
 
     async def issue(number: int) -> None:
         line = lines.pop()
-        path = b"/v1/work-orders/bench/devices/B-%06d" % number
+        path = b"/v1/work-orders/bench/devices/B-%07d" % number
         status, body = await put(line, path, head, requests[number])
         assert status == 200, body
         lines.append(line)

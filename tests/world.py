@@ -238,11 +238,11 @@ class World:
         await self.propose(name, action, plan)
         return await self.carry_out(name, *(officers or ("bob", "carol")))
 
-    async def open_order(self, name: str = "wo-1", quantity: int = 20, last: int = 25) -> None:
+    async def open_order(self, name: str = "wo-1", quantity: int = 20, last: int = 25, digits: int = 6) -> None:
         """An approved work order."""
         now = int(datetime.now(UTC).timestamp())
         plan = {
-            "id": name, "profile": "idevid", "class_name": CLASS, "plant": PLANT, "prefix": "BMS-", "digits": 6,
+            "id": name, "profile": "idevid", "class_name": CLASS, "plant": PLANT, "prefix": "BMS-", "digits": digits,
             "first": 1, "last": last, "quantity": quantity, "valid_from": now - 60, "valid_to": now + 86400,
             "organization": "Acme Storage",
         }  # fmt: skip
