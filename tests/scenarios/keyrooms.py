@@ -1,6 +1,7 @@
 """Real `kedge keyroom` processes on one database and one set of tokens, and stations that keep asking whoever is up."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,17 @@ from tests.world import MAIN_ROLES, TOKENS, World, make_request
 
 ROOT = Path(__file__).parents[2]
 KEDGE = [sys.executable, "-c", "from api.cli.main import run; run()"]
-AWAY = ("store-lost", "store-unavailable", "keyroom-stopping", "keyroom-busy", "hsm-closed", "log-key-missing")
+AWAY = (
+    "store-lost", "store-unavailable", "keyroom-stopping", "keyroom-busy", "hsm-closed", "hsm-ended", "log-key-missing",
+)  # fmt: skip
+    "store-lost",
+    "store-unavailable",
+    "keyroom-stopping",
+    "keyroom-busy",
+    "hsm-closed",
+    "hsm-ended",
+    "log-key-missing",
+)
 """What a station takes for a reason to ask again."""
 PATIENCE_S = 60.0
 
@@ -28,7 +39,7 @@ def write_settings(world: World, node: str) -> Path:
     lines = [
         f'origin = "{given.origin}"', f'node = "{node}"', f'data = "{given.data}"', f'public = "{given.public}"',
         f'socket = "{given.socket}"', f'module = "{find_module()}"', f'roster_sha256 = "{given.roster_sha256}"',
-        f'database = "{given.database}"',
+        f'database = "{given.database}"', f"witnesses = {json.dumps(given.witnesses)}",
     ]  # fmt: skip
     for label, roles in TOKENS.items():
         file = world.path / "hsm" / f"{label}.pin"
