@@ -168,7 +168,8 @@ class Book:
     def _authenticate(self, receipt: bytes) -> ReceiptClaims:
         """Who sent it is read from the receipt; whether that is so is checked against the key pinned at issuance."""
         claimed = ReceiptClaims.from_payload(parse_sign1(receipt).payload)
-        device = self._store.find(DeviceRow, ueid=claimed.ueid.hex())
+        ueid = claimed.ueid.hex()
+        device = self._store.find(DeviceRow, spki=ueid[2:], ueid=ueid)
         if device is None:
             raise _refuse("device-unknown", "this device is not in the register")
         return verify_receipt(device["public_key"], receipt)

@@ -8,6 +8,9 @@ from typing import ClassVar
 from sqlalchemy import BigInteger, CheckConstraint, Column, LargeBinary
 from sqlmodel import Field, SQLModel
 
+CLUSTERED = {"sqlite_with_rowid": False}
+"""Rows lie in the tree of their key: one page to touch instead of two."""
+
 
 class EntryRow(SQLModel, table=True):
     """One journal entry: the leaf verbatim, and its RFC 6962 leaf hash."""
@@ -58,7 +61,7 @@ class EvidenceRow(SQLModel, table=True):
     """
 
     __tablename__ = "evidence"
-    __table_args__: ClassVar[dict[str, bool]] = {"sqlite_with_rowid": False}
+    __table_args__: ClassVar[dict[str, bool]] = CLUSTERED
     seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     part: int = Field(primary_key=True)
     data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
@@ -68,6 +71,7 @@ class DocumentRow(SQLModel, table=True):
     """A sealed document, and the outcome entry that released it."""
 
     __tablename__ = "document"
+    __table_args__: ClassVar[dict[str, bool]] = CLUSTERED
     sha256: str = Field(primary_key=True)
     seq: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))
     kind: str
@@ -81,6 +85,7 @@ class ReservationRow(SQLModel, table=True):
     """
 
     __tablename__ = "reservation"
+    __table_args__: ClassVar[dict[str, bool]] = CLUSTERED
     name: str = Field(primary_key=True)
     owner: str
     seq: int = Field(sa_column=Column(BigInteger, nullable=False))
@@ -94,6 +99,7 @@ class RequestRow(SQLModel, table=True):
     """
 
     __tablename__ = "request"
+    __table_args__: ClassVar[dict[str, bool]] = CLUSTERED
     id: str = Field(primary_key=True)
     body: str
     digest: str
@@ -136,12 +142,13 @@ class WorkOrderRow(SQLModel, table=True):
 
 
 class DeviceRow(SQLModel, table=True):
-    """A device certificate: one per serial, one per public key."""
+    """A device certificate: one per serial, one per public key. `ueid` is 01 and spki."""
 
     __tablename__ = "device"
+    __table_args__: ClassVar[dict[str, bool]] = CLUSTERED
     serial: str = Field(primary_key=True)
     spki: str = Field(unique=True)
-    ueid: str = Field(unique=True)
+    ueid: str
     work_order: str = Field(index=True)
     class_name: str
     certificate: str

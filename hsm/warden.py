@@ -28,7 +28,7 @@ from hsm.tokens import TokenSettings
 from hsm.wire import HUNG, Ask, Done, Items, Opening, Result, describe_error, read_name, receive, send
 
 _PR_SET_DUMPABLE: Final = 4
-PART: Final = 4
+PART: Final = 1
 """Signatures of a series between which calls are answered."""
 
 _asked = msgspec.msgpack.Decoder(Ask)

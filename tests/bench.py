@@ -36,8 +36,8 @@ from tests.world import TOKENS as TOKEN_ROLES
 from tests.world import World, make_request
 
 OUT = Path("bench-out")
-ROUNDS = 8
-SECONDS = float(os.environ.get("KEDGE_BENCH_SECONDS", "8"))
+ROUNDS = 4
+SECONDS = float(os.environ.get("KEDGE_BENCH_SECONDS", "10"))
 STATION = Caller(Actor(cred="bench", role="station", src="bench", sub="bench"))
 QUANTITY = 4_000_000
 CALLERS = 32

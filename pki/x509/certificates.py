@@ -14,7 +14,6 @@ from functools import lru_cache
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from pki.drafts import Draft, ToSign
 from pki.names import AuthoritySubject, DeviceSubject, HardwareModule, read_serial_number
@@ -22,6 +21,7 @@ from pki.signatures import load_spki, raw_to_der, spki_der, spki_sha256
 from pki.x509.der import BIT_STRING, OCTET_STRING, SEQUENCE, write_element, write_oid
 from pki.x509.errors import (
     AssemblyFailed,
+    DerMalformed,
     KeyRefused,
     LintFailed,
     SubjectRefused,
@@ -29,9 +29,11 @@ from pki.x509.errors import (
 )
 from pki.x509.issuers import Issuer, check_may_issue
 from pki.x509.lint import lint_certificate
+from pki.x509.pem import write_pem
 from pki.x509.profiles import Profile
 from pki.x509.series import Series, read_series, splice_tbs
 from pki.x509.standin import StandInKey
+from pki.x509.tbs import split_signed
 from pki.x509.terms import Terms
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -143,12 +145,12 @@ def assemble_certificate(tbs: bytes, algorithm: bytes, raw: bytes) -> bytes:
     signature = raw_to_der(raw)
     der = write_element(SEQUENCE, tbs, algorithm, write_element(BIT_STRING, b"\0", signature))
     try:
-        certificate = x509.load_der_x509_certificate(der)
-    except ValueError as error:
+        parts = split_signed(der)
+    except DerMalformed as error:
         raise AssemblyFailed(f"the finished certificate does not parse: {error}") from error
-    if certificate.tbs_certificate_bytes != tbs or certificate.signature != signature:
+    if parts != (tbs, algorithm, signature):
         raise AssemblyFailed("the finished certificate is not the one that was drafted")
-    return certificate.public_bytes(Encoding.PEM)
+    return write_pem(der, "CERTIFICATE")
 
 
 def _check_facts(profile: Profile, subject: Subject, terms: Terms) -> None:

@@ -27,3 +27,10 @@ def read_pem(data: bytes, label: str) -> bytes:
         return base64.b64decode(block[2].translate(None, b"\r\n"), validate=True)
     except binascii.Error as error:
         raise PemMalformed(f"the PEM block is not base64: {error}") from error
+
+
+def write_pem(der: bytes, label: str) -> bytes:
+    """One PEM block with 64 columns and a newline at its end."""
+    text = binascii.b2a_base64(der, newline=False)
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    return b"\n".join([b"-----BEGIN %b-----" % label.encode(), *lines, b"-----END %b-----\n" % label.encode()])

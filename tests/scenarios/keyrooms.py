@@ -21,14 +21,6 @@ KEDGE = [sys.executable, "-c", "from api.cli.main import run; run()"]
 AWAY = (
     "store-lost", "store-unavailable", "keyroom-stopping", "keyroom-busy", "hsm-closed", "hsm-ended", "log-key-missing",
 )  # fmt: skip
-    "store-lost",
-    "store-unavailable",
-    "keyroom-stopping",
-    "keyroom-busy",
-    "hsm-closed",
-    "hsm-ended",
-    "log-key-missing",
-)
 """What a station takes for a reason to ask again."""
 PATIENCE_S = 60.0
 

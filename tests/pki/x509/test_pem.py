@@ -1,11 +1,12 @@
 import base64
+import ssl
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pki.x509.errors import PemMalformed
-from pki.x509.pem import is_pem, read_pem
+from pki.x509.pem import is_pem, read_pem, write_pem
 
 
 def _block(data: bytes, label: str = "CERTIFICATE", newline: bytes = b"\n") -> bytes:
@@ -48,3 +49,10 @@ def test_another_label() -> None:
     with pytest.raises(PemMalformed, match="PRIVATE KEY") as caught:
         read_pem(_block(b"1234", "PRIVATE KEY"), "CERTIFICATE REQUEST")
     assert "CERTIFICATE REQUEST" in caught.value.hint
+
+
+@given(st.binary(min_size=1, max_size=300))
+def test_what_is_written_is_read_and_is_what_openssl_writes(der: bytes) -> None:
+    written = write_pem(der, "CERTIFICATE")
+    assert read_pem(written, "CERTIFICATE") == der
+    assert written == ssl.DER_cert_to_PEM_cert(der).encode()
