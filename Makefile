@@ -17,10 +17,10 @@ LOCKS := base build dev foreign
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-setup: .venv/.ready ## install what is missing: SoftHSM, .venv with locked dependencies, .venv/bin/kedge
+setup: .venv/.ready ## install what is missing: SoftHSM, a C compiler for test modules, .venv with locked dependencies, .venv/bin/kedge
 
 .venv/.ready: requirements/dev.txt requirements/base.in pyproject.toml tools/packages tools/venv
-	@tools/packages softhsm2=softhsm2-util openssl=openssl openssh-client=ssh-keygen
+	@tools/packages softhsm2=softhsm2-util openssl=openssl openssh-client=ssh-keygen gcc=cc libc6-dev=/usr/include/stdio.h
 	@tools/venv .venv requirements/dev.txt
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -72,11 +72,15 @@ def fresh_strongbox(
     return Strongbox.open(find_module(), settings, os_locking=os_locking, clock=clock)
 
 
+def saved_settings(path: Path, labels: Sequence[str]) -> list[TokenSettings]:
+    """The settings of tokens that `make_token` made under `path`."""
+    return [TokenSettings(label=label, pin=PinSource.from_file(path / f"{label}.pin")) for label in labels]
+
+
 def open_tokens(path: Path, labels: Sequence[str]) -> Strongbox:
     """A strongbox on the tokens that `fresh_strongbox` made under `path`, or on a copy of them. Sets SOFTHSM2_CONF."""
     os.environ.update(make_token_dir(path))
-    settings = [TokenSettings(label=label, pin=PinSource.from_file(path / f"{label}.pin")) for label in labels]
-    return Strongbox.open(find_module(), settings)
+    return Strongbox.open(find_module(), saved_settings(path, labels))
 
 
 class _Initialised(lib):
