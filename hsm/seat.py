@@ -171,8 +171,14 @@ class Seat:
                     hint="put the token back, or start again and compare the inventory with the journal",
                 )
             session = token.open(rw=True, attribute_mapper=TolerantMapper())
-        with self.calling("C_Login", about):
-            if not self._module.is_logged_in(handle_of(session), about):
-                with settings.pin.reveal() as pin:
-                    self._module.login(handle_of(session), pin, about=about)
+        try:
+            with self.calling("C_Login", about):
+                if not self._module.is_logged_in(handle_of(session), about):
+                    with settings.pin.reveal() as pin:
+                        self._module.login(handle_of(session), pin, about=about)
+        except HsmError:
+            # Nobody else knows this session: left open, it would use up the token's sessions, one a try.
+            with suppress(HsmError), self.calling("C_CloseSession", about):
+                session.close()
+            raise
         return session

@@ -23,9 +23,7 @@ VALUES: Final = {name: value for value, name, _, _ in RETURN_VALUES}
 _PLACE: Final = 1024
 _RULE: Final = struct.Struct("=6Q")
 # CK_FUNCTION_LIST in order (PKCS#11 v2.40, pkcs11f.h).
-FUNCTIONS: Final = tuple(
-    f"C_{name}"
-    for name in """
+_NAMES: Final = """
     Initialize Finalize GetInfo GetFunctionList GetSlotList GetSlotInfo GetTokenInfo GetMechanismList GetMechanismInfo
     InitToken InitPIN SetPIN OpenSession CloseSession CloseAllSessions GetSessionInfo GetOperationState
     SetOperationState Login Logout CreateObject CopyObject DestroyObject GetObjectSize GetAttributeValue
@@ -34,8 +32,8 @@ FUNCTIONS: Final = tuple(
     SignUpdate SignFinal SignRecoverInit SignRecover VerifyInit Verify VerifyUpdate VerifyFinal VerifyRecoverInit
     VerifyRecover DigestEncryptUpdate DecryptDigestUpdate SignEncryptUpdate DecryptVerifyUpdate GenerateKey
     GenerateKeyPair WrapKey UnwrapKey DeriveKey SeedRandom GenerateRandom GetFunctionStatus CancelFunction
-    WaitForSlotEvent""".split()
-)
+    WaitForSlotEvent"""
+FUNCTIONS: Final = tuple(f"C_{name}" for name in _NAMES.split())
 
 
 class Shim:

@@ -70,7 +70,7 @@ def test_two_shims_are_two_devices(tmp_path: Path) -> None:
     assert first.sign(key, b"data")
     assert not second.exists("keys", key.id)
     first.close()
-    assert second.generate("keys", bytes(16), "k", "p256")
+    assert second.generate("keys", bytes(16), "k", "p256").name != key
     second.close()
 
 
