@@ -1,5 +1,6 @@
 """The errors of the strongbox. Each says what happened, to which token and key, in which call, and what to do."""
 
+import math
 from typing import ClassVar, Final
 
 from hsm.faults import Fault, fault_of
@@ -60,9 +61,10 @@ class RequestInvalid(HsmError):
 
 
 class TokenNotFound(HsmError):
-    """No token has the label."""
+    """No token has the label. The module may find it when it is loaded again."""
 
     code = "hsm-token-not-found"
+    default_fault = Fault.RELOAD
 
 
 class TokenAmbiguous(HsmError):
@@ -169,6 +171,19 @@ class TokenUnavailable(HsmError):
     """The device or the library is gone and loading it again did not help or must wait."""
 
     code = "hsm-token-unavailable"
+    default_fault = Fault.RELOAD
+
+
+class CircuitOpen(TokenUnavailable):
+    """The token failed again and again; nothing is asked of it until a probe succeeds. `details` say when to retry."""
+
+    code = "hsm-circuit-open"
+
+    def __init__(self, message: str, *, retry_after: float, rv: str = "") -> None:
+        seconds = max(1, math.ceil(retry_after))
+        super().__init__(message, hint=f"retry in {seconds} s; the token is probed until it is back", rv=rv)
+        self.fault = Fault.RELOAD
+        self.details = {"retry_after": seconds}
 
 
 class CallRefused(HsmError):

@@ -6,7 +6,7 @@ from threading import Lock
 
 from pkcs11 import types as p11
 
-from hsm.errors import CallFailed, HsmError, RequestInvalid, TokenNotFound, TokenReplaced, refuse
+from hsm.errors import CallFailed, HsmError, RequestInvalid, TokenReplaced, refuse
 from hsm.faults import Fault
 from hsm.keys import KeyName, check_key_id, check_pair, check_registered, describe_key, find_pair
 from hsm.module import Module, translate
@@ -40,6 +40,12 @@ class Register:
         """Remember an error if it stops its subject."""
         if error.fault is Fault.STOP:
             self._stopped.setdefault(subject, error)
+
+    @property
+    def stopped(self) -> tuple[tuple[bytes, str], ...]:
+        """(CKA_ID, error) of each key that was stopped; of a token the id is empty. From any thread."""
+        items = tuple(self._stopped.items())
+        return tuple((b"" if isinstance(name, str) else name.id, error.message) for name, error in items)
 
 
 class Seat:
@@ -161,9 +167,9 @@ class Seat:
         settings = self._register.tokens.get(label)
         about = f"token {label}"
         if settings is None:
-            raise TokenNotFound(f"{about} is not in the settings", hint="add it to the settings, or correct the label")
+            raise RequestInvalid(f"{about} is not in the settings", hint="add it to the settings, or correct the label")
         with self.calling("C_OpenSession", about):
-            token = self._module.find_token(label)
+            token = self._module.find_token(settings.label, settings.serial)
             known = self._register.found.setdefault(label, token)
             if token.serial != known.serial:
                 raise TokenReplaced(

@@ -16,12 +16,18 @@ _LABEL_BYTES: Final = 32
 
 class TokenSettings(msgspec.Struct, frozen=True):
     """A token that the strongbox opens: its label, where its PIN comes from, and the roles that the settings place
-    there. The strongbox gives roles no meaning.
+    there. The strongbox gives roles no meaning. `serial` tells tokens of one label apart; any, when it is empty.
     """
 
     label: str
     pin: PinSource
     roles: tuple[str, ...] = ()
+    serial: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the strongbox calls it: the label, and the serial where that is given."""
+        return f"{self.label}@{self.serial}" if self.serial else self.label
 
 
 def initialise_token(module: Path, label: str, so_pin: PinSource, pin: PinSource) -> None:
