@@ -124,6 +124,7 @@ _BY_STATUS: Final[dict[int, str]] = {
     409: """
         already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over floor-refused gate-closed
         genesis-refused hsm-key-exists journal-key-needed key-known key-not-active key-transition-refused label-taken
+        nothing-locked
         quota-exhausted request-mismatch request-open sequence-stale serial-taken step-done step-outdated version-taken
         work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
@@ -152,9 +153,9 @@ _BY_STATUS: Final[dict[int, str]] = {
         inventory-differs journal-forked key-missing key-resurrected leaf-invalid node-invalid refused settings-invalid
         signature-missing stage-stale unsafe-production""",
     503: """
-        clock-went-back door-closed hsm-closed hsm-pin-locked hsm-token-not-found hsm-token-replaced
-        hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy keyroom-down keyroom-stopping log-key-missing
-        store-locked store-unavailable""",
+        clock-went-back door-closed hsm-circuit-open hsm-closed hsm-pin-locked hsm-token-not-found hsm-token-replaced
+        hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy keyroom-down keyroom-locked keyroom-stopping
+        log-key-missing store-locked store-unavailable""",
 }
 STATUS: Final[Mapping[str, int]] = {code: status for status, codes in _BY_STATUS.items() for code in codes.split()}
 
@@ -200,7 +201,7 @@ def problem_response(
         reason = "" if code == TokenMissing.code else ', error="invalid_token"'
         headers["WWW-Authenticate"] = f'Bearer realm="kedge"{reason}'
     if status in (429, 503):
-        headers["Retry-After"] = RETRY_AFTER
+        headers["Retry-After"] = str(dict(details or {}).get("retry_after", RETRY_AFTER))
     return JSONResponse(problem.model_dump(mode="json"), status, headers, PROBLEM_JSON)
 
 

@@ -28,8 +28,8 @@ from ceremonies.surroundings import Surroundings
 from ceremonies.tables import DocumentRow, KeyRow, RequestRow
 from ceremonies.writer import Job
 from hsm.errors import HsmError
-from hsm.keys import GeneratedKey
-from hsm.strongbox import KeyName, Strongbox
+from hsm.keys import GeneratedKey, KeyName
+from hsm.vault import AnyStrongbox
 from pki.errors import PkiError
 from pki.log.errors import LogError
 
@@ -68,7 +68,7 @@ class Passage:
 class Door:
     """Holds the strongbox and the keyring for the ledger's thread. `governing` is None before genesis."""
 
-    def __init__(self, ledger: Ledger, strongbox: Strongbox, surroundings: Surroundings, keyring: Keyring) -> None:
+    def __init__(self, ledger: Ledger, strongbox: AnyStrongbox, surroundings: Surroundings, keyring: Keyring) -> None:
         self.ledger = ledger
         self.strongbox = strongbox
         self.surroundings = surroundings
@@ -149,8 +149,8 @@ class Door:
         passage.keys = [self.keyring.get(item.spki) for item in order.draft.to_sign]
         for key in passage.keys:
             check_may_sign(key, kind)
-        rule = governing.rule_for(kind, order.step.ceremony if order.step else "")
-        if rule.m == 0:
+            self.strongbox.check_ready(key.token)
+        if governing.rule_for(kind, order.step.ceremony if order.step else "").m == 0:
             return
         step = order.step or StepRef("none", "none")
         if (step, kind) not in mandates:

@@ -4,14 +4,22 @@ The count lies in a file in the keyroom's data directory, because a wrong PIN en
 remember it. The next start that succeeds writes into the journal what the file says, and removes it.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
+import structlog
 from msgspec import Meta
 
+from ceremonies import entries
 from ceremonies.errors import KeyroomError
+from ceremonies.ledger import Ledger
+from ceremonies.orders import Actor
 from ceremonies.public import write_file
+
+log = structlog.get_logger()
+Opened = TypeVar("Opened")
 
 LIMIT: Final = 5
 MAX_REASON: Final = 200
@@ -68,6 +76,23 @@ class Lockout:
                 hint="find out who changed the PIN, correct the PIN file, then: kedge unlock --reason TEXT",
             )
 
+    def open(self, opening: Callable[[], Opened]) -> Opened:
+        """Open the tokens, unless that is locked, and count this start if its PIN is wrong. Raises KeyroomLocked."""
+        self.admit()
+        try:
+            return opening()
+        except Exception as error:
+            if getattr(error, "rv", "") in WRONG:
+                log.critical("wrong PIN", starts_in_a_row=self.count_wrong(), limit=LIMIT, why=str(error))
+            raise
+
+    def record(self, ledger: Ledger, by: Actor) -> None:
+        """After a good start: tell the journal of the wrong ones and of who cleared them, and count anew."""
+        counted = self.read()
+        if counted != WrongStarts():
+            ledger.record([entries.event("auth.fail", by, counted.facts)])
+            self.path.unlink(missing_ok=True)
+
     def count_wrong(self) -> int:
         """One more start with a wrong PIN; how many in a row. Durable when it returns."""
         before = self.read()
@@ -87,10 +112,6 @@ class Lockout:
             )
         self._write(WrongStarts(0, (*before.cleared, (before.count, uid, words))[-LIMIT:]))
         return before.count
-
-    def forget(self) -> None:
-        """After a good start, when the journal has it."""
-        self.path.unlink(missing_ok=True)
 
     def _write(self, counted: WrongStarts) -> None:
         write_file(self.path, msgspec.json.encode(counted))

@@ -6,15 +6,15 @@ import gc
 import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import structlog
 
 from ceremonies import commands, entries
+from ceremonies.chores import attempt, repeat
 from ceremonies.conduct import Conduct
 from ceremonies.desk import Desk, Handler
 from ceremonies.door import Door, key_name
@@ -26,34 +26,38 @@ from ceremonies.journal import Journal
 from ceremonies.keyring import Keyring
 from ceremonies.keywork import adopt_log_key, key_entry
 from ceremonies.ledger import Ledger
+from ceremonies.lockout import Lockout
 from ceremonies.orders import Actor
 from ceremonies.public import Publisher, anchor_path, check_published, write_file
 from ceremonies.queries import Queries
 from ceremonies.receipts import Receipts
-from ceremonies.recovery import check_differences, check_keys, close_open_intents, inventory_facts
 from ceremonies.releases import Releases
 from ceremonies.room import Room
 from ceremonies.server import Server
-from ceremonies.settings import KeyroomSettings
+from ceremonies.settings import PROBE, KeyroomSettings, TokenPlace
 from ceremonies.software import software_sha256
+from ceremonies.stocktaking import Stocktaking, start
 from ceremonies.store import Store
 from ceremonies.surroundings import Surroundings
 from ceremonies.tables import KeyRow
+from ceremonies.tending import Tending
 from ceremonies.uploads import Uploads
+from ceremonies.watchdog import Watchdog
+from ceremonies.wide import WideDoor
 from ceremonies.writer import Writer
 from hsm.errors import TokenExists
 from hsm.inventory import compare_inventory
 from hsm.pins import PinSource
-from hsm.strongbox import Strongbox
 from hsm.tokens import TokenSettings, initialise_token
+from hsm.vault import AnyStrongbox, PlaceSettings, Vault
 
 log = structlog.get_logger()
 
 PUBLISH_EVERY_S = 0.5
 SUPPRESSED_EVERY_S = 60
 SELF = Actor(cred="", role="keyroom", src="", sub="process")
-HUNG = 70
-"""Exit status when a PKCS#11 call hung: the supervisor starts the keyroom again, recovery closes the intent."""
+TENDED_EVERY_S = 1.0
+PROBES_EVERY_S = 3600
 
 
 class UnsafeProduction(KeyroomError):
@@ -74,14 +78,25 @@ def surroundings() -> Surroundings:
     )
 
 
-def open_strongbox(settings: KeyroomSettings) -> Strongbox:
-    """Load the module and log in. In development a token that does not exist is made first."""
-    tokens = [TokenSettings(token.label, PinSource.from_file(token.pin_file), token.roles) for token in settings.tokens]
-    strongbox = Strongbox.open(settings.module, tokens)
-    if settings.mode == "production" and strongbox.is_software:
-        strongbox.close()
+def open_strongbox(settings: KeyroomSettings) -> Vault:
+    """Open every token at every place."""
+    places = [place for token in settings.tokens for place in list_places(settings.module, token)]
+    vault = Vault.open(places, os_locking=settings.sessions > 1)
+    vault.vital = (settings.token_for("journal"),)
+    if settings.mode == "production" and vault.is_software:
+        vault.close()
         raise UnsafeProduction("the token is SoftHSM", hint="production needs a hardware token; see docs/hsm.md")
-    return strongbox
+    return vault
+
+
+def list_places(module: Path, token: TokenPlace) -> Iterator[PlaceSettings]:
+    """The places of a token in order of preference: itself, then its clones."""
+    own = TokenSettings(token.label, PinSource.from_file(token.pin_file), token.roles, token.serial)
+    yield PlaceSettings(token.label, module, own)
+    for clone in token.clones:
+        pin = PinSource.from_file(clone.pin_file or token.pin_file)
+        settings = TokenSettings(clone.label or token.label, pin, token.roles, clone.serial)
+        yield PlaceSettings(token.label, clone.module or module, settings)
 
 
 def make_tokens(settings: KeyroomSettings) -> list[str]:
@@ -99,7 +114,7 @@ def make_tokens(settings: KeyroomSettings) -> list[str]:
     return made
 
 
-def build_room(settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], Strongbox]) -> Room:
+def build_room(settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], AnyStrongbox]) -> Room:
     """Open the store, the journal and the strongbox, on the writer's thread; recover, check, and record the start.
 
     Raises what is wrong: StoreLocked, JournalForked, KeyResurrected, KeyMissing, ClockWentBack, UnsafeProduction, ...
@@ -129,7 +144,7 @@ def check_peers(settings: KeyroomSettings) -> None:
 
 
 def open_room(
-    settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], Strongbox], writer: Writer
+    settings: KeyroomSettings, around: Surroundings, strongbox: Callable[[], AnyStrongbox], writer: Writer
 ) -> Room:
     """What `build_room` does on the writer's thread. When it fails, the database and the tokens are let go."""
     with contextlib.ExitStack() as undo:
@@ -138,38 +153,31 @@ def open_room(
         store.migrate()
         journal = Journal(store, around, origin=settings.origin, node=settings.node)
         ledger = Ledger(store, journal, partial(write_file, anchor_path(settings)))
-        box = strongbox()
+        lockout = Lockout(settings.data)
+        box = lockout.open(strongbox)
         undo.callback(box.close)
         keyring = Keyring(key_entry(row) for row in store.list(KeyRow, "label"))
-        door = Door(ledger, box, around, keyring)
+        door = open_door(settings, ledger, box, around, keyring)
         adopt_log_key(door)
         check_published(settings, ledger)
         door.governing = load_governing(store, journal, settings)
-        start(door)
+        start(door, SELF, compare_inventory)
+        lockout.record(ledger, SELF)
         undo.pop_all()
     return Room(settings=settings, surroundings=around, store=store, ledger=ledger, door=door, writer=writer)
 
 
-def start(door: Door) -> None:
-    """Recover, compare tokens with the journal, record the start. No key is used before this is done.
-
-    Raises JournalForked, KeyResurrected, KeyMissing, InventoryDiffers.
-    """
-    closed = close_open_intents(door.ledger, door.keyring, door.strongbox)
-    check_keys(door.keyring, door.strongbox)
-    found = door.strongbox.inventory()
-    names = [key_name(key) for key in door.keyring if key.state != "destroyed"]
-    differences = compare_inventory(names, found)
-    door.ledger.record(
-        [
-            entries.event("log.start", SELF, {"closed_intents": closed}),
-            entries.event("hsm.inventory", SELF, inventory_facts(found, differences)),
-        ]
-    )
-    for item in differences:
-        log.critical("a token differs from the journal", kind=item.kind, token=item.token, why=item.reason)
-    check_differences(differences, {key.id for key in names})
-    door.ledger.anchor()
+def open_door(
+    settings: KeyroomSettings, ledger: Ledger, box: AnyStrongbox, around: Surroundings, keyring: Keyring
+) -> Door:
+    """The door, for one PKCS#11 call at a time or for several; tokens are probed with the probe keys of the keyring."""
+    if isinstance(box, Vault):
+        box.find_probe = lambda token: next(
+            (key_name(key) for key in keyring.active(PROBE) if key.token == token), None
+        )
+    if settings.sessions > 1:
+        return WideDoor(ledger, box, around, keyring).widen(settings.sessions)
+    return Door(ledger, box, around, keyring)
 
 
 def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
@@ -201,20 +209,6 @@ def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
     }
 
 
-def watch_calls(strongbox: Strongbox, deadline_s: float) -> None:
-    """End the process when a PKCS#11 call is over its deadline: it cannot be interrupted (crash-only)."""
-
-    def watch() -> None:
-        while True:
-            time.sleep(min(1.0, deadline_s / 4))
-            since = strongbox.in_call_since
-            if since is not None and time.monotonic() - since > deadline_s:
-                log.critical("a PKCS#11 call hangs; the keyroom ends", seconds=round(time.monotonic() - since, 1))
-                os._exit(HUNG)
-
-    threading.Thread(target=watch, name="watchdog", daemon=True).start()
-
-
 async def serve(room: Room) -> None:
     """Answer requests until SIGTERM or SIGINT; then finish what is under way and record the stop."""
     desk = Desk(room, handlers(room))
@@ -228,6 +222,7 @@ async def serve(room: Room) -> None:
     chores = [
         asyncio.create_task(repeat(publisher.publish, PUBLISH_EVERY_S)),
         asyncio.create_task(repeat(desk.record_suppressed, SUPPRESSED_EVERY_S)),
+        *(asyncio.create_task(repeat(chore, every_s)) for chore, every_s in token_chores(room)),
     ]
     await stopping.wait()
     await server.stop()
@@ -240,24 +235,18 @@ async def serve(room: Room) -> None:
     room.store.close()
 
 
+def token_chores(room: Room) -> Iterator[tuple[Callable[[], Awaitable[object]], float]]:
+    """What is done again and again about the tokens, and every how many seconds."""
+    yield Stocktaking(room, compare_inventory).turn, room.settings.inventory_every_s
+    if isinstance(room.door.strongbox, Vault):
+        tending = Tending(room, room.door.strongbox)
+        yield tending.tend, TENDED_EVERY_S
+        yield tending.record_probes, PROBES_EVERY_S
+
+
 def record_stop(ledger: Ledger) -> None:
     """The last entry of this process."""
     ledger.record([entries.event("log.stop", SELF, {"size": ledger.journal.size})])
-
-
-async def repeat(chore: Callable[[], Awaitable[object]], every_s: float) -> None:
-    """Do a chore again and again."""
-    while True:
-        await attempt(chore)
-        await asyncio.sleep(every_s)
-
-
-async def attempt(chore: Callable[[], Awaitable[object]]) -> None:
-    """Do a chore; a failure, also one that nobody foresaw, is logged, and the next turn tries anew."""
-    try:
-        await chore()
-    except Exception as error:  # noqa: BLE001  # a chore that ends for ever would end unseen
-        log.warning("chore failed", error=getattr(error, "code", type(error).__name__), why=str(error))
 
 
 def configure_log() -> None:
@@ -287,7 +276,15 @@ def run_keyroom(settings: KeyroomSettings, *, make: bool = False) -> None:
     if make:
         for label in make_tokens(settings):
             log.info("token made", label=label)
-    room = build_room(settings, surroundings(), lambda: open_strongbox(settings))
-    watch_calls(room.door.strongbox, settings.deadline_s)
+    watchdog = Watchdog(settings.deadline_s)
+    watchdog.start()
+
+    def open_watched() -> Vault:
+        with watchdog.opening():
+            vault = open_strongbox(settings)
+        watchdog.watched = vault
+        return vault
+
+    room = build_room(settings, surroundings(), open_watched)
     tune_collector()
     asyncio.run(serve(room))

@@ -41,6 +41,7 @@ class Room:
     jwks: JwksCache = field(default_factory=JwksCache)
     counters: dict[str, int] = field(default_factory=dict)
     cache: dict[Hashable, Any] = field(default_factory=dict)
+    alarms: dict[str, str] = field(default_factory=dict)
 
     async def seal(self, order: Order) -> Sealed:
         """Send one order through the door, which records what it signs and what it refuses. Raises what refused it."""

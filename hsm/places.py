@@ -81,13 +81,19 @@ class Device:
 
 
 class Place:
-    """One token at one module. `name` is what its strongbox calls it; `token` is what the keyroom calls it."""
+    """One token at one module. `name` is what its strongbox calls it; `token` is what the keyroom calls it.
 
-    def __init__(self, settings: PlaceSettings, device: Device, clock: Clock = time.monotonic) -> None:
+    `clone`: another place of the token comes before this one.
+    """
+
+    def __init__(
+        self, settings: PlaceSettings, device: Device, clock: Clock = time.monotonic, *, clone: bool = False
+    ) -> None:
         self.token = settings.token
         self.name = settings.settings.name
         self.module = settings.module
         self.device = device
+        self.clone = clone
         self.circuit = Circuit(clock)
         self.probes = 0
         self.failed_probes = 0
@@ -142,7 +148,7 @@ class Place:
     def take_inventory(self) -> TokenInventory:
         """All its objects, under the keyroom's name for the token."""
         found = self.attempt(lambda box, name: box.take_inventory(name))
-        return msgspec.structs.replace(found, label=self.token)
+        return msgspec.structs.replace(found, label=self.token, clone=self.clone)
 
     def probe(self, key: KeyName | None) -> None:
         """Find out whether an open circuit may close: by random bytes, and by a signature over them, with the prefix,

@@ -63,7 +63,8 @@ class Vault:
         }
         places: dict[str, list[Place]] = {}
         for item in settings:
-            places.setdefault(item.token, []).append(Place(item, devices[item.module], clock))
+            known = places.setdefault(item.token, [])
+            known.append(Place(item, devices[item.module], clock, clone=bool(known)))
         vault = cls(places, tuple(devices.values()))
         try:
             vault._open_devices()

@@ -27,6 +27,8 @@ class Softbox:
 
     is_software = True
     in_call_since: float | None = None
+    calls: tuple[str, ...] = ()
+    stopped: tuple[tuple[bytes, str], ...] = ()
 
     def __init__(self, labels: Sequence[str], shared: dict[tuple[str, bytes], _Private] | None = None) -> None:
         self.labels = tuple(labels)
@@ -94,6 +96,9 @@ class Softbox:
             )
             for label in self.labels
         )
+
+    def check_ready(self, token: str) -> None:
+        """Soft keys never rest."""
 
     def random(self, count: int) -> bytes:
         """Random bytes."""

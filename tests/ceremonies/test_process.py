@@ -13,26 +13,24 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from ceremonies import commands, process
 from ceremonies.client import KeyroomDown, Refused, ask_once
 from ceremonies.commands import AnyCommand, HealthShown
 from ceremonies.journal import JournalForked
 from ceremonies.process import (
-    HUNG,
     UnsafeProduction,
     build_room,
     handlers,
     make_tokens,
     open_strongbox,
-    repeat,
     surroundings,
 )
 from ceremonies.public import Publisher
 from ceremonies.settings import KeyroomSettings, load_settings
 from ceremonies.store import Store, StoreLocked
 from ceremonies.tables import EntryRow
+from ceremonies.watchdog import HUNG
 from tests.ceremonies.examples import COMMANDS, write_sql
 from tests.softhsm import find_module, make_token_dir
 from tests.world import TOKENS, World, copy_world, soft_world
@@ -123,27 +121,6 @@ def test_a_keyroom_starts_answers_and_ends(tmp_path: Path) -> None:
     assert read_types(tmp_path)[4:] == ["log.start", "hsm.inventory"]
 
 
-WATCHED = """
-import sys, time
-from ceremonies.process import configure_log, watch_calls
-class Box:
-    in_call_since = time.monotonic() - 100 if sys.argv[1] == "hung" else None
-configure_log()
-watch_calls(Box(), 0.4)
-time.sleep(1.5)
-"""
-
-
-@pytest.mark.req("HS-9")
-@pytest.mark.parametrize(("state", "status"), [("hung", HUNG), ("idle", 0)])
-def test_a_hung_call_ends_the_process(state: str, status: int) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED, state], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == status, done.stderr
-    assert ("hangs" in done.stderr) == (state == "hung")
-
-
 def test_a_second_keyroom_on_one_database_does_not_start(genesis_world: World) -> None:
     other = World(genesis_world.path, genesis_world.strongbox, genesis_world.around)
     other.roster = genesis_world.roster
@@ -230,27 +207,6 @@ def test_production_needs_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_every_command_is_answered_by_somebody(genesis_world: World) -> None:
     assert set(handlers(genesis_world.room)) == set(COMMANDS)
-
-
-def test_a_chore_goes_on_after_a_failure() -> None:
-    turns: list[int] = []
-
-    async def run() -> None:
-        enough = asyncio.Event()
-
-        async def chore() -> None:
-            turns.append(1)
-            if len(turns) < 3:
-                raise OSError(28, "No space left on device")
-            enough.set()
-
-        task = asyncio.create_task(repeat(chore, 0.001))
-        await asyncio.wait_for(enough.wait(), 5)
-        task.cancel()
-
-    with capture_logs() as logged:
-        asyncio.run(run())
-    assert [entry["event"] for entry in logged] == ["chore failed"] * 2
 
 
 def test_the_start_is_recorded(tmp_path: Path) -> None:

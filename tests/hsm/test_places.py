@@ -41,11 +41,11 @@ def test_a_device_that_was_away_is_tried_again_every_thirty_seconds(device: Devi
     clock.now += RELOAD_INTERVAL - 1
     for _ in range(3):
         with pytest.raises(TokenUnavailable, match=r"CKR_DEVICE_REMOVED \(29 s ago\)"):
-            assert device.box
+            device.box.close()
     assert shim.calls("C_Initialize") == 1
     clock.now += 1
     with pytest.raises(TokenUnavailable):
-        assert device.box
+        device.box.close()
     clock.now += RELOAD_INTERVAL
     assert device.box.has_found("keys")
     assert shim.calls("C_Initialize") == 3
@@ -56,7 +56,7 @@ def test_a_device_that_refused_the_pin_is_not_opened_again(device: Device, shim:
     shim.fail("C_Login", "CKR_PIN_INCORRECT", times=FOREVER)
     for _ in range(3):
         with pytest.raises(PinIncorrect):
-            assert device.box
+            device.box.close()
         clock.now += RELOAD_INTERVAL
     assert shim.calls("C_Login") == 1
 

@@ -1,0 +1,243 @@
+"""Tokens that fail under a whole keyroom: SoftHSM behind shims, refusals, urgent work, probes, failover, many threads."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from ceremonies import commands
+from ceremonies.commands import DeviceIssued, HealthShown, IssueDevice, KeysListed, Problem
+from ceremonies.process import list_places
+from ceremonies.settings import ClonePlace, KeyroomSettings
+from ceremonies.tending import Tending
+from ceremonies.wide import WideDoor
+from hsm.circuit import FAILURES, PAUSE
+from hsm.strongbox import RELOAD_INTERVAL
+from hsm.vault import Vault
+from tests.hsm.devices import Clock, make_device
+from tests.hsm.shim import FOREVER, Shim
+from tests.scenarios.test_crashes import check_journal, read_leaves
+from tests.world import World, copy_hsm_world, make_request
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+SECONDS = float(os.environ.get("KEDGE_SOAK_SECONDS", "3"))
+THREADS = 16
+
+
+class Plant:
+    """A world on two devices: the second has copies of all tokens. Its clock is the test's."""
+
+    def __init__(self, template: World, path: Path) -> None:
+        self.world = copy_hsm_world(template, path / "world")
+        self.first = make_device(self.world.path / "hsm")
+        self.second = make_device(path / "clone", self.world.path / "hsm")
+        self.clock = Clock()
+        self.number = 0
+
+    def start(self, *, clones: bool, sessions: int = 1) -> "Plant":
+        """Start the keyroom with or without the second device."""
+        settings = self.settings(clones=clones, sessions=sessions)
+        places = [place for token in settings.tokens for place in list_places(settings.module, token)]
+
+        def open_vault() -> Vault:
+            vault = Vault.open(places, os_locking=sessions > 1, clock=self.clock)
+            vault.vital = ("kedge-journal",)
+            return vault
+
+        self.world.strongbox = open_vault
+        self.world.start(settings)
+        self.vault: Any = self.world.room.door.strongbox
+        self.tending = Tending(self.world.room, self.vault)
+        return self
+
+    def settings(self, *, clones: bool, sessions: int) -> KeyroomSettings:
+        """The settings of the world, on the shims."""
+        settings = self.world.settings()
+        hsm = self.world.path / "hsm"
+        tokens = tuple(
+            msgspec.structs.replace(
+                token,
+                pin_file=hsm / token.pin_file.name,
+                clones=(ClonePlace(module=self.second.path),) if clones else (),
+            )
+            for token in settings.tokens
+        )
+        return msgspec.structs.replace(settings, module=self.first.path, tokens=tokens, sessions=sessions)
+
+    async def issue(self) -> DeviceIssued | Problem:
+        """One more certificate."""
+        self.number += 1
+        answer = await self.world.try_ask(IssueDevice("wo-1", f"BMS-{self.number:06}", make_request()), "station")
+        assert isinstance(answer, DeviceIssued | Problem)
+        return answer
+
+    async def health(self) -> HealthShown:
+        """What /readyz and /metrics show."""
+        return await self.world.ask(commands.ShowHealth(), "", HealthShown)
+
+
+@pytest.fixture
+def plant(hsm_template: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
+    monkeypatch.setenv("SOFTHSM2_CONF", "/nonexistent")
+    made = Plant(hsm_template, tmp_path)
+    yield made
+    made.first.heal()
+    made.second.heal()
+    made.world.stop()
+
+
+def outage(shim: Shim) -> None:
+    """The device is gone."""
+    for function in ("C_SignInit", "C_OpenSession", "C_GetSessionInfo", "C_GenerateRandom", "C_GetSlotList"):
+        shim.fail(function, "CKR_DEVICE_REMOVED", times=FOREVER)
+
+
+@pytest.mark.req("HS-9")
+def test_a_device_that_is_away_is_refused_fast_suspends_still_and_comes_back(plant: Plant) -> None:
+    asyncio.run(check_outage(plant.start(clones=False)))
+
+
+async def check_outage(plant: Plant) -> None:
+    """Failures, an open circuit, a suspension while it is open, probes, the end of it."""
+    world = plant.world
+    assert isinstance(await plant.issue(), DeviceIssued)
+    main = ("C_SignInit",)
+    for function in main:
+        plant.first.fail(function, "CKR_FUNCTION_FAILED", times=FOREVER)
+    codes = [answer.code for _ in range(FAILURES) if isinstance(answer := await plant.issue(), Problem)]
+    assert len(codes) == FAILURES
+    intents = len([leaf for leaf in read_leaves(world) if leaf["type"] == "key.sign.intent"])
+    calls = plant.first.all_calls()
+    refused = await plant.issue()
+    assert isinstance(refused, Problem)
+    assert (refused.code, refused.details) == ("hsm-circuit-open", {"retry_after": int(PAUSE)})
+    assert plant.first.all_calls() == calls, "a token was asked although its circuit is open"
+    leaves = read_leaves(world)
+    assert len([leaf for leaf in leaves if leaf["type"] == "key.sign.intent"]) == intents, "a serial number was spent"
+    assert leaves[-1]["out"]["why"].startswith("hsm-circuit-open")
+    await world.ask(commands.SuspendKey("director", "lost"), "officer", KeysListed)
+    assert plant.first.all_calls() == calls, "a suspension needs no key"
+    await plant.tending.tend()
+    health = await plant.health()
+    assert not health.ready
+    assert any("does not work" in problem for problem in health.problems)
+    assert health.metrics["circuits_open"] >= 1
+    plant.clock.now += PAUSE
+    await plant.tending.tend()
+    plant.first.heal()
+    plant.clock.now += RELOAD_INTERVAL
+    await plant.tending.tend()
+    assert (await plant.health()).problems == ()
+    assert isinstance(await plant.issue(), DeviceIssued)
+    await check_probes(plant)
+
+
+async def check_probes(plant: Plant) -> None:
+    """Probes were made with the probe key, are counted, and stand in one entry."""
+    metrics = (await plant.health()).metrics
+    assert metrics["probes"] > metrics["probes_failed"] >= 1
+    await plant.tending.record_probes()
+    await plant.tending.record_probes()
+    (leaf,) = [leaf for leaf in read_leaves(plant.world) if leaf["type"] == "probe"]
+    assert sum(place["probes"] for place in leaf["op"]["what"]["places"]) == metrics["probes"]
+    await check_journal(plant.world)
+
+
+@pytest.mark.req("HS-9", "HS-2")
+def test_a_clone_takes_over_and_gives_back(plant: Plant) -> None:
+    asyncio.run(check_failover(plant.start(clones=True)))
+
+
+async def check_failover(plant: Plant) -> None:
+    """No request is refused while one device of two is well; the journal shows nothing odd."""
+    for _ in range(2):
+        assert isinstance(await plant.issue(), DeviceIssued)
+    assert plant.second.calls("C_Sign") == 0
+    outage(plant.first)
+    for _ in range(2):
+        assert isinstance(await plant.issue(), DeviceIssued)
+    assert plant.second.calls("C_Sign") > 0
+    await plant.tending.tend()
+    assert (await plant.health()).ready
+    plant.first.heal()
+    plant.clock.now += RELOAD_INTERVAL
+    await plant.tending.tend()
+    before = plant.second.calls("C_Sign")
+    assert isinstance(await plant.issue(), DeviceIssued)
+    assert plant.second.calls("C_Sign") == before
+    await check_journal(plant.world)
+
+
+@pytest.mark.req("HS-9", "KL-12")
+def test_a_start_finds_its_keys_at_the_clone(plant: Plant) -> None:
+    plant.start(clones=True).world.stop()
+    plant.first.fail("C_Initialize", "CKR_DEVICE_REMOVED", times=FOREVER)
+    plant.start(clones=True)
+    assert isinstance(asyncio.run(plant.issue()), DeviceIssued)
+    assert [report.is_open for report in plant.vault.reports] == [True, False] * 3
+
+
+@pytest.mark.req("HS-4", "T40")
+def test_a_wide_door_signs_by_many_threads(plant: Plant) -> None:
+    """With a token that needs 20 ms for a signature, as over a network, a batch takes little longer than one."""
+    plant.start(clones=False, sessions=8)
+    assert isinstance(plant.world.room.door, WideDoor)
+    asyncio.run(check_wide(plant))
+
+
+async def check_wide(plant: Plant) -> None:
+    """Sixteen orders at once, in fewer batches, all sealed; one that fails does not fail its neighbours."""
+    await plant.issue()
+    plant.first.delay("C_Sign", 20, times=FOREVER)
+    started = time.monotonic()
+    answers = await asyncio.gather(*(plant.issue() for _ in range(10)))
+    seconds = time.monotonic() - started
+    plant.first.fail("C_Sign", "CKR_DATA_INVALID", skip=3)
+    more = await asyncio.gather(*(plant.issue() for _ in range(5)))
+    assert all(isinstance(answer, DeviceIssued) for answer in answers)
+    assert seconds < 10 * 0.02 + 2
+    assert [answer.code for answer in more if isinstance(answer, Problem)] == ["hsm-call-refused"]
+    plant.first.heal()
+    leaves = await check_journal(plant.world)
+    assert len([leaf for leaf in leaves if leaf["type"] == "key.sign.outcome"]) >= 16
+
+
+@pytest.mark.req("HS-4", "T40")
+def test_sixteen_threads_sign_without_an_error(plant: Plant) -> None:
+    """Three seconds here, minutes in `make soak`; sessions are lost and the module reloaded meanwhile."""
+    plant.start(clones=False, sessions=THREADS)
+    keyring = plant.world.room.door.keyring
+    from ceremonies.door import key_name
+
+    names = [key_name(key) for key in keyring if key.role in ("device-ca", "counter", "journal", "oem-root")]
+    failures: list[BaseException] = []
+    counts = [0] * THREADS
+    end = time.monotonic() + SECONDS
+
+    def work(number: int) -> None:
+        try:
+            while time.monotonic() < end:
+                plant.vault.sign(names[counts[number] % len(names)], b"%d %d" % (number, counts[number]))
+                counts[number] += 1
+        except BaseException as error:  # noqa: BLE001  # the test tells it
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < end - SECONDS / 10:
+        time.sleep(SECONDS / 10)
+        plant.clock.now += RELOAD_INTERVAL
+        plant.first.fail("C_SignInit", "CKR_SESSION_HANDLE_INVALID")
+        plant.first.fail("C_Sign", "CKR_DEVICE_ERROR")
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    assert min(counts) > 0
