@@ -75,6 +75,7 @@ bench: setup ## measure the road of a signature, into bench-out/results.json
 
 soak: setup tools ## property, model and kill tests with many more histories and rounds
 	@KEDGE_HISTORIES=$${KEDGE_HISTORIES:-20000} KEDGE_ROUNDS=$${KEDGE_ROUNDS:-20} \
+		KEDGE_SOAK_SECONDS=$${KEDGE_SOAK_SECONDS:-180} \
 		$(PYTEST) -n 2 --hypothesis-profile=soak --timeout=0 tests/pki tests/scenarios
 
 lock: setup ## choose dependency versions anew and write them with their hashes

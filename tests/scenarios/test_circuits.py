@@ -1,24 +1,25 @@
-"""Tokens that fail under a whole keyroom: SoftHSM behind shims, refusals, urgent work, probes, failover, many threads."""
+"""Tokens that fail under a whole keyroom, SoftHSM behind shims: refusals, urgent work, probes, clones, many threads."""
 
 import asyncio
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import msgspec
 import pytest
 
 from ceremonies import commands
 from ceremonies.commands import DeviceIssued, HealthShown, IssueDevice, KeysListed, Problem
+from ceremonies.door import key_name
 from ceremonies.process import list_places
 from ceremonies.settings import ClonePlace, KeyroomSettings
 from ceremonies.tending import Tending
 from ceremonies.wide import WideDoor
 from hsm.circuit import FAILURES, PAUSE
-from hsm.strongbox import RELOAD_INTERVAL
+from hsm.strongbox import RELOAD_INTERVAL, Strongbox
 from hsm.vault import Vault
 from tests.hsm.devices import Clock, make_device
 from tests.hsm.shim import FOREVER, Shim
@@ -51,9 +52,9 @@ class Plant:
             vault.vital = ("kedge-journal",)
             return vault
 
-        self.world.strongbox = open_vault
+        self.world.strongbox = cast(Callable[[], Strongbox], open_vault)
         self.world.start(settings)
-        self.vault: Any = self.world.room.door.strongbox
+        self.vault: Vault = cast(Vault, self.world.room.door.strongbox)
         self.tending = Tending(self.world.room, self.vault)
         return self
 
@@ -121,7 +122,7 @@ async def check_outage(plant: Plant) -> None:
     assert plant.first.all_calls() == calls, "a token was asked although its circuit is open"
     leaves = read_leaves(world)
     assert len([leaf for leaf in leaves if leaf["type"] == "key.sign.intent"]) == intents, "a serial number was spent"
-    assert leaves[-1]["out"]["why"].startswith("hsm-circuit-open")
+    assert [leaf["out"]["why"][:16] for leaf in leaves if leaf["type"] == "key.sign.denied"] == ["hsm-circuit-open"]
     await world.ask(commands.SuspendKey("director", "lost"), "officer", KeysListed)
     assert plant.first.all_calls() == calls, "a suspension needs no key"
     await plant.tending.tend()
@@ -186,23 +187,23 @@ def test_a_start_finds_its_keys_at_the_clone(plant: Plant) -> None:
 
 @pytest.mark.req("HS-4", "T40")
 def test_a_wide_door_signs_by_many_threads(plant: Plant) -> None:
-    """With a token that needs 20 ms for a signature, as over a network, a batch takes little longer than one."""
+    """With a token that needs 100 ms for a signature, as over a network, a batch takes little longer than one."""
     plant.start(clones=False, sessions=8)
     assert isinstance(plant.world.room.door, WideDoor)
     asyncio.run(check_wide(plant))
 
 
 async def check_wide(plant: Plant) -> None:
-    """Sixteen orders at once, in fewer batches, all sealed; one that fails does not fail its neighbours."""
+    """Ten orders at once are all sealed; one that fails does not fail its neighbours."""
     await plant.issue()
-    plant.first.delay("C_Sign", 20, times=FOREVER)
+    plant.first.delay("C_Sign", 100, times=FOREVER)
     started = time.monotonic()
     answers = await asyncio.gather(*(plant.issue() for _ in range(10)))
     seconds = time.monotonic() - started
     plant.first.fail("C_Sign", "CKR_DATA_INVALID", skip=3)
     more = await asyncio.gather(*(plant.issue() for _ in range(5)))
     assert all(isinstance(answer, DeviceIssued) for answer in answers)
-    assert seconds < 10 * 0.02 + 2
+    assert seconds < 1.0, "ten signatures of 100 ms followed each other"
     assert [answer.code for answer in more if isinstance(answer, Problem)] == ["hsm-call-refused"]
     plant.first.heal()
     leaves = await check_journal(plant.world)
@@ -214,8 +215,6 @@ def test_sixteen_threads_sign_without_an_error(plant: Plant) -> None:
     """Three seconds here, minutes in `make soak`; sessions are lost and the module reloaded meanwhile."""
     plant.start(clones=False, sessions=THREADS)
     keyring = plant.world.room.door.keyring
-    from ceremonies.door import key_name
-
     names = [key_name(key) for key in keyring if key.role in ("device-ca", "counter", "journal", "oem-root")]
     failures: list[BaseException] = []
     counts = [0] * THREADS
@@ -232,11 +231,12 @@ def test_sixteen_threads_sign_without_an_error(plant: Plant) -> None:
     threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
     for thread in threads:
         thread.start()
+    turn = 0
     while time.monotonic() < end - SECONDS / 10:
         time.sleep(SECONDS / 10)
         plant.clock.now += RELOAD_INTERVAL
-        plant.first.fail("C_SignInit", "CKR_SESSION_HANDLE_INVALID")
-        plant.first.fail("C_Sign", "CKR_DEVICE_ERROR")
+        turn += 1
+        plant.first.fail("C_SignInit", "CKR_SESSION_HANDLE_INVALID" if turn % 2 else "CKR_DEVICE_ERROR")
     for thread in threads:
         thread.join(60)
     assert failures == []
