@@ -11,6 +11,7 @@ from hsm.faults import Fault
 from hsm.keys import KeyName, check_key_id, check_pair, check_registered, describe_key, find_pair
 from hsm.module import Module, translate
 from hsm.objects import find_objects, handle_of
+from hsm.pins import PinSource
 from hsm.signer import Signer
 from hsm.templates import TolerantMapper
 from hsm.tokens import TokenSettings
@@ -178,13 +179,17 @@ class Seat:
                 )
             session = token.open(rw=True, attribute_mapper=TolerantMapper())
         try:
-            with self.calling("C_Login", about):
-                if not self._module.is_logged_in(handle_of(session), about):
-                    with settings.pin.reveal() as pin:
-                        self._module.login(handle_of(session), pin, about=about)
+            self._log_in(handle_of(session), settings.pin, about)
         except HsmError:
             # Nobody else knows this session: left open, it would use up the token's sessions, one a try.
             with suppress(HsmError), self.calling("C_CloseSession", about):
                 session.close()
             raise
         return session
+
+    def _log_in(self, session: int, source: PinSource, about: str) -> None:
+        with self.calling("C_Login", about):
+            if self._module.is_logged_in(session, about):
+                return
+            with source.reveal() as pin:
+                self._module.login(session, pin, about=about)
