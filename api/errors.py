@@ -149,7 +149,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         assembly-failed checkpoint-rejected frontier-invalid hsm-call-failed hsm-call-refused hsm-foreign-key
         hsm-key-altered hsm-key-ambiguous hsm-key-not-found hsm-module-in-use hsm-module-unloadable hsm-no-free-slot
         hsm-pin-file-unsafe hsm-pin-incorrect hsm-pin-unreadable hsm-public-key-differs hsm-request-invalid
-        hsm-signature-mismatch hsm-token-ambiguous hsm-token-exists hsm-wrong-process hsm-wrong-thread internal-error
+        hsm-signature-mismatch hsm-software-refused hsm-token-ambiguous hsm-token-exists hsm-wrong-process
+        hsm-wrong-thread internal-error
         inventory-differs journal-forked key-missing key-resurrected leaf-invalid node-invalid refused settings-invalid
         signature-missing stage-stale unsafe-production""",
     503: """

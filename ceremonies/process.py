@@ -86,6 +86,8 @@ def open_strongbox(settings: KeyroomSettings) -> Vault:
     if settings.mode == "production" and vault.is_software:
         vault.close()
         raise UnsafeProduction("the token is SoftHSM", hint="production needs a hardware token; see docs/hsm.md")
+    if settings.mode == "production":
+        vault.refuse_software()
     return vault
 
 

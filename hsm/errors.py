@@ -174,6 +174,13 @@ class TokenUnavailable(HsmError):
     default_fault = Fault.RELOAD
 
 
+class SoftwareRefused(HsmError):
+    """A module or token that came later than the start is SoftHSM, and only hardware is allowed."""
+
+    code = "hsm-software-refused"
+    default_fault = Fault.STOP
+
+
 class CircuitOpen(TokenUnavailable):
     """The token failed again and again; nothing is asked of it until a probe succeeds. `details` say when to retry."""
 

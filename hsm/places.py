@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from hsm.circuit import Circuit, is_outage, may_move
-from hsm.errors import CircuitOpen, HsmError, KeyNotFound, TokenNotFound, TokenUnavailable
+from hsm.errors import CircuitOpen, HsmError, KeyNotFound, SoftwareRefused, TokenNotFound, TokenUnavailable
 from hsm.inventory import TokenInventory
 from hsm.keys import KeyName
 from hsm.strongbox import RELOAD_INTERVAL, Strongbox
@@ -53,17 +53,22 @@ class Device:
         self._failed: HsmError | None = None
         self._tried = -RELOAD_INTERVAL
         self.opened: Strongbox | None = None
+        self.hardware_only = False
 
     def open(self, optional: Sequence[str]) -> None:
         """Load the module and log in. `optional` names tokens that may be away. Raises what `Strongbox.open` raises."""
         self._tried = self._clock()
         try:
-            self.opened = Strongbox.open(
+            box = Strongbox.open(
                 self._module, self.tokens, optional=optional, os_locking=self._os_locking, clock=self._clock
             )
+            if self.hardware_only and box.is_software:
+                box.close()
+                raise SoftwareRefused(f"module {self._module} is SoftHSM", hint="use a hardware token; docs/hsm.md")
         except HsmError as error:
             self._failed = error
             raise
+        self.opened = box
 
     @property
     def box(self) -> Strongbox:

@@ -176,6 +176,11 @@ class Vault:
         """Whether any module or token is SoftHSM."""
         return any(box.is_software for box in self._boxes)
 
+    def refuse_software(self) -> None:
+        """Open no SoftHSM from now on: a device that was away at the start is judged when it comes."""
+        for device in self._devices:
+            device.hardware_only = True
+
     @property
     def in_call_since(self) -> float | None:
         """The clock's value when the oldest PKCS#11 call under way began; None when there is none. From any thread."""

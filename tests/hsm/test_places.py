@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hsm.circuit import FAILURES
-from hsm.errors import CircuitOpen, HsmError, PinIncorrect, TokenUnavailable
+from hsm.errors import CircuitOpen, HsmError, PinIncorrect, SoftwareRefused, TokenUnavailable
 from hsm.keys import KeyName
 from hsm.places import Device, Place
 from hsm.strongbox import RELOAD_INTERVAL
@@ -59,6 +59,16 @@ def test_a_device_that_refused_the_pin_is_not_opened_again(device: Device, shim:
             device.box.close()
         clock.now += RELOAD_INTERVAL
     assert shim.calls("C_Login") == 1
+
+
+@pytest.mark.req("HS-6")
+def test_a_software_token_that_comes_later_is_refused_where_hardware_is_asked_for(device: Device, shim: Shim) -> None:
+    device.hardware_only = True
+    for _ in range(2):
+        with pytest.raises(SoftwareRefused, match="is SoftHSM"):
+            device.box.close()
+    assert device.opened is None
+    assert shim.calls("C_Initialize") == shim.calls("C_Finalize") == 1
 
 
 def test_a_place_counts_outages_and_rests(device: Device, shim: Shim, clock: Clock) -> None:
