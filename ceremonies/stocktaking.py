@@ -91,7 +91,13 @@ class Stocktaking:
 
     async def turn(self) -> None:
         """Compare once. Raises what the strongbox and the ledger raise; the next turn tries anew."""
-        await self._room.act(self._turn)
+        try:
+            await self._room.act(self._turn)
+        except KeyroomError:
+            raise  # the queue is full, or the store is away: that is told elsewhere
+        except Exception as error:
+            self._room.alarms[ALARM] = f"tokens could not be compared with the journal: {error}"
+            raise
 
     def _turn(self) -> None:
         room, door = self._room, self._room.door

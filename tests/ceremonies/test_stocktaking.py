@@ -10,8 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ceremonies.recovery import Difference
 from ceremonies.stocktaking import RECORDED_EVERY_US, Shelves, Stocktaking
 from ceremonies.tables import EntryRow
+from hsm.errors import PinIncorrect
 from hsm.inventory import Difference as Found
 from hsm.inventory import compare_inventory
+from tests.softbox import Softbox
 from tests.world import World, soft_keys
 
 
@@ -58,6 +60,22 @@ def test_what_is_missing_for_one_look_only_suspends_nothing(genesis_world: World
     asyncio.run(Stocktaking(genesis_world.room, compare).turn())
     assert len(looks) == 2
     assert genesis_world.room.door.keyring.get(key.spki).state == "active"
+    assert genesis_world.room.alarms == {}
+
+
+@pytest.mark.req("HS-7")
+def test_tokens_that_cannot_be_compared_are_a_problem(genesis_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    stocktaking = Stocktaking(genesis_world.room, compare_inventory)
+
+    def refuse(_: Softbox) -> None:
+        raise PinIncorrect("token kedge-main, C_Login: CKR_PIN_INCORRECT", rv="CKR_PIN_INCORRECT")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Softbox, "inventory", refuse)
+        with pytest.raises(PinIncorrect):
+            asyncio.run(stocktaking.turn())
+    assert "CKR_PIN_INCORRECT" in genesis_world.room.alarms["inventory"]
+    asyncio.run(stocktaking.turn())
     assert genesis_world.room.alarms == {}
 
 
