@@ -76,16 +76,19 @@ class Vault:
     def sign(self, key: KeyName, data: bytes) -> bytes:
         """A raw, verified signature; see Strongbox.sign. Raises CircuitOpen, too."""
         # The busiest path: a place that is well is asked without further ado.
-        failed: HsmError | None = None
         first = self._first.get(key.token)
-        if first is not None and first.circuit.calm and first.device.opened is not None:
-            try:
-                return first.device.opened.sign(first.localise(key), data)
-            except HsmError as error:
-                first.note(error)
-                if not may_move(error):
-                    raise
-                failed = error
+        if first is None or not first.circuit.calm or (box := first.device.opened) is None:
+            return self._sign_anywhere(key, data, None)
+        try:
+            return box.sign(first.localise(key), data)
+        except HsmError as error:
+            first.note(error)
+            if not may_move(error):
+                raise
+            failed = error
+        return self._sign_anywhere(key, data, failed)
+
+    def _sign_anywhere(self, key: KeyName, data: bytes, failed: HsmError | None) -> bytes:
         return self._do(
             key.token, lambda place: place.attempt(lambda box, _: box.sign(place.localise(key), data)), failed
         )
