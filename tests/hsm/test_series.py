@@ -13,9 +13,10 @@ from hsm.keys import GeneratedKey, Signed
 from hsm.remote import RemoteStrongbox
 from hsm.series import Box, Made
 from hsm.strongbox import RELOAD_INTERVAL, Strongbox
+from hsm.vault import Vault
 from tests.softhsm import find_module, fresh_strongbox, open_remote
 
-KINDS: list[type[Box]] = [Strongbox, RemoteStrongbox]
+KINDS: list[type[Box]] = [Strongbox, Vault, RemoteStrongbox]
 """Held against the protocol by the type checker."""
 
 
@@ -43,9 +44,9 @@ def test_what_was_made_is_there() -> None:
     assert Made(signed).wait() is signed
 
 
-def test_both_strongboxes_can_the_same(token_dir: Path) -> None:
+def test_every_box_can_the_same(token_dir: Path) -> None:
     names = {name for name in vars(Box) if not name.startswith("_")}
-    assert len(names) == 10
+    assert len(names) == 14
     for kind in KINDS:
         assert names <= set(dir(kind))
     boxes: tuple[Box, ...] = (fresh_strongbox(token_dir, ["keys"]), open_remote(token_dir, ["keys"]))

@@ -26,7 +26,8 @@ def pair() -> Iterator[Pair]:
 
 def test_messages_pass_in_their_order(pair: Pair) -> None:
     ours, theirs = pair
-    opening = Opening(Path("/usr/lib/module.so"), (Place("keys", Path("/run/keys.pin"), ("oem-root",)),), 2.5)
+    place = Place("keys", Path("/usr/lib/module.so"), "label", Path("/run/keys.pin"), ("oem-root",), "4711")
+    opening = Opening((place,), 2.5, sessions=3, hardware_only=True, vital=("journal",))
     ask = Ask(7, "random", msgspec.Raw(msgspec.msgpack.encode((8,))))
     send(ours, opening)
     send(ours, ask)
@@ -104,13 +105,13 @@ def leaves(kind: type[HsmError]) -> Iterator[type[HsmError]]:
 @pytest.mark.parametrize("kind", list(leaves(HsmError)))
 @pytest.mark.parametrize("rv", ["", "CKR_DEVICE_REMOVED"])
 def test_an_error_arrives_as_it_was(kind: type[HsmError], rv: str) -> None:
-    error = kind("what happened", hint="what to do", rv=rv)
+    error = kind("what happened", hint="what to do", rv=rv, details={"retry_after": 7})
     body = msgspec.msgpack.encode(describe_error(error, 9))
     failed = msgspec.msgpack.decode(body, type=Failed)
     again = read_error(failed)
     assert failed.number == 9
     assert type(again) is kind
-    assert (again.message, again.hint, again.rv, again.fault) == (error.message, error.hint, error.rv, error.fault)
+    assert vars(again) == vars(error)
 
 
 def test_the_error_of_a_return_value_arrives_as_it_was() -> None:
