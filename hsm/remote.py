@@ -39,7 +39,7 @@ class RemoteStrongbox:
     """
 
     def __init__(self, opening: Opening, ended: Callable[[int], object] = lambda _: None) -> None:
-        self._closing = False
+        self._opened = self._closing = False
         self._ended = ended
         self._vital = opening.vital
         self._state = State()
@@ -52,13 +52,14 @@ class RemoteStrongbox:
         with theirs:
             command = [sys.executable, "-I", "-m", "hsm.warden"]
             self.process = subprocess.Popen(command, stdin=theirs.fileno(), start_new_session=True)
+        self._watcher.start()
         try:
             self._post(opening)
             self._read(0, type(None))
+            self._opened = True
         except BaseException:
             self.close()
             raise
-        self._watcher.start()
 
     def generate(self, token: str, key_id: bytes, label: str, algorithm: str) -> GeneratedKey:
         """See Vault.generate."""
@@ -189,13 +190,14 @@ class RemoteStrongbox:
         return reply
 
     def _gone(self) -> StrongboxEnded:
-        if not self._closing and self._watcher.is_alive():
+        if not self._closing:
             self._watcher.join(PATIENCE)
         return StrongboxEnded("the process that holds the tokens has ended", hint="see its last words; start again")
 
     def _watch(self) -> None:
         status = self.process.wait()
-        if not self._closing:
+        # A process that could not open the tokens says why, and ends well.
+        if not self._closing and (self._opened or status):
             self._ended(status)
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from hsm.algorithms import ALGORITHMS, load_public_key, verify
 from hsm.errors import KeyNotFound, PublicKeyDiffers, StrongboxClosed, TokenUnavailable
-from hsm.keys import GeneratedKey, Signed
+from hsm.keys import GeneratedKey, KeyName, Signed
 from hsm.remote import RemoteStrongbox
-from hsm.series import Box, Made
+from hsm.series import Box, Calm, Made, sign_one
 from hsm.strongbox import RELOAD_INTERVAL, Strongbox
 from hsm.vault import Vault
 from tests.softhsm import find_module, fresh_strongbox, open_remote
@@ -42,6 +42,24 @@ def lose_sessions(box: Strongbox) -> None:
 def test_what_was_made_is_there() -> None:
     signed = [Signed(b"1", None, 5), Signed(error=KeyNotFound("gone"))]
     assert Made(signed).wait() is signed
+
+
+def test_a_box_without_circuits_is_always_asked() -> None:
+    calm = Calm()
+    calm.check_ready("keys")
+    calm.tend([])
+    assert calm.reports == ()
+
+
+def test_one_signature_says_how_long_it_took_and_why_there_is_none() -> None:
+    key, times = KeyName("keys", bytes(16), "0" * 64, "k"), iter([1.0, 1.5, 2.0, 2.25])
+    assert sign_one(lambda _key, data: data, key, b"raw", lambda: next(times)) == Signed(b"raw", None, 500_000)
+    error = KeyNotFound("gone")
+
+    def refuse(_key: KeyName, _data: bytes) -> bytes:
+        raise error
+
+    assert sign_one(refuse, key, b"raw", lambda: next(times)) == Signed(b"", error, 250_000)
 
 
 def test_every_box_can_the_same(token_dir: Path) -> None:

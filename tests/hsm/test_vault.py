@@ -103,6 +103,27 @@ def test_the_clone_signs_when_the_first_place_is_away_and_no_longer_when_it_is_b
     assert pair.second.calls("C_Sign") == before
 
 
+@pytest.mark.req("HS-9", "HS-4")
+@pytest.mark.parametrize("sessions", [1, 8])
+def test_a_series_is_signed_and_goes_on_at_the_clone(pair: Pair, sessions: int) -> None:
+    pair.vault.close()
+    pair.vault = open_vault([pair.first, pair.second], ["keys"], pair.clock, sessions=sessions)
+    names = [pair.key.name, msgspec.structs.replace(pair.key.name, spki="0" * 64), pair.probe.name]
+    items = [(names[number % 3], b"%d" % number) for number in range(24)]
+    for _ in range(2):
+        signed = pair.vault.start(items).wait()
+        for number, item in enumerate(signed):
+            if number % 3 == 1:
+                assert isinstance(item.error, PublicKeyDiffers)
+                continue
+            key = (pair.key, None, pair.probe)[number % 3]
+            assert key is not None
+            verify(ALGORITHMS["p256"], load_public_key(key.public_key), item.raw, b"%d" % number)
+        outage(pair.first)
+    assert pair.second.calls("C_Sign") == 16
+    assert list(pair.vault.start([]).wait()) == []
+
+
 @pytest.mark.req("HS-9")
 def test_a_token_without_a_clone_is_refused_fast_while_it_rests(pair: Pair) -> None:
     vault, journal = pair.vault, pair.log.name
@@ -117,6 +138,7 @@ def test_a_token_without_a_clone_is_refused_fast_while_it_rests(pair: Pair) -> N
         with pytest.raises(CircuitOpen, match=r"journal.*rests after 5 failures.*CKR_FUNCTION_FAILED") as caught:
             ask()
         assert (caught.value.details, caught.value.fault) == ({"retry_after": int(PAUSE)}, Fault.RELOAD)
+        assert {token: error.message for token, error in vault.resting.items()} == {"journal": caught.value.message}
     assert pair.first.all_calls() == calls
     vault.check_ready("keys")
     vault.vital = ("journal",)
@@ -244,6 +266,23 @@ def test_a_start_without_the_first_device_uses_the_clone_until_it_comes(tmp_path
     before = pair.first.calls("C_Sign")
     pair.sign()
     assert pair.first.calls("C_Sign") == before + 1
+
+
+@pytest.mark.req("HS-9")
+def test_an_opening_under_way_is_seen(pair: Pair) -> None:
+    pair.vault.close()
+    seen: list[tuple[float | None, tuple[str, ...]]] = []
+
+    def look() -> float:
+        if len(seen) < 9:
+            seen.append((pair.vault.opening_since, pair.vault.calls[:1]))
+        return 1000.0
+
+    pair.vault = Vault(place_tokens([pair.first], ["keys"]), clock=look)
+    assert (pair.vault.opening_since, pair.vault.calls) == (None, ())
+    pair.vault.log_in()
+    assert seen[-1] == (1000.0, (f"opening module {pair.first.path}",))
+    assert (pair.vault.opening_since, pair.vault.calls) == (None, ())
 
 
 @pytest.mark.req("HS-5")

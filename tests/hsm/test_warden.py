@@ -97,8 +97,10 @@ def test_an_opening_that_hangs_ends_the_process(
 ) -> None:
     shim = Shim(token_dir)
     shim.hang(function)
+    ended: list[int] = []
     with pytest.raises(StrongboxEnded):
-        RemoteStrongbox(Opening((Place("keys", shim.path, "keys", token_dir / "keys.pin"),), 0.2))
+        RemoteStrongbox(Opening((Place("keys", shim.path, "keys", token_dir / "keys.pin"),), 0.2), ended.append)
+    assert ended == [HUNG]
     assert capfd.readouterr().err == f"a PKCS#11 call hangs: opening module {shim.path}\n"
 
 

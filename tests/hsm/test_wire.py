@@ -11,7 +11,20 @@ import pytest
 
 from hsm import errors, wire
 from hsm.errors import CallFailed, HsmError, PinIncorrect, RequestInvalid
-from hsm.wire import FRAME_LIMIT, LENGTH, Ask, Done, Failed, Opening, Place, describe_error, read_error, receive, send
+from hsm.wire import (
+    FRAME_LIMIT,
+    LENGTH,
+    Ask,
+    Done,
+    Failed,
+    Opening,
+    Place,
+    describe_error,
+    read_error,
+    receive,
+    send,
+    send_and_receive,
+)
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -93,6 +106,36 @@ def test_a_frame_over_the_limit_is_not_sent(pair: Pair, monkeypatch: pytest.Monk
     ours.close()
     assert receive(theirs) == body
     assert receive(theirs) is None
+
+
+def test_what_comes_while_a_message_cannot_be_sent_is_received(pair: Pair) -> None:
+    """The other end sends first and reads later, as ours does."""
+    ours, theirs = pair
+    large, got = bytes(4 << 20), list[bytes | None]()
+
+    def exchange() -> None:
+        send(theirs, large)
+        got.append(receive(theirs))
+
+    other = threading.Thread(target=exchange)
+    other.start()
+    (received,) = send_and_receive(ours, large)
+    other.join(10)
+    assert [received] == got == [msgspec.msgpack.encode(large)]
+
+
+def test_nothing_is_received_when_a_message_can_be_sent(pair: Pair) -> None:
+    ours, theirs = pair
+    send(theirs, "question")
+    assert send_and_receive(ours, "answer") == []
+    assert receive(theirs) == msgspec.msgpack.encode("answer")
+    assert receive(ours) == msgspec.msgpack.encode("question")
+
+
+def test_nothing_is_sent_to_an_end_that_is_closed(pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.shutdown(socket.SHUT_WR)
+    assert send_and_receive(ours, bytes(4 << 20)) == [None]
 
 
 def leaves(kind: type[HsmError]) -> Iterator[type[HsmError]]:
