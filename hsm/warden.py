@@ -151,15 +151,12 @@ class Warden:
         if ask.method == "sign_all":
             (items,) = _items.decode(ask.arguments)
             self._series.append((ask.number, items))
-        else:
-            self._reply(self._answer(ask), news=ask.method == "tend")
-
-    def _answer(self, ask: Ask) -> Done | Failed:
+            return
         method, arguments = self._methods[ask.method]
         try:
-            return Done(encode(method(*arguments.decode(ask.arguments))), ask.number)
+            self._reply(Done(encode(method(*arguments.decode(ask.arguments))), ask.number), news=ask.method == "tend")
         except HsmError as error:
-            return describe_error(error, ask.number)
+            self._reply(describe_error(error, ask.number))
 
     def _reply(self, reply: Done | Failed, *, news: bool = False) -> None:
         """Send a reply, and ahead of it how the tokens are, if that is news. What comes meanwhile is kept."""
