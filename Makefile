@@ -17,11 +17,11 @@ LOCKS := base build dev foreign witness
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-setup: .venv/.ready ## install what is missing: SoftHSM, PostgreSQL, .venv with locked dependencies, .venv/bin/kedge
+setup: .venv/.ready ## install what is missing: SoftHSM, PostgreSQL, a C compiler for test modules, .venv with locked dependencies, .venv/bin/kedge
 
 .venv/.ready: requirements/dev.txt requirements/base.in pyproject.toml tools/packages tools/venv
 	@tools/packages softhsm2=softhsm2-util openssl=openssl openssh-client=ssh-keygen \
-		'postgresql=/usr/lib/postgresql/*/bin/postgres'
+		'postgresql=/usr/lib/postgresql/*/bin/postgres' gcc=cc libc6-dev=/usr/include/stdio.h
 	@tools/venv .venv requirements/dev.txt
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -76,6 +76,7 @@ bench: setup ## measure the road of a signature, into bench-out/results.json
 
 soak: setup tools ## property, model and kill tests with many more histories and rounds
 	@KEDGE_HISTORIES=$${KEDGE_HISTORIES:-20000} KEDGE_ROUNDS=$${KEDGE_ROUNDS:-20} \
+		KEDGE_SOAK_SECONDS=$${KEDGE_SOAK_SECONDS:-180} \
 		$(PYTEST) -n 2 --hypothesis-profile=soak --timeout=0 tests/pki tests/scenarios
 
 lock: setup ## choose dependency versions anew and write them with their hashes

@@ -124,8 +124,8 @@ _BY_STATUS: Final[dict[int, str]] = {
     409: """
         already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over floor-refused
         gate-closed genesis-refused hsm-key-exists journal-key-needed key-known key-not-active
-        key-transition-refused label-taken quota-exhausted request-mismatch request-open sequence-stale
-        serial-taken step-done step-outdated version-taken work-order-closed""",
+        key-transition-refused label-taken nothing-locked quota-exhausted request-mismatch request-open
+        sequence-stale serial-taken step-done step-outdated version-taken work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",
     422: """
@@ -149,15 +149,15 @@ _BY_STATUS: Final[dict[int, str]] = {
         assembly-failed checkpoint-rejected frontier-invalid hsm-call-failed hsm-call-refused hsm-foreign-key
         hsm-key-altered hsm-key-ambiguous hsm-key-not-found hsm-module-in-use hsm-module-unloadable
         hsm-no-free-slot hsm-pin-file-unsafe hsm-pin-incorrect hsm-pin-unreadable hsm-public-key-differs
-        hsm-request-invalid hsm-signature-mismatch hsm-token-ambiguous hsm-token-exists hsm-wrong-process
-        hsm-wrong-thread internal-error inventory-differs journal-forked key-missing key-resurrected
-        leaf-invalid node-invalid refused settings-invalid signature-missing stage-stale store-unsafe
-        unsafe-production witness-contradicts witness-misconfigured""",
+        hsm-request-invalid hsm-signature-mismatch hsm-software-refused hsm-token-ambiguous hsm-token-exists
+        hsm-wrong-process hsm-wrong-thread internal-error inventory-differs journal-forked key-missing
+        key-resurrected leaf-invalid node-invalid refused settings-invalid signature-missing stage-stale
+        store-unsafe unsafe-production witness-contradicts witness-misconfigured""",
     503: """
-        clock-behind clock-went-back door-closed hsm-closed hsm-ended hsm-pin-locked hsm-token-not-found
-        hsm-token-replaced hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy keyroom-down
-        keyroom-stopping log-key-missing reader-ended store-locked store-lost store-unavailable witness-failed
-        witnesses-behind""",
+        clock-behind clock-went-back door-closed hsm-circuit-open hsm-closed hsm-ended hsm-pin-locked
+        hsm-token-not-found hsm-token-replaced hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy
+        keyroom-down keyroom-locked keyroom-stopping log-key-missing reader-ended store-locked store-lost
+        store-unavailable witness-failed witnesses-behind""",
 }
 STATUS: Final[Mapping[str, int]] = {code: status for status, codes in _BY_STATUS.items() for code in codes.split()}
 
@@ -203,7 +203,7 @@ def problem_response(
         reason = "" if code == TokenMissing.code else ', error="invalid_token"'
         headers["WWW-Authenticate"] = f'Bearer realm="kedge"{reason}'
     if status in (429, 503):
-        headers["Retry-After"] = RETRY_AFTER
+        headers["Retry-After"] = str(dict(details or {}).get("retry_after", RETRY_AFTER))
     return JSONResponse(problem.model_dump(mode="json"), status, headers, PROBLEM_JSON)
 
 

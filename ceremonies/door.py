@@ -154,8 +154,8 @@ class Door:
         passage.keys = [self.keyring.get(item.spki) for item in order.draft.to_sign]
         for key in passage.keys:
             check_may_sign(key, kind)
-        rule = governing.rule_for(kind, order.step.ceremony if order.step else "")
-        if rule.m == 0:
+            self.strongbox.check_ready(key.token)
+        if governing.rule_for(kind, order.step.ceremony if order.step else "").m == 0:
             return
         step = order.step or StepRef("none", "none")
         if (step, kind) not in mandates:

@@ -93,7 +93,7 @@ def prepare(room: Room, data: bytes) -> dict[str, Any]:
         raise PlanMalformed("plan: two keys of role journal", hint="one key signs the journal")
     for key in plan.keys:
         check_plan(key.role, key.algorithm)
-        if room.settings.token_for(key.role) != key.token:
+        if not room.settings.may_hold(key.token, key.role):
             raise PlanMalformed(
                 f"plan: key {key.label} is to live on {key.token}, the settings place {key.role} elsewhere"
             )

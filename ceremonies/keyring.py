@@ -18,6 +18,7 @@ KINDS: dict[str, frozenset[str]] = {
     "counter": frozenset({"counter-update"}),
     "director": frozenset({"challenge"}),
     "journal": frozenset(),
+    "probe": frozenset(),
 }
 
 ALGORITHMS: dict[str, frozenset[str]] = {

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ceremonies import commands, entries
 from ceremonies.chores import attempt, repeat
 from ceremonies.conduct import Conduct
 from ceremonies.desk import Desk, Handler
-from ceremonies.door import Door, key_name
+from ceremonies.door import Door
 from ceremonies.errors import KeyroomError
 from ceremonies.export import Export
 from ceremonies.governance import load_governing
@@ -26,6 +26,7 @@ from ceremonies.journal import Journal
 from ceremonies.keyring import Keyring
 from ceremonies.keywork import adopt_log_key, key_entry
 from ceremonies.ledger import Ledger
+from ceremonies.lockout import Lockout
 from ceremonies.milestones import milestone_path, read_milestone
 from ceremonies.orders import Actor
 from ceremonies.pipeline import Pipeline
@@ -33,16 +34,17 @@ from ceremonies.public import Publisher, anchor_path, check_published, write_fil
 from ceremonies.queries import Queries
 from ceremonies.readers import Readers
 from ceremonies.receipts import Receipts
-from ceremonies.recovery import check_differences, check_keys, close_open_intents, inventory_facts
 from ceremonies.releases import Releases
 from ceremonies.room import Room
 from ceremonies.server import Server
-from ceremonies.settings import KeyroomSettings
+from ceremonies.settings import KeyroomSettings, TokenPlace
 from ceremonies.software import software_sha256
 from ceremonies.standby import end_when_lost, open_store
+from ceremonies.stocktaking import Stocktaking, start
 from ceremonies.store import Store
 from ceremonies.surroundings import Surroundings
 from ceremonies.tables import KeyRow
+from ceremonies.tending import Tending
 from ceremonies.upkeep import Upkeep
 from ceremonies.uploads import Uploads
 from ceremonies.witnesses import ADVANCE_EVERY_S
@@ -63,6 +65,8 @@ CONFIRM_EVERY_S = 1.0
 UPKEEP_EVERY_S = 10
 SCRUB_EVERY_S = 0.2
 SELF = Actor(cred="", role="keyroom", src="", sub="process")
+TENDED_EVERY_S = 1.0
+PROBES_EVERY_S = 3600
 
 
 class UnsafeProduction(KeyroomError):
@@ -84,13 +88,28 @@ def surroundings() -> Surroundings:
 
 
 def open_strongbox(settings: KeyroomSettings) -> RemoteStrongbox:
-    """Have a process of its own load the module and log in; the keyroom ends when that process does (crash-only)."""
-    places = tuple(Place(token.label, token.pin_file, token.roles) for token in settings.tokens)
-    strongbox = RemoteStrongbox(Opening(settings.module, places, settings.deadline_s), end_with_tokens)
-    if settings.mode == "production" and strongbox.is_software:
+    """Have a process of its own open every token at every place; the keyroom ends when it does (crash-only)."""
+    production = settings.mode == "production"
+    opening = Opening(
+        tuple(place for token in settings.tokens for place in list_places(settings.module, token)),
+        settings.deadline_s,
+        sessions=settings.sessions,
+        hardware_only=production,
+        vital=(settings.token_for("journal"),),
+    )
+    strongbox = RemoteStrongbox(opening, end_with_tokens)
+    if production and strongbox.is_software:
         strongbox.close()
         raise UnsafeProduction("the token is SoftHSM", hint="production needs a hardware token; see docs/hsm.md")
     return strongbox
+
+
+def list_places(module: Path, token: TokenPlace) -> Iterator[Place]:
+    """The places of a token in order of preference: itself, then its clones."""
+    yield Place(token.label, module, token.label, token.pin_file, token.roles, token.serial)
+    for clone in token.clones:
+        label, pin_file = clone.label or token.label, clone.pin_file or token.pin_file
+        yield Place(token.label, clone.module or module, label, pin_file, token.roles, clone.serial)
 
 
 def end_with_tokens(status: int) -> None:
@@ -162,7 +181,8 @@ def open_room(
         path = milestone_path(settings.data)
         milestone = read_milestone(path, settings.origin, around.software, journal.size)
         ledger = Ledger(store, journal, partial(write_file, anchor_path(settings)), milestone)
-        box = strongbox()
+        lockout = Lockout(settings.data)
+        box = lockout.open(strongbox)
         undo.callback(box.close)
         keyring = Keyring(key_entry(row) for row in store.list(KeyRow, "label"))
         door = Door(ledger, box, around, keyring)
@@ -171,31 +191,10 @@ def open_room(
         door.governing = load_governing(store, journal, settings)
         room = Room(settings, around, store, ledger, door, Pipeline(door), *workers)
         room.witnesses.check_start()
-        start(door)
+        start(door, SELF, compare_inventory)
+        lockout.record(ledger, SELF)
         undo.pop_all()
     return room
-
-
-def start(door: Door) -> None:
-    """Recover, compare tokens with the journal, record the start. No key is used before this is done.
-
-    Raises JournalForked, KeyResurrected, KeyMissing, InventoryDiffers.
-    """
-    closed = close_open_intents(door.ledger, door.keyring, door.strongbox)
-    check_keys(door.keyring, door.strongbox)
-    found = door.strongbox.inventory()
-    names = [key_name(key) for key in door.keyring if key.state != "destroyed"]
-    differences = compare_inventory(names, found)
-    door.ledger.record(
-        [
-            entries.event("log.start", SELF, {"closed_intents": closed}),
-            entries.event("hsm.inventory", SELF, inventory_facts(found, differences)),
-        ]
-    )
-    for item in differences:
-        log.critical("a token differs from the journal", kind=item.kind, token=item.token, why=item.reason)
-    check_differences(differences, {key.id for key in names})
-    door.ledger.anchor()
 
 
 def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
@@ -245,6 +244,7 @@ async def serve(room: Room) -> None:
         asyncio.create_task(repeat(partial(room.act, room.store.confirm, urgent=True), CONFIRM_EVERY_S)),
         asyncio.create_task(repeat(upkeep.turn, UPKEEP_EVERY_S)),
         asyncio.create_task(repeat(upkeep.scrub, SCRUB_EVERY_S)),
+        *(asyncio.create_task(repeat(chore, every_s)) for chore, every_s in token_chores(room)),
     ]
     await stopping.wait()
     await server.stop()
@@ -257,6 +257,14 @@ async def serve(room: Room) -> None:
     room.writer.stop()
     room.readers.close()
     room.store.close()
+
+
+def token_chores(room: Room) -> Iterator[tuple[Callable[[], Awaitable[object]], float]]:
+    """What is done again and again about the tokens, and every how many seconds."""
+    yield Stocktaking(room, compare_inventory).turn, room.settings.inventory_every_s
+    tending = Tending(room, room.door.strongbox)
+    yield tending.tend, TENDED_EVERY_S
+    yield tending.record_probes, PROBES_EVERY_S
 
 
 def record_stop(ledger: Ledger) -> None:

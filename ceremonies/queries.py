@@ -122,6 +122,7 @@ class Queries:
         problems += room.witnesses.problems()
         if not room.ledger.settled:
             problems.append("an operation is open: the database did not take its outcome")
+        problems += room.alarms.values()
         metrics = {
             "journal_entries": float(room.ledger.journal.size),
             "queue_length": float(room.writer.waiting),

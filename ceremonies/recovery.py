@@ -23,6 +23,8 @@ from ceremonies.tables import KeyRow
 RECOVERY = Actor(cred="", role="keyroom", src="", sub="recovery")
 MAX_DIFFERENCES = 50
 """How many differences an entry names; it says how many there are."""
+EXCUSED = ("suspended", "compromised")
+"""States of a key that signs nothing until a person decides; its object may differ at a start."""
 
 
 class KeyResurrected(KeyroomError):
@@ -64,7 +66,7 @@ class Difference(Protocol):
 
     @property
     def kind(self) -> str:
-        """`unknown`, `missing` or `altered`."""
+        """`unknown`, `missing`, `altered` or `not-cloned`."""
 
     @property
     def token(self) -> str:
@@ -83,11 +85,15 @@ class Difference(Protocol):
         """What differs, in words."""
 
 
-class Tokens(Protocol):
-    """What recovery needs of the strongbox."""
+class Shelf(Protocol):
+    """What lies in tokens."""
 
     def exists(self, token: str, key_id: bytes) -> bool:
         """Whether the private key is there."""
+
+
+class Tokens(Shelf, Protocol):
+    """What recovery needs of the strongbox."""
 
     def destroy(self, token: str, key_id: bytes) -> bool:
         """Destroy it; whether there was something to destroy."""
@@ -137,8 +143,11 @@ def _stands(leaf: Mapping[str, Any], tokens: Tokens) -> bool:
     return tokens.exists(leaf["op"]["what"]["token"], bytes.fromhex(leaf["keys"][0]["id"]))
 
 
-def check_keys(keyring: Keyring, tokens: Tokens) -> None:
-    """Compare the journal's view of every key with the tokens. Raises KeyResurrected, KeyMissing."""
+def check_keys(keyring: Keyring, tokens: Shelf) -> None:
+    """Compare the journal's view of every key with the tokens. Raises KeyResurrected, KeyMissing.
+
+    A key that is stopped already may be missing: a person knows, and it signs nothing.
+    """
     for key in keyring:
         there = tokens.exists(key.token, bytes.fromhex(key.cka_id))
         if key.state == "destroyed" and there:
@@ -146,7 +155,7 @@ def check_keys(keyring: Keyring, tokens: Tokens) -> None:
                 f"token {key.token} holds key {key.label}, which was destroyed",
                 hint="the token was restored from an old copy; destroy the key there before the keyroom starts",
             )
-        if key.state != "destroyed" and not there:
+        if key.state not in ("destroyed", *EXCUSED) and not there:
             raise KeyMissing(
                 f"token {key.token} lacks key {key.label}", hint="restore the token, or give the right one"
             )

@@ -74,7 +74,7 @@ def check_keys(room: Room, plan: RotationPlan) -> None:
                 hint="the keys of genesis stay: trust sets commit to recovery keys, readers pin the journal's key",
             )
         check_plan(key.role, key.algorithm)
-        if room.settings.token_for(key.role) != key.token:
+        if not room.settings.may_hold(key.token, key.role):
             raise PlanMalformed(
                 f"plan: key {key.label} is to live on {key.token}, the settings place {key.role} elsewhere"
             )

@@ -12,22 +12,38 @@ from ceremonies.errors import KeyroomError
 Sha256 = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
 
 
+PROBE = "probe"
+"""The role of keys that probe tokens: they are good for nothing else, so they may live on any token."""
+
+
 class SettingsInvalid(KeyroomError):
     """The settings file is missing, or says something that the keyroom does not know or does not allow."""
 
     code = "settings-invalid"
 
 
+class ClonePlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another place of a token, with the same keys. What is empty is as at the first place."""
+
+    module: Path | None = None
+    label: str = ""
+    serial: str = ""
+    pin_file: Path | None = None
+
+
 class TokenPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A token: its label, the files with its PINs (mode 0400), and which key roles may live on it.
 
-    `so_pin_file` is needed only to make the token, in development.
+    `so_pin_file` is needed only to make the token, in development. `serial` tells tokens of one label apart. `clones`
+    are used in their order when the token itself fails.
     """
 
     label: str
     pin_file: Path
     roles: tuple[str, ...]
     so_pin_file: Path | None = None
+    serial: str = ""
+    clones: tuple[ClonePlace, ...] = ()
 
 
 class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,6 +54,7 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     start. witnesses: the quorum that must cosign the journal, a C2SP tlog-policy; production refuses `quorum none`.
     witness_ca: PEM file of the only authorities trusted for https to them, if not the system's.
     peer_uids: users whose processes may connect besides the keyroom's own. deadline_s: the longest PKCS#11 call.
+    sessions: how many PKCS#11 calls run at a time. inventory_every_s: from one comparison of the tokens to the next.
     readers: processes that read certification requests; with 0 the keyroom reads them itself.
     """
 
@@ -55,6 +72,8 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     mode: Literal["development", "production"] = "development"
     peer_uids: tuple[int, ...] = ()
     deadline_s: Annotated[float, Meta(gt=0, le=300)] = 10.0
+    sessions: Annotated[int, Meta(ge=1, le=64)] = 1
+    inventory_every_s: Annotated[float, Meta(ge=0.1, le=3600)] = 300.0
     max_database_pages: int | None = None
     readers: Annotated[int, Meta(ge=0, le=64)] = 1
 
@@ -80,6 +99,14 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
                 return token.label
         raise SettingsInvalid(f"no token holds the role {role}", hint="add the role to a token in the settings")
 
+    def may_hold(self, token: str, role: str) -> bool:
+        """Whether a key of a role may be made on a token: a probe key on every one but the journal's, any other key
+        where the settings place its role. Raises SettingsInvalid when they place it nowhere.
+        """
+        if role == PROBE:
+            return token != self.token_for("journal") and any(item.label == token for item in self.tokens)
+        return self.token_for(role) == token
+
 
 def load_settings(path: Path) -> KeyroomSettings:
     """Read and check a settings file. Raises SettingsInvalid."""
@@ -88,17 +115,24 @@ def load_settings(path: Path) -> KeyroomSettings:
     except (OSError, msgspec.MsgspecError) as error:
         raise SettingsInvalid(f"{path}: {error}", hint="see docs/settings.md") from error
     base = path.resolve().parent
-    tokens = tuple(
-        msgspec.structs.replace(
-            token, pin_file=base / token.pin_file, so_pin_file=token.so_pin_file and base / token.so_pin_file
-        )
-        for token in settings.tokens
-    )
+    tokens = tuple(_resolve(token, base) for token in settings.tokens)
     ca = settings.witness_ca and base / settings.witness_ca
     places = {name: base / getattr(settings, name) for name in ("data", "public", "socket", "module")}
     loaded = msgspec.structs.replace(settings, tokens=tokens, witness_ca=ca, **places)
     _check_tokens(loaded)
     return loaded
+
+
+def _resolve(token: TokenPlace, base: Path) -> TokenPlace:
+    """The token with absolute paths."""
+    clones = tuple(
+        msgspec.structs.replace(
+            clone, module=clone.module and base / clone.module, pin_file=clone.pin_file and base / clone.pin_file
+        )
+        for clone in token.clones
+    )
+    so_pin_file = token.so_pin_file and base / token.so_pin_file
+    return msgspec.structs.replace(token, pin_file=base / token.pin_file, so_pin_file=so_pin_file, clones=clones)
 
 
 def _read_value(kind: type, value: Any) -> Any:
@@ -112,6 +146,9 @@ def _check_tokens(settings: KeyroomSettings) -> None:
     for token in settings.tokens:
         if "journal" in token.roles and token.roles != ("journal",):
             raise SettingsInvalid(f"token {token.label} holds the journal key and others", hint="give it its own token")
+        if PROBE in token.roles:
+            raise SettingsInvalid(f"token {token.label} lists the role probe", hint="leave it out: any token may")
+        _check_clones(settings, token)
     labels = [token.label for token in settings.tokens]
     if len(set(labels)) != len(labels):
         raise SettingsInvalid("two tokens have one label", hint="labels name tokens; make them distinct")
@@ -119,3 +156,13 @@ def _check_tokens(settings: KeyroomSettings) -> None:
     if shared := sorted(role for role, count in roles.items() if count > 1):
         raise SettingsInvalid(f"two tokens hold the role {shared[0]}", hint="keys of a role live on one token")
     settings.token_for("journal")
+
+
+def _check_clones(settings: KeyroomSettings, token: TokenPlace) -> None:
+    """Every place of a token is another place."""
+    places = [(settings.module, token.label, token.serial)]
+    places += [(item.module or settings.module, item.label or token.label, item.serial) for item in token.clones]
+    if len(set(places)) != len(places):
+        raise SettingsInvalid(
+            f"two places of token {token.label} are the same", hint="a clone differs in module, label or serial"
+        )

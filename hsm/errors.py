@@ -1,5 +1,6 @@
 """The errors of the strongbox. Each says what happened, to which token and key, in which call, and what to do."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from hsm.faults import Fault, fault_of
@@ -9,17 +10,18 @@ class HsmError(Exception):
     """What happened, to which token and key, in which call, and what to do next.
 
     `code` is the stable, kebab-case name that travels to callers; `rv` is the CKR name, empty when PKCS#11 did not
-    refuse anything itself; `fault` says what the failure asks for.
+    refuse anything itself; `fault` says what the failure asks for; `details` are facts for a program.
     """
 
     code: ClassVar[str] = "hsm-error"
     default_fault: ClassVar[Fault] = Fault.CALLER
 
-    def __init__(self, message: str, *, hint: str = "", rv: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", rv: str = "", details: Mapping[str, int] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.rv = rv
+        self.details: Mapping[str, int] = dict(details or {})
         self.fault = fault_of(rv) if rv else self.default_fault
 
 
@@ -66,9 +68,10 @@ class RequestInvalid(HsmError):
 
 
 class TokenNotFound(HsmError):
-    """No token has the label."""
+    """No token has the label. The module may find it when it is loaded again."""
 
     code = "hsm-token-not-found"
+    default_fault = Fault.RELOAD
 
 
 class TokenAmbiguous(HsmError):
@@ -175,6 +178,20 @@ class TokenUnavailable(HsmError):
     """The device or the library is gone and loading it again did not help or must wait."""
 
     code = "hsm-token-unavailable"
+    default_fault = Fault.RELOAD
+
+
+class SoftwareRefused(HsmError):
+    """A module or token that came later than the start is SoftHSM, and only hardware is allowed."""
+
+    code = "hsm-software-refused"
+    default_fault = Fault.STOP
+
+
+class CircuitOpen(TokenUnavailable):
+    """The token failed again and again; nothing is asked of it until a probe succeeds. `details` say when to retry."""
+
+    code = "hsm-circuit-open"
 
 
 class CallRefused(HsmError):

@@ -14,7 +14,10 @@ _EXPECTED_FLAGS: Final = {"private-key": PRIVATE_FLAGS | PROVENANCE, "public-key
 
 
 class TokenInventory(msgspec.Struct, frozen=True):
-    """One token and all its objects, sorted by id and kind. `firmware` is `major.minor`."""
+    """One token and all its objects, sorted by id and kind. `firmware` is `major.minor`.
+
+    `clone`: it is not the token's first place. Keys that were made since the clone was are not there.
+    """
 
     label: str
     serial: str
@@ -22,12 +25,15 @@ class TokenInventory(msgspec.Struct, frozen=True):
     model: str
     firmware: str
     objects: tuple[StoredObject, ...]
+    clone: bool = False
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One object that is not as registered: not registered at all, not there, or there in another form."""
+    """One object that is not as registered: not registered at all, not there, there in another form, or not in a
+    clone of its token.
+    """
 
-    kind: Literal["unknown", "missing", "altered"]
+    kind: Literal["unknown", "missing", "altered", "not-cloned"]
     token: str
     id: bytes
     label: str
@@ -56,20 +62,43 @@ def compare_inventory(expected: Iterable[KeyName], found: Sequence[TokenInventor
 
     A private key that was exchanged under the same attributes is not seen here: it fails at its first signature.
     """
-    stored: dict[tuple[str, bytes], list[StoredObject]] = {}
+    registered: dict[str, list[KeyName]] = {}
+    for key in expected:
+        registered.setdefault(key.token, []).append(key)
+    differences: list[Difference] = []
     for token in found:
-        for item in token.objects:
-            stored.setdefault((token.label, item.id), []).append(item)
+        differences += _compare_token(registered.get(token.label, []), token)
+    for label in registered.keys() - {token.label for token in found}:
+        differences += (_lack(key, "missing", "there is no such token") for key in registered[label])
+    return tuple(differences)
+
+
+def _compare_token(expected: Sequence[KeyName], token: TokenInventory) -> list[Difference]:
+    stored: dict[bytes, list[StoredObject]] = {}
+    for item in token.objects:
+        stored.setdefault(item.id, []).append(item)
     differences: list[Difference] = []
     for key in expected:
-        objects = stored.pop((key.token, key.id), [])
-        differences += _compare_key(key, objects)
+        objects = stored.pop(key.id, [])
+        if token.clone and not objects:
+            differences.append(_lack(key, "not-cloned", f"not in the clone with serial {token.serial}"))
+        else:
+            differences += _compare_key(key, objects)
     differences += (
-        Difference("unknown", token, key_id, item.label, f"{item.kind} is not registered")
-        for (token, key_id), objects in stored.items()
+        Difference("unknown", token.label, key_id, item.label, _describe_foreign(item))
+        for key_id, objects in stored.items()
         for item in objects
     )
-    return tuple(differences)
+    return differences
+
+
+def _lack(key: KeyName, kind: Literal["missing", "not-cloned"], reason: str) -> Difference:
+    return Difference(kind, key.token, key.id, key.label, reason)
+
+
+def _describe_foreign(item: StoredObject) -> str:
+    imported = item.kind == "private-key" and find_deviations(item.attributes, PROVENANCE)
+    return f"{item.kind} is not registered{', and was not made in the token' if imported else ''}"
 
 
 def _compare_key(key: KeyName, objects: Sequence[StoredObject]) -> list[Difference]:

@@ -115,13 +115,16 @@ class Module:
         """C_Finalize: every session, login and handle of this process is gone afterwards."""
         self.call("C_Finalize", None, about=f"module {self.path}")
 
-    def find_token(self, label: str) -> p11.Token:
-        """The one token with a label. Raises TokenNotFound and TokenAmbiguous."""
+    def find_token(self, label: str, serial: str = "") -> p11.Token:
+        """The one token with a label, and with a serial number where one is given. Raises TokenNotFound and
+        TokenAmbiguous.
+        """
         with translate("C_GetTokenInfo", f"token {label}"):
             tokens = [token for token in self._library.get_tokens() if token.label == label]
+            tokens = [token for token in tokens if serial in ("", token.serial.decode("ascii", "replace"))]
         if not tokens:
             raise TokenNotFound(
-                f"module {self.path} has no token {label}",
+                f"module {self.path} has no token {label}{f' with serial {serial}' if serial else ''}",
                 hint="initialise it, or correct the label; for SoftHSM, set SOFTHSM2_CONF as when it was made",
             )
         if len(tokens) > 1:

@@ -1,7 +1,8 @@
-"""A strongbox in a process of its own (`hsm.warden`), asked over a socket, from any thread.
+"""A vault in a process of its own (`hsm.warden`), asked over a socket, from any thread.
 
 `start` sends a series of signatures and does not wait: the database is written while the token works. The warden
-answers other calls between the signatures of a series.
+answers other calls between the signatures of a series. How the tokens are, it tells unasked, ahead of the reply to what
+changed it: so a token that rests is refused here, without a question. What is known may be a reply old.
 """
 
 import contextlib
@@ -11,82 +12,113 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
+from hsm.circuit import PlaceReport
 from hsm.errors import HsmError, SignatureMismatch, StrongboxEnded
 from hsm.inventory import TokenInventory
 from hsm.keys import GeneratedKey, KeyName, Signed
-from hsm.wire import Ask, Done, Failed, Opening, Result, read_error, receive, send
+from hsm.wire import Ask, Done, Failed, Opening, Result, State, read_error, receive, send
 
 T = TypeVar("T")
 
-_replies = msgspec.msgpack.Decoder(Done | Failed)
+PATIENCE: Final = 10.0
+"""Seconds for the process to end once its socket is closed."""
+
+_replies = msgspec.msgpack.Decoder(Done | Failed | State)
 
 
 class RemoteStrongbox:
-    """What `hsm.strongbox.Strongbox` does, done by another process.
+    """What `hsm.vault.Vault` does, done by another process.
 
     ended: called, on a thread of its own, when the process ends without having been told to, with its exit status.
-    Raises what Strongbox.open raises.
+    Whoever waits for an answer hears of the end only afterwards: a keyroom that ends there has recorded nothing of it.
+    Raises what Vault.open raises.
     """
 
     def __init__(self, opening: Opening, ended: Callable[[int], object] = lambda _: None) -> None:
-        self._closing = False
+        self._opened = self._closing = False
         self._ended = ended
+        self._vital = opening.vital
+        self._state = State()
         self._numbers = itertools.count(1)
         self._sending, self._arrived = threading.Lock(), threading.Condition()
         self._receiving = False
         self._replies: dict[int, Done | Failed] = {}
+        self._watcher = threading.Thread(target=self._watch, name="warden", daemon=True)
         self._connection, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-I", "-m", "hsm.warden"]
             self.process = subprocess.Popen(command, stdin=theirs.fileno(), start_new_session=True)
+        self._watcher.start()
         try:
             self._post(opening)
             self._read(0, type(None))
+            self._opened = True
         except BaseException:
             self.close()
             raise
-        threading.Thread(target=self._watch, name="warden", daemon=True).start()
 
     def generate(self, token: str, key_id: bytes, label: str, algorithm: str) -> GeneratedKey:
-        """See Strongbox.generate."""
+        """See Vault.generate."""
         return self._ask(GeneratedKey, "generate", token, key_id, label, algorithm)
 
     def sign(self, key: KeyName, data: bytes) -> bytes:
-        """See Strongbox.sign."""
+        """See Vault.sign."""
         return self._ask(bytes, "sign", key, data)
 
     def start(self, items: Sequence[tuple[KeyName, bytes]]) -> "RemoteSeries":
-        """See Strongbox.start; here the signatures are made while the caller goes on."""
+        """See Vault.start; here the signatures are made while the caller goes on."""
         return RemoteSeries(self, self._send("sign_all", list(items)) if items else None, len(items))
 
     def destroy(self, token: str, key_id: bytes) -> bool:
-        """See Strongbox.destroy."""
+        """See Vault.destroy."""
         return self._ask(bool, "destroy", token, key_id)
 
     def exists(self, token: str, key_id: bytes) -> bool:
-        """See Strongbox.exists."""
+        """See Vault.exists."""
         return self._ask(bool, "exists", token, key_id)
 
     def inventory(self) -> tuple[TokenInventory, ...]:
-        """See Strongbox.inventory."""
+        """See Vault.inventory."""
         return self._ask(tuple[TokenInventory, ...], "inventory")
 
     def random(self, count: int) -> bytes:
-        """See Strongbox.random."""
+        """See Vault.random."""
         return self._ask(bytes, "random", count)
 
     def token_serial(self, label: str) -> str:
-        """See Strongbox.token_serial."""
+        """See Vault.token_serial."""
         return self._ask(str, "token_serial", label)
 
     @property
     def is_software(self) -> bool:
-        """See Strongbox.is_software."""
+        """See Vault.is_software."""
         return self._ask(bool, "is_software")
+
+    @property
+    def reports(self) -> tuple[PlaceReport, ...]:
+        """See Vault.reports; as the last reply left them."""
+        return self._state.reports
+
+    @property
+    def stopped(self) -> tuple[tuple[bytes, str], ...]:
+        """See Vault.stopped; as the last reply left it."""
+        return self._state.stopped
+
+    def check_ready(self, token: str) -> None:
+        """See Vault.check_ready; by what the last reply told."""
+        resting = self._state.resting
+        if resting:
+            for name in (token, *self._vital):
+                if name in resting:
+                    raise read_error(resting[name])
+
+    def tend(self, probes: Sequence[KeyName]) -> None:
+        """See Vault.tend."""
+        self._ask(type(None), "tend", list(probes))
 
     def close(self) -> None:
         """Have the process log out and end; a second call does nothing."""
@@ -94,7 +126,7 @@ class RemoteStrongbox:
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_WR)
         try:
-            self.process.wait(timeout=10)
+            self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -133,7 +165,7 @@ class RemoteStrongbox:
         return msgspec.msgpack.decode(reply.value, type=kind)
 
     def _take(self) -> None:
-        """Receive one reply, for whomever it is; the others may look for theirs meanwhile."""
+        """Receive one message, for whomever it is; the others may look for theirs meanwhile."""
         self._receiving = True
         self._arrived.release()
         try:
@@ -142,24 +174,30 @@ class RemoteStrongbox:
             self._arrived.acquire()
             self._receiving = False
             self._arrived.notify_all()
-        self._replies[reply.number] = reply
+        if isinstance(reply, State):
+            self._state = reply
+        else:
+            self._replies[reply.number] = reply
 
-    def _receive(self) -> Done | Failed:
+    def _receive(self) -> Done | Failed | State:
         try:
             body = receive(self._connection)
         except OSError as error:
             raise self._gone() from error
         if body is None:
             raise self._gone()
-        reply: Done | Failed = _replies.decode(body)
+        reply: Done | Failed | State = _replies.decode(body)
         return reply
 
     def _gone(self) -> StrongboxEnded:
+        if not self._closing:
+            self._watcher.join(PATIENCE)
         return StrongboxEnded("the process that holds the tokens has ended", hint="see its last words; start again")
 
     def _watch(self) -> None:
         status = self.process.wait()
-        if not self._closing:
+        # A process that could not open the tokens says why, and ends well.
+        if not self._closing and (self._opened or status):
             self._ended(status)
 
 

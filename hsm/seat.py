@@ -6,11 +6,12 @@ from threading import Lock
 
 from pkcs11 import types as p11
 
-from hsm.errors import CallFailed, HsmError, RequestInvalid, TokenNotFound, TokenReplaced, refuse
+from hsm.errors import CallFailed, HsmError, RequestInvalid, TokenReplaced, refuse
 from hsm.faults import Fault
 from hsm.keys import KeyName, check_key_id, check_pair, check_registered, describe_key, find_pair
 from hsm.module import Module, translate
 from hsm.objects import find_objects, handle_of
+from hsm.pins import PinSource
 from hsm.signer import Signer
 from hsm.templates import TolerantMapper
 from hsm.tokens import TokenSettings
@@ -40,6 +41,12 @@ class Register:
         """Remember an error if it stops its subject."""
         if error.fault is Fault.STOP:
             self._stopped.setdefault(subject, error)
+
+    @property
+    def stopped(self) -> tuple[tuple[bytes, str], ...]:
+        """(CKA_ID, error) of each key that was stopped; of a token the id is empty. From any thread."""
+        items = tuple(self._stopped.items())
+        return tuple((b"" if isinstance(name, str) else name.id, error.message) for name, error in items)
 
 
 class Seat:
@@ -161,9 +168,9 @@ class Seat:
         settings = self._register.tokens.get(label)
         about = f"token {label}"
         if settings is None:
-            raise TokenNotFound(f"{about} is not in the settings", hint="add it to the settings, or correct the label")
+            raise RequestInvalid(f"{about} is not in the settings", hint="add it to the settings, or correct the label")
         with self.calling("C_OpenSession", about):
-            token = self._module.find_token(label)
+            token = self._module.find_token(settings.label, settings.serial)
             known = self._register.found.setdefault(label, token)
             if token.serial != known.serial:
                 raise TokenReplaced(
@@ -171,8 +178,18 @@ class Seat:
                     hint="put the token back, or start again and compare the inventory with the journal",
                 )
             session = token.open(rw=True, attribute_mapper=TolerantMapper())
-        with self.calling("C_Login", about):
-            if not self._module.is_logged_in(handle_of(session), about):
-                with settings.pin.reveal() as pin:
-                    self._module.login(handle_of(session), pin, about=about)
+        try:
+            self._log_in(handle_of(session), settings.pin, about)
+        except HsmError:
+            # Nobody else knows this session: left open, it would use up the token's sessions, one a try.
+            with suppress(HsmError), self.calling("C_CloseSession", about):
+                session.close()
+            raise
         return session
+
+    def _log_in(self, session: int, source: PinSource, about: str) -> None:
+        with self.calling("C_Login", about):
+            if self._module.is_logged_in(session, about):
+                return
+            with source.reveal() as pin:
+                self._module.login(session, pin, about=about)

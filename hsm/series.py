@@ -1,8 +1,10 @@
 """A series of signatures: asked for together, waited for when they are needed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from hsm.circuit import PlaceReport
+from hsm.errors import HsmError
 from hsm.inventory import TokenInventory
 from hsm.keys import GeneratedKey, KeyName, Signed
 
@@ -27,8 +29,32 @@ class Made:
         return self._signed
 
 
+def sign_one(sign: Callable[[KeyName, bytes], bytes], key: KeyName, data: bytes, clock: Callable[[], float]) -> Signed:
+    """A signature or why there is none, and how long it took."""
+    started = clock()
+    try:
+        return Signed(sign(key, data), None, int(1_000_000 * (clock() - started)))
+    except HsmError as error:
+        return Signed(b"", error, int(1_000_000 * (clock() - started)))
+
+
+class Calm:
+    """A box without circuits: it is always asked, and tells."""
+
+    @property
+    def reports(self) -> tuple[PlaceReport, ...]:
+        """No place has a circuit."""
+        return ()
+
+    def check_ready(self, token: str) -> None:
+        """Nothing rests."""
+
+    def tend(self, probes: Sequence[KeyName]) -> None:
+        """Nothing is probed."""
+
+
 class Box(Protocol):
-    """What `hsm.strongbox.Strongbox` does, here or in another process."""
+    """What `hsm.vault.Vault` does, here or in another process; or a strongbox with one module."""
 
     def generate(self, token: str, key_id: bytes, label: str, algorithm: str) -> GeneratedKey:
         """See Strongbox.generate."""
@@ -57,6 +83,20 @@ class Box(Protocol):
     @property
     def is_software(self) -> bool:
         """See Strongbox.is_software."""
+
+    @property
+    def stopped(self) -> tuple[tuple[bytes, str], ...]:
+        """See Strongbox.stopped. From any thread."""
+
+    @property
+    def reports(self) -> tuple[PlaceReport, ...]:
+        """See Vault.reports. From any thread."""
+
+    def check_ready(self, token: str) -> None:
+        """See Vault.check_ready. It asks no token and no other process."""
+
+    def tend(self, probes: Sequence[KeyName]) -> None:
+        """See Vault.tend."""
 
     def close(self) -> None:
         """See Strongbox.close."""

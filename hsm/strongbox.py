@@ -10,7 +10,7 @@ again. A call cannot be interrupted: `in_call_since` lets a watchdog on another 
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,6 @@ from typing import Final, Self, TypeVar
 from hsm.errors import (
     HsmError,
     KeyExists,
-    RequestInvalid,
     StrongboxClosed,
     TokenNotFound,
     TokenUnavailable,
@@ -32,12 +31,12 @@ from hsm.faults import Fault
 from hsm.gate import Gate
 from hsm.generation import check_request, generate_key
 from hsm.inventory import TokenInventory, read_inventory
-from hsm.keys import GeneratedKey, KeyName, Signed, describe_key
+from hsm.keys import GeneratedKey, KeyName, describe_key
 from hsm.module import Module
 from hsm.pins import PinSource
 from hsm.seat import Register, Seat
-from hsm.series import Made
-from hsm.tokens import TokenSettings, check_label, initialise_token
+from hsm.series import Calm, Made, sign_one
+from hsm.tokens import TokenSettings, check_tokens, initialise_token
 
 __all__ = ["GeneratedKey", "KeyName", "PinSource", "Strongbox", "TokenSettings", "initialise_token"]
 
@@ -48,14 +47,14 @@ _START_WAITS: Final = (0.05, 0.1, 0.2, 0.4)
 """Seconds: several processes that open a token at the same instant may not find it at first (measured)."""
 
 
-class Strongbox:
+class Strongbox(Calm):
     """Keys in PKCS#11 tokens. Made by `open`."""
 
     def __init__(
         self, module: Module, tokens: Sequence[TokenSettings], *, os_locking: bool, clock: Callable[[], float]
     ) -> None:
         self._module = module
-        self._register = Register({settings.label: settings for settings in tokens})
+        self._register = Register({settings.name: settings for settings in tokens})
         self._os_locking = os_locking
         self._clock = clock
         self._owner = get_ident()
@@ -72,18 +71,20 @@ class Strongbox:
         module: Path,
         tokens: Sequence[TokenSettings],
         *,
+        optional: Collection[str] = (),
         os_locking: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> Self:
         """Load a PKCS#11 library and log into every token, each with one try of its PIN.
 
-        `clock` is monotonic, in seconds. Raises ModuleUnloadable, ModuleInUse, TokenNotFound (after some tries),
+        `optional` names tokens that may be away at the start. `clock` is monotonic, in seconds.
+        Raises ModuleUnloadable, ModuleInUse, TokenNotFound (after some tries),
         TokenAmbiguous, PinIncorrect, PinLocked, PinUnreadable, PinFileUnsafe, RequestInvalid.
         """
-        _check_settings(tokens)
+        check_tokens(tokens)
         box = cls(Module(module, os_locking=os_locking), tokens, os_locking=os_locking, clock=clock)
         try:
-            box._log_in()
+            box._log_in(optional)
         except BaseException:
             box.close()
             raise
@@ -139,12 +140,25 @@ class Strongbox:
 
     def inventory(self) -> tuple[TokenInventory, ...]:
         """Every token of the settings with all its objects."""
-        return tuple(self._run(label, partial(read_inventory, label=label)) for label in self._register.tokens)
+        return tuple(map(self.take_inventory, self._register.tokens))
 
-    def random(self, count: int) -> bytes:
-        """Random bytes, 1 to 1024, from the generator of the first token."""
-        first = next(iter(self._register.tokens))
-        return self._run(first, lambda seat: seat.draw_random(first, count))
+    def take_inventory(self, token: str) -> TokenInventory:
+        """One token with all its objects."""
+        return self._run(token, partial(read_inventory, label=token))
+
+    def random(self, count: int, token: str = "") -> bytes:
+        """Random bytes, 1 to 1024, from the generator of a token; of the first when none is named."""
+        name = token or next(iter(self._register.tokens))
+        return self._run(name, lambda seat: seat.draw_random(name, count))
+
+    def has_found(self, token: str) -> bool:
+        """Whether the token was there at least once."""
+        return token in self._register.found
+
+    @property
+    def stopped(self) -> tuple[tuple[bytes, str], ...]:
+        """What a person must look at: (CKA_ID, error) of each key that is refused; of a token the id is empty."""
+        return self._register.stopped
 
     def token_serial(self, label: str) -> str:
         """The serial number of a token. Raises TokenNotFound."""
@@ -257,12 +271,12 @@ class Strongbox:
             self._module.finalise()
         self._module.initialise()
 
-    def _log_in(self) -> None:
+    def _log_in(self, optional: Collection[str]) -> None:
         """Open a session with every token; a token that is not there yet is waited for, a PIN is tried once."""
         for wait in (*_START_WAITS, None):
             try:
-                for label in self._register.tokens:
-                    self._once(partial(Seat.session, token=label))
+                for name in self._register.tokens:
+                    self._log_in_one(name, may_lack=wait is None and name in optional)
                 return
             except TokenNotFound:
                 if wait is None:
@@ -271,21 +285,9 @@ class Strongbox:
             self._generation += 1
             self._restart_module()
 
-
-def _check_settings(tokens: Sequence[TokenSettings]) -> None:
-    labels = [settings.label for settings in tokens]
-    for label in labels:
-        check_label(label)
-    if not labels or len(set(labels)) != len(labels):
-        raise RequestInvalid(
-            f"token labels {labels} are empty or repeated", hint="name each token once in the settings"
-        )
-
-
-def sign_one(sign: Callable[[KeyName, bytes], bytes], key: KeyName, data: bytes, clock: Callable[[], float]) -> Signed:
-    """A signature or why there is none, and how long it took."""
-    started = clock()
-    try:
-        return Signed(sign(key, data), None, int(1_000_000 * (clock() - started)))
-    except HsmError as error:
-        return Signed(b"", error, int(1_000_000 * (clock() - started)))
+    def _log_in_one(self, name: str, *, may_lack: bool) -> None:
+        try:
+            self._once(partial(Seat.session, token=name))
+        except HsmError as error:
+            if not may_lack or error.fault in (Fault.STOP, Fault.CALLER):
+                raise

@@ -1,5 +1,6 @@
 """Tokens: how they are configured, and how a new one is initialised."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,12 +17,18 @@ _LABEL_BYTES: Final = 32
 
 class TokenSettings(msgspec.Struct, frozen=True):
     """A token that the strongbox opens: its label, where its PIN comes from, and the roles that the settings place
-    there. The strongbox gives roles no meaning.
+    there. The strongbox gives roles no meaning. `serial` tells tokens of one label apart; any, when it is empty.
     """
 
     label: str
     pin: PinSource
     roles: tuple[str, ...] = ()
+    serial: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the strongbox calls it: the label, and the serial where that is given."""
+        return f"{self.label}@{self.serial}" if self.serial else self.label
 
 
 def initialise_token(module: Path, label: str, so_pin: PinSource, pin: PinSource) -> None:
@@ -50,6 +57,15 @@ def check_label(label: str) -> None:
     """Raises RequestInvalid unless the label fits CK_TOKEN_INFO: 1 to 32 bytes, no blanks at its ends."""
     if not 0 < len(label.encode()) <= _LABEL_BYTES or label != label.strip() or not label.isprintable():
         raise RequestInvalid(f"token label {label!r} does not fit", hint=f"use 1 to {_LABEL_BYTES} printable bytes")
+
+
+def check_tokens(tokens: Sequence[TokenSettings]) -> None:
+    """Raises RequestInvalid unless there are tokens, each with a name of its own and a label that fits."""
+    for settings in tokens:
+        check_label(settings.label)
+    names = [settings.name for settings in tokens]
+    if not names or len(set(names)) != len(names):
+        raise RequestInvalid(f"token labels {names} are empty or repeated", hint="name each token once in the settings")
 
 
 def _refuse_existing(module: Module, label: str) -> None:

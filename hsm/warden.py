@@ -1,4 +1,4 @@
-"""The warden: the process that holds the tokens. It opens the strongbox and answers the keyroom on one socket.
+"""The warden: the process that holds the tokens. It opens the vault and answers the keyroom on one socket.
 
 PKCS#11 libraries hold keys and logins per process, so this one does nothing else: no network, no database, no parser of
 what strangers send. It ends when the keyroom does, and when a PKCS#11 call hangs past its deadline, which nothing else
@@ -16,42 +16,87 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from hsm.errors import HsmError
 from hsm.keys import KeyName, Signed
 from hsm.pins import PinSource
-from hsm.strongbox import Strongbox
+from hsm.places import PlaceSettings
 from hsm.tokens import TokenSettings
-from hsm.wire import HUNG, Ask, Done, Items, Opening, Result, describe_error, read_name, receive, send
+from hsm.vault import Vault
+from hsm.wire import (
+    HUNG,
+    Ask,
+    Done,
+    Failed,
+    Items,
+    Opening,
+    Place,
+    Result,
+    State,
+    describe_error,
+    read_name,
+    receive,
+    send,
+    send_and_receive,
+)
 
 _PR_SET_DUMPABLE: Final = 4
-PART: Final = 1
-"""Signatures of a series between which calls are answered."""
+PART: Final = 4
+"""Signatures of a series, by each session, between which calls are answered."""
+OPENING_DEADLINES: Final = 3
+"""How many deadlines the opening of a module may take: a load, logins, waits for a token that comes late."""
 
 _asked = msgspec.msgpack.Decoder(Ask)
 _items = msgspec.msgpack.Decoder(tuple[Items])
 
 
-def open_strongbox(opening: Opening) -> Strongbox:
-    """Load the library and log in. Raises what Strongbox.open raises."""
-    tokens = [TokenSettings(place.label, PinSource.from_file(place.pin_file), place.roles) for place in opening.places]
-    return Strongbox.open(opening.module, tokens)
+class Watched(Protocol):
+    """What the watchdog reads of a vault, from its own thread."""
+
+    @property
+    def in_call_since(self) -> float | None:
+        """The monotonic second when the oldest call under way began."""
+
+    @property
+    def opening_since(self) -> float | None:
+        """The monotonic second when a module began to be opened."""
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """What is under way, in words."""
 
 
-def methods(box: Strongbox) -> Mapping[str, tuple[Callable[..., Any], Any]]:
+def read_place(place: Place) -> PlaceSettings:
+    """A place as the vault takes it; its PIN is read when it is needed."""
+    settings = TokenSettings(place.label, PinSource.from_file(place.pin_file), place.roles, place.serial)
+    return PlaceSettings(place.token, place.module, settings)
+
+
+def open_vault(opening: Opening) -> Vault:
+    """Load the libraries and log in, each call under its deadline. Raises what Vault.open raises."""
+    vault = Vault([read_place(place) for place in opening.places], sessions=opening.sessions)
+    watch_calls(vault, opening.deadline_s)
+    vault.log_in()
+    if opening.hardware_only:
+        vault.refuse_software()
+    return vault
+
+
+def methods(vault: Vault) -> Mapping[str, tuple[Callable[..., Any], Any]]:
     """What may be asked, and the types of its arguments; `sign_all` apart."""
     return {
-        "sign": (box.sign, tuple[KeyName, bytes]),
-        "generate": (box.generate, tuple[str, bytes, str, str]),
-        "destroy": (box.destroy, tuple[str, bytes]),
-        "exists": (box.exists, tuple[str, bytes]),
-        "inventory": (box.inventory, tuple[()]),
-        "random": (box.random, tuple[int]),
-        "token_serial": (box.token_serial, tuple[str]),
-        "is_software": (lambda: box.is_software, tuple[()]),
+        "sign": (vault.sign, tuple[KeyName, bytes]),
+        "generate": (vault.generate, tuple[str, bytes, str, str]),
+        "destroy": (vault.destroy, tuple[str, bytes]),
+        "exists": (vault.exists, tuple[str, bytes]),
+        "inventory": (vault.inventory, tuple[()]),
+        "random": (vault.random, tuple[int]),
+        "token_serial": (vault.token_serial, tuple[str]),
+        "is_software": (lambda: vault.is_software, tuple[()]),
+        "tend": (vault.tend, tuple[list[KeyName]]),
     }
 
 
@@ -62,37 +107,43 @@ def describe_signed(signed: Signed) -> Result:
 
 
 class Warden:
-    """Answers the keyroom on one socket."""
+    """Answers the keyroom on one socket. sessions: how many items of a series are signed at a time."""
 
-    def __init__(self, box: Strongbox, connection: socket.socket) -> None:
-        self._box = box
+    def __init__(self, vault: Vault, connection: socket.socket, sessions: int = 1) -> None:
+        self._vault = vault
         self._connection = connection
-        self._methods = {name: (method, msgspec.msgpack.Decoder(kind)) for name, (method, kind) in methods(box).items()}
+        self._part = PART * sessions
+        self._methods = {name: (call, msgspec.msgpack.Decoder(kind)) for name, (call, kind) in methods(vault).items()}
+        self._inbox: deque[bytes | None] = deque()
         self._series: deque[tuple[int, Items]] = deque()
+        self._told: object = None
         self._open = True
 
     def serve(self) -> None:
-        """Until the keyroom closes its end: calls as they come, series in their order, calls first."""
+        """Say that the tokens are open; then, until the keyroom closes its end: calls as they come, series in their
+        order, calls first.
+        """
         with contextlib.suppress(ConnectionError):  # nobody is left to be answered
+            self._reply(Done(encode(None)))
             while self._open:
-                if self._series:
+                if self._series and not self._inbox:
                     self._sign_all(*self._series.popleft())
                 else:
                     self._take()
 
     def _sign_all(self, number: int, items: Items) -> None:
         results: list[Result] = []
-        for start in range(0, len(items), PART):
-            while self._open and select.select([self._connection], [], [], 0)[0]:
+        for start in range(0, len(items), self._part):
+            while self._open and (self._inbox or select.select([self._connection], [], [], 0)[0]):
                 self._take()
             if not self._open:
                 return
-            results += map(describe_signed, self._box.start(items[start : start + PART]).wait())
-        self._reply(number, results)
+            results += map(describe_signed, self._vault.start(items[start : start + self._part]).wait())
+        self._reply(Done(encode(results), number))
 
     def _take(self) -> None:
         """Take the next message: a call is answered, a series waits for its turn."""
-        body = receive(self._connection)
+        body = self._inbox.popleft() if self._inbox else receive(self._connection)
         if body is None:
             self._open = False
             return
@@ -103,23 +154,41 @@ class Warden:
             return
         method, arguments = self._methods[ask.method]
         try:
-            self._reply(ask.number, method(*arguments.decode(ask.arguments)))
+            self._reply(Done(encode(method(*arguments.decode(ask.arguments))), ask.number), news=ask.method == "tend")
         except HsmError as error:
-            send(self._connection, describe_error(error, ask.number))
+            self._reply(describe_error(error, ask.number))
 
-    def _reply(self, number: int, value: object) -> None:
-        send(self._connection, Done(msgspec.Raw(msgspec.msgpack.encode(value)), number))
+    def _reply(self, reply: Done | Failed, *, news: bool = False) -> None:
+        """Send a reply, and ahead of it how the tokens are, if that is news. What comes meanwhile is kept."""
+        seen = self._vault.reports, self._vault.stopped
+        if news or seen != self._told:
+            self._told = seen
+            resting = {token: describe_error(error) for token, error in self._vault.resting.items()}
+            self._inbox += send_and_receive(self._connection, State(*seen, resting))
+        self._inbox += send_and_receive(self._connection, reply)
 
 
-def watch_calls(box: Strongbox, deadline_s: float) -> None:
+def encode(value: object) -> msgspec.Raw:
+    """What a method returned, as it travels in a reply."""
+    return msgspec.Raw(msgspec.msgpack.encode(value))
+
+
+def is_overdue(vault: Watched, deadline_s: float, now: float) -> bool:
+    """Whether a PKCS#11 call takes longer than it may, or the opening of a module, which is many calls."""
+    since, opening = vault.in_call_since, vault.opening_since
+    return (since is not None and now - since > deadline_s) or (
+        opening is not None and now - opening > OPENING_DEADLINES * deadline_s
+    )
+
+
+def watch_calls(vault: Watched, deadline_s: float) -> None:
     """End the process when a PKCS#11 call is over its deadline: it cannot be interrupted (crash-only)."""
 
     def watch() -> None:
         while True:
             time.sleep(min(1.0, deadline_s / 4))
-            since = box.in_call_since
-            if since is not None and time.monotonic() - since > deadline_s:
-                os.write(sys.stderr.fileno(), f"a PKCS#11 call hangs: {', '.join(box.calls)}\n".encode())
+            if is_overdue(vault, deadline_s, time.monotonic()):
+                os.write(sys.stderr.fileno(), f"a PKCS#11 call hangs: {', '.join(vault.calls)}\n".encode())
                 os._exit(HUNG)
 
     threading.Thread(target=watch, name="watchdog", daemon=True).start()
@@ -155,14 +224,12 @@ def main(connection: socket.socket) -> None:
         return
     opening = msgspec.msgpack.decode(first, type=Opening, dec_hook=read_name)
     try:
-        box = open_strongbox(opening)
+        vault = open_vault(opening)
     except HsmError as error:
         send(connection, describe_error(error))
         return
-    watch_calls(box, opening.deadline_s)
-    with box:
-        send(connection, Done(msgspec.Raw(msgspec.msgpack.encode(None))))
-        Warden(box, connection).serve()
+    with contextlib.closing(vault):
+        Warden(vault, connection, opening.sessions).serve()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from hsm.errors import HsmError, KeyExists, KeyNotFound
 from hsm.inventory import TokenInventory
 from hsm.keys import GeneratedKey, KeyName, Signed
 from hsm.objects import StoredObject
-from hsm.series import Made
+from hsm.series import Calm, Made
 from hsm.templates import PRIVATE_FLAGS, PROVENANCE, PUBLIC_FLAGS, name_attribute
 
 _Private = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -23,11 +23,11 @@ _LABELS: Final[dict[tuple[str, bytes], str]] = {}
 """A soft key does not know its label, and its token may be copied: labels are remembered for all of them."""
 
 
-class Softbox:
+class Softbox(Calm):
     """Keys in memory. `shared` may be given to a second Softbox: the token outlives the process."""
 
     is_software = True
-    in_call_since: float | None = None
+    stopped: tuple[tuple[bytes, str], ...] = ()
 
     def __init__(self, labels: Sequence[str], shared: dict[tuple[str, bytes], _Private] | None = None) -> None:
         self.labels = tuple(labels)

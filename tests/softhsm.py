@@ -6,12 +6,14 @@ each other in one process each get their own directory; two at a time cannot be 
 
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pkcs11
 from pkcs11._pkcs11 import lib
 
+from hsm.module import Module
 from hsm.pins import PinSource
 from hsm.remote import RemoteStrongbox
 from hsm.strongbox import Strongbox, TokenSettings
@@ -74,18 +76,33 @@ def fresh_strongbox(
     return Strongbox.open(find_module(), settings, os_locking=os_locking, clock=clock)
 
 
+def saved_settings(path: Path, labels: Sequence[str]) -> list[TokenSettings]:
+    """The settings of tokens that `make_token` made under `path`."""
+    return [TokenSettings(label=label, pin=PinSource.from_file(path / f"{label}.pin")) for label in labels]
+
+
 def open_tokens(path: Path, labels: Sequence[str]) -> Strongbox:
     """A strongbox on the tokens that `fresh_strongbox` made under `path`, or on a copy of them. Sets SOFTHSM2_CONF."""
     os.environ.update(make_token_dir(path))
-    settings = [TokenSettings(label=label, pin=PinSource.from_file(path / f"{label}.pin")) for label in labels]
-    return Strongbox.open(find_module(), settings)
+    return Strongbox.open(find_module(), saved_settings(path, labels))
 
 
 def open_remote(path: Path, labels: Sequence[str]) -> RemoteStrongbox:
     """As `open_tokens`, in a process of its own."""
     os.environ.update(make_token_dir(path))
-    places = tuple(Place(label, path / f"{label}.pin") for label in labels)
-    return RemoteStrongbox(Opening(find_module(), places, 10))
+    places = tuple(Place(label, find_module(), label, path / f"{label}.pin") for label in labels)
+    return RemoteStrongbox(Opening(places, 10))
+
+
+@contextmanager
+def enter_token(path: Path, label: str) -> Iterator[pkcs11.Session]:
+    """A session with a token under `path` whose strongbox is open in another process."""
+    module = Module(find_module())
+    try:
+        pin = (path / f"{label}.pin").read_text().strip()
+        yield module.find_token(label).open(rw=True, user_pin=pin, attribute_mapper=TolerantMapper())
+    finally:
+        module.finalise()
 
 
 class _Initialised(lib):

@@ -82,6 +82,7 @@ def plan_keys() -> list[dict[str, str]]:
     keys += [(f"counter-{n}", "counter", "p256", "kedge-main", CLASS) for n in (1, 2)]
     keys += [
         ("image-app-1", "image-app", "p256", "kedge-main", CLASS),
+        ("probe", "probe", "p256", "kedge-main", ""),
         ("journal", "journal", "ed25519", "kedge-journal", ""),
     ]
     fields = ("label", "role", "algorithm", "token", "scope")

@@ -24,6 +24,7 @@ VERBS: Final = {
     "init": ("init", "create"),
     "up": ("up", "start_both"),
     "keyroom": ("keyroom", "run"),
+    "unlock": ("unlock", "unlock"),
     "serve": ("serve", "run"),
     "demo": ("demo.command", "demo"),
     "officer": ("officer", "app"),

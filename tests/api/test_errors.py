@@ -89,6 +89,13 @@ def test_problem_of_the_keyroom_is_mapped_by_its_code(
     }
 
 
+def test_a_keyroom_that_knows_when_to_retry_says_so(served: Served, peer: Peer, bearer: dict[str, str]) -> None:
+    resting = commands.Problem("hsm-circuit-open", "token a rests", "retry in 9 s", {"retry_after": 9})
+    peer.replies = {commands.ListKeys: resting}
+    response = served.http.get("/v1/keys", headers=bearer)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "9")
+
+
 def test_unknown_code_is_a_500_that_tells_nothing(served: Served, peer: Peer, bearer: dict[str, str]) -> None:
     peer.replies = {commands.ListKeys: commands.Problem("no-such-code", "secret /path", "secret", {"pin": "secret"})}
     response = served.http.get("/v1/keys", headers=bearer)

@@ -128,6 +128,16 @@ def test_a_set_is_signed_by_the_old_threshold_and_every_new_root(genesis_world: 
     assert asyncio.run(audit_world(genesis_world)).verdict == "authenticated"
 
 
+@pytest.mark.req("HS-9")
+def test_a_ceremony_makes_a_probe_key_for_a_token_that_has_none(genesis_world: World) -> None:
+    plan = rotation_plan()
+    probe = {"label": "probe-recovery", "role": "probe", "algorithm": "p256", "token": "kedge-recovery"}
+    plan["keys"] = [*plan["keys"], probe]
+    asyncio.run(genesis_world.ceremony("rotate", "trust-set", plan))
+    found = {(key.label, key.token) for key in genesis_world.room.door.keyring.active("probe")}
+    assert found == {("probe", "kedge-main"), ("probe-recovery", "kedge-recovery")}
+
+
 async def prepare_set(world: World, name: str, label: str) -> None:
     """A rotation to the point where only its results wait for execution."""
     key = {"label": label, "role": "oem-root", "algorithm": "p256", "token": "kedge-main"}

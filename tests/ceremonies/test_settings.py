@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ceremonies.settings import KeyroomSettings, SettingsInvalid, load_settings
+from ceremonies.settings import ClonePlace, KeyroomSettings, SettingsInvalid, load_settings
 from tests.world import soft_world
 
 GOOD = """
@@ -88,3 +88,61 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_the_settings_of_the_tests_are_accepted(tmp_path: Path) -> None:
     assert soft_world(tmp_path).settings().token_for("recovery") == "kedge-recovery"
+
+
+CLONES = """
+[[tokens.clones]]
+module = "other.so"
+pin_file = "other.pin"
+[[tokens.clones]]
+serial = "0123456789abcdef"
+"""
+
+
+def write_clones(tmp_path: Path, clones: str) -> Path:
+    """Settings of one token with clones, and of the journal's."""
+    file = tmp_path / "keyroom.toml"
+    file.write_text(f"""
+origin = "kedge.example/journal"
+node = "n1"
+data = "data"
+public = "public"
+socket = "keyroom.sock"
+module = "one.so"
+roster_sha256 = ""
+witnesses = "quorum none"
+sessions = 4
+inventory_every_s = 60
+[[tokens]]
+label = "journal"
+pin_file = "journal.pin"
+roles = ["journal"]
+[[tokens]]
+label = "main"
+pin_file = "main.pin"
+roles = ["oem-root"]
+{clones}
+""")
+    return file
+
+
+def test_clones_have_absolute_paths_and_are_other_places(tmp_path: Path) -> None:
+    settings = load_settings(write_clones(tmp_path, CLONES))
+    assert settings.tokens[1].clones == (
+        ClonePlace(module=tmp_path / "other.so", pin_file=tmp_path / "other.pin"),
+        ClonePlace(serial="0123456789abcdef"),
+    )
+    assert (settings.sessions, settings.inventory_every_s) == (4, 60.0)
+    for same in ('[[tokens.clones]]\npin_file = "x"', CLONES + CLONES):
+        with pytest.raises(SettingsInvalid, match="two places of token main are the same"):
+            load_settings(write_clones(tmp_path, same))
+
+
+def test_a_probe_key_may_live_on_any_token_but_the_journals(tmp_path: Path) -> None:
+    settings = load_settings(write_clones(tmp_path, ""))
+    assert [settings.may_hold(token, "probe") for token in ("main", "journal", "other")] == [True, False, False]
+    assert (settings.may_hold("main", "oem-root"), settings.may_hold("journal", "oem-root")) == (True, False)
+    file = write_clones(tmp_path, "")
+    file.write_text(file.read_text().replace('"oem-root"', '"oem-root", "probe"'))
+    with pytest.raises(SettingsInvalid, match="lists the role probe"):
+        load_settings(file)

@@ -67,22 +67,24 @@ def test_a_computed_import_counts_as_every_room_that_it_could_be(name: str, room
 
 
 # Who may have a key used, and how: the door signs drafts; key work generates (with its proof of possession), destroys,
-# and gives the journal's key to the signer of checkpoints. Recovery destroys what has no outcome.
+# and gives the journal's key to the signer of checkpoints. Recovery destroys what has no outcome. Tending has
+# probe keys sign.
 USES = {
     ("ceremonies/door.py", "start"),
     ("ceremonies/keywork.py", "sign"),
     ("ceremonies/keywork.py", "generate"),
     ("ceremonies/keywork.py", "destroy"),
     ("ceremonies/recovery.py", "destroy"),
+    ("ceremonies/tending.py", "tend"),
 }
 
 
 def key_uses(path: Path) -> Iterator[tuple[str, str]]:
     """(module, method) of each call that uses or changes a key of a strongbox, whatever the variable is called."""
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Attribute) and node.attr in {"sign", "start", "generate", "destroy"}:
+        if isinstance(node, ast.Attribute) and node.attr in {"sign", "start", "generate", "destroy", "tend"}:
             owner = ast.unparse(node.value)
-            if owner.split(".")[-1] in {"strongbox", "tokens", "box", "_strongbox"}:
+            if owner.split(".")[-1] in {"strongbox", "tokens", "box", "_strongbox", "_circuits"}:
                 yield place(path), node.attr
 
 

@@ -4,9 +4,11 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,12 @@ import msgspec
 import pytest
 
 from hsm.algorithms import ALGORITHMS, load_public_key, verify
+from hsm.circuit import FAILURES
 from hsm.errors import (
+    CallFailed,
+    CircuitOpen,
     HsmError,
+    KeyAltered,
     KeyNotFound,
     ModuleUnloadable,
     PinIncorrect,
@@ -28,17 +34,20 @@ from hsm.errors import (
     TokenNotFound,
 )
 from hsm.keys import GeneratedKey, KeyName, Signed
+from hsm.places import PlaceSettings
 from hsm.remote import RemoteSeries, RemoteStrongbox, read_signed
 from hsm.series import Box
+from hsm.vault import Vault
 from hsm.wire import Opening, Place, Result
 from tests.hsm.intruders import import_key
+from tests.hsm.shim import FOREVER, Shim
 from tests.softhsm import (
     find_module,
     fresh_strongbox,
     make_token,
     open_raw_session,
     open_remote,
-    open_tokens,
+    saved_settings,
     write_pin,
 )
 
@@ -133,8 +142,9 @@ def test_it_does_the_same_and_refuses_the_same(token_dir: Path) -> None:
     with fresh_strongbox(token_dir, LABELS) as here:
         made = make_key(here, algorithm="ed25519")
         foreign = import_key(open_raw_session("keys"), secrets.token_bytes(16), "foreign")
-    with open_tokens(token_dir, LABELS) as here:
-        expected = ask_everything(here, made, foreign)
+    places = [PlaceSettings(settings.name, find_module(), settings) for settings in saved_settings(token_dir, LABELS)]
+    with closing(Vault.open(places)) as vault:
+        expected = ask_everything(vault, made, foreign)
     there = open_remote(token_dir, LABELS)
     found = ask_everything(there, made, foreign)
     there.close()
@@ -246,9 +256,13 @@ def test_a_request_that_is_too_long_fails_alone(box: RemoteStrongbox) -> None:
 # --- beginning and end
 
 
-def open_with(path: Path, ended: list[int], *places: Place, module: Path | None = None) -> RemoteStrongbox:
-    tokens = places or (Place("keys", path / "keys.pin", ("oem-root",)),)
-    return RemoteStrongbox(Opening(module or find_module(), tokens, 10), ended.append)
+def open_with(path: Path, ended: list[int], *places: Place) -> RemoteStrongbox:
+    return RemoteStrongbox(Opening(places or (place_at(path),), 10), ended.append)
+
+
+def place_at(path: Path, **changes: Any) -> Place:
+    """The token `keys` under a path, in SoftHSM."""
+    return msgspec.structs.replace(Place("keys", find_module(), "keys", path / "keys.pin", ("oem-root",)), **changes)
 
 
 @pytest.mark.req("HS-5")
@@ -277,7 +291,8 @@ def test_what_fails_the_opening_arrives_and_leaves_no_process(
 
     monkeypatch.setattr(subprocess, "Popen", start)
     with pytest.raises(HsmError) as caught:
-        open_with(token_dir, ended, Place(label, token_dir / pin), module=Path(module) if module else None)
+        changes = {"label": label, "pin_file": token_dir / pin} | ({"module": Path(module)} if module else {})
+        open_with(token_dir, ended, place_at(token_dir, **changes))
     assert type(caught.value) is error
     assert caught.value.rv == ("CKR_PIN_INCORRECT" if error is PinIncorrect else "")
     assert [process.returncode for process in started] == [0]
@@ -293,6 +308,7 @@ def test_a_warden_that_is_killed_is_told_once_and_every_call_fails(token_dir: Pa
     series = box.start([(key.name, b"data")] * 2_000)
     os.kill(box.process.pid, signal.SIGKILL)
     assert kinds(list(series.wait())) == [StrongboxEnded] * 2_000
+    assert ended == [-signal.SIGKILL]  # before anybody could record a failure
     calls: list[Callable[[], Any]] = [
         lambda: box.sign(key.name, b"data"),
         lambda: box.start([(key.name, b"data")]),
@@ -329,6 +345,90 @@ def test_all_who_wait_hear_of_the_end(box: RemoteStrongbox) -> None:
     for thread in threads:
         thread.join(30)
     assert found == [[StrongboxEnded] * 5_000] * 3
+
+
+def test_both_ends_may_send_more_than_their_socket_holds(box: RemoteStrongbox) -> None:
+    """The replies to these calls fill the socket before anybody reads one, and so do the calls."""
+    numbers: list[int] = []
+    sending = threading.Thread(
+        target=lambda: numbers.extend(box._send("random", 1024) for _ in range(5_000)), daemon=True
+    )
+    sending.start()
+    sending.join(60)
+    assert not sending.is_alive(), "both ends wait for each other"
+    assert all(len(box._read(number, bytes)) == 1024 for number in numbers)
+    assert len(numbers) == 5_000
+
+
+@pytest.mark.req("HS-9")
+def test_a_token_that_rests_is_refused_without_a_question(token_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal's token fails, so nothing may be signed; a probe finds out when it is back."""
+    with fresh_strongbox(token_dir, LABELS) as made:
+        key, journal, probe = make_key(made), make_key(made, "journal"), make_key(made, "journal")
+    shim = Shim(token_dir, alone=True)
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda _, **options: popen([sys.executable, "-c", HASTY], **options))
+    places = (
+        place_at(token_dir),
+        place_at(token_dir, token="journal", label="journal", module=shim.path, pin_file=token_dir / "journal.pin"),
+    )
+    box = RemoteStrongbox(Opening(places, 10, vital=("journal",)))
+    try:
+        assert [report.is_open for report in box.reports] == [False, False]
+        check(journal, box.sign(journal.name, b"data"), b"data")
+        shim.fail("C_Sign", "CKR_FUNCTION_FAILED", times=FOREVER)
+        assert kinds(list(box.start([(journal.name, b"data")] * FAILURES).wait())) == [CallFailed] * FAILURES
+        assert [(report.token, report.is_open) for report in box.reports] == [("keys", False), ("journal", True)]
+        check(key, box.sign(key.name, b"data"), b"data")
+        calls = shim.all_calls()
+        with monkeypatch.context() as silent:
+            silent.setattr(box, "_post", None)
+            for token in LABELS:
+                with pytest.raises(CircuitOpen, match=r"journal.*rests after 5 failures.*FUNCTION_FAILED") as caught:
+                    box.check_ready(token)
+                assert caught.value.details == {"retry_after": 1}
+        assert shim.all_calls() == calls
+        time.sleep(0.4)
+        box.tend([probe.name])
+        assert (box.reports[1].probes, box.reports[1].failed_probes) == (1, 1)
+        shim.heal()
+        time.sleep(0.4)
+        box.tend([probe.name])
+        box.check_ready("keys")
+        check(journal, box.sign(journal.name, b"data"), b"data")
+        shim.fail("C_SignInit", "CKR_KEY_CHANGED")
+        with pytest.raises(KeyAltered):
+            box.sign(journal.name, b"data")
+        ((key_id, why),) = box.stopped
+        assert (key_id, "CKR_KEY_CHANGED" in why) == (journal.name.id, True)
+    finally:
+        box.close()
+
+
+HASTY = """
+import socket, sys
+from hsm import circuit, warden
+circuit.PAUSE = 0.3
+warden.main(socket.socket(fileno=sys.stdin.fileno()))
+"""
+
+
+@pytest.mark.req("HS-4", "T40")
+def test_a_warden_with_sessions_signs_a_series_side_by_side(token_dir: Path) -> None:
+    with fresh_strongbox(token_dir, ["keys"]) as made:
+        key = make_key(made)
+    shim = Shim(token_dir)
+    box = RemoteStrongbox(Opening((place_at(token_dir, module=shim.path),), 10, sessions=16))
+    try:
+        box.start([(key.name, b"warm")] * 64).wait()
+        shim.delay("C_Sign", 100, times=FOREVER)
+        started = time.monotonic()
+        signed = list(box.start([(key.name, b"%d" % number) for number in range(32)]).wait())
+        assert time.monotonic() - started < 1.6, "signatures of 100 ms followed each other"
+        for number, item in enumerate(signed):
+            check(key, item.raw, b"%d" % number)
+    finally:
+        box.close()
 
 
 def test_close_ends_the_process_and_tells_nobody(token_dir: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pkcs11.exceptions import DeviceError
 
-from hsm.errors import PinIncorrect, RequestInvalid, TokenNotFound, TokenReplaced, TokenUnavailable
+from hsm.errors import PinIncorrect, RequestInvalid, TokenReplaced, TokenUnavailable
 from hsm.seat import Register, Seat
 from hsm.strongbox import Strongbox, TokenSettings
 from tests.softhsm import write_pin
@@ -45,7 +45,7 @@ def test_sessions_are_kept_until_forgotten(box: Strongbox) -> None:
 
 
 def test_a_token_outside_the_settings_is_not_opened(box: Strongbox) -> None:
-    with pytest.raises(TokenNotFound, match="token other is not in the settings"):
+    with pytest.raises(RequestInvalid, match="token other is not in the settings"):
         box._find_seat().session("other")
 
 

@@ -9,13 +9,14 @@ import pytest
 
 from hsm.algorithms import ALGORITHMS, load_public_key, verify
 from hsm.errors import KeyNotFound, PublicKeyDiffers, StrongboxClosed, TokenUnavailable
-from hsm.keys import GeneratedKey, Signed
+from hsm.keys import GeneratedKey, KeyName, Signed
 from hsm.remote import RemoteStrongbox
-from hsm.series import Box, Made
+from hsm.series import Box, Calm, Made, sign_one
 from hsm.strongbox import RELOAD_INTERVAL, Strongbox
+from hsm.vault import Vault
 from tests.softhsm import find_module, fresh_strongbox, open_remote
 
-KINDS: list[type[Box]] = [Strongbox, RemoteStrongbox]
+KINDS: list[type[Box]] = [Strongbox, Vault, RemoteStrongbox]
 """Held against the protocol by the type checker."""
 
 
@@ -43,9 +44,27 @@ def test_what_was_made_is_there() -> None:
     assert Made(signed).wait() is signed
 
 
-def test_both_strongboxes_can_the_same(token_dir: Path) -> None:
+def test_a_box_without_circuits_is_always_asked() -> None:
+    calm = Calm()
+    calm.check_ready("keys")
+    calm.tend([])
+    assert calm.reports == ()
+
+
+def test_one_signature_says_how_long_it_took_and_why_there_is_none() -> None:
+    key, times = KeyName("keys", bytes(16), "0" * 64, "k"), iter([1.0, 1.5, 2.0, 2.25])
+    assert sign_one(lambda _key, data: data, key, b"raw", lambda: next(times)) == Signed(b"raw", None, 500_000)
+    error = KeyNotFound("gone")
+
+    def refuse(_key: KeyName, _data: bytes) -> bytes:
+        raise error
+
+    assert sign_one(refuse, key, b"raw", lambda: next(times)) == Signed(b"", error, 250_000)
+
+
+def test_every_box_can_the_same(token_dir: Path) -> None:
     names = {name for name in vars(Box) if not name.startswith("_")}
-    assert len(names) == 10
+    assert len(names) == 14
     for kind in KINDS:
         assert names <= set(dir(kind))
     boxes: tuple[Box, ...] = (fresh_strongbox(token_dir, ["keys"]), open_remote(token_dir, ["keys"]))

@@ -15,10 +15,14 @@ import msgspec
 import pytest
 
 from hsm import remote, warden, wire
-from hsm.errors import KeyNotFound
+from hsm.errors import KeyNotFound, StrongboxEnded
 from hsm.keys import KeyName, Signed
+from hsm.pins import PinSource
 from hsm.remote import RemoteStrongbox
-from hsm.wire import HUNG, Ask, Failed, Result
+from hsm.series import Box
+from hsm.vault import Vault
+from hsm.wire import HUNG, Ask, Failed, Opening, Place, Result
+from tests.hsm.shim import Shim
 from tests.softhsm import fresh_strongbox, make_token, open_remote
 
 ROOT = Path(__file__).parents[2]
@@ -61,10 +65,43 @@ import sys, time
 from hsm.warden import watch_calls
 class Box:
     in_call_since = time.monotonic() - 100 if sys.argv[1] == "hung" else None
+    opening_since = None
     calls = ("token keys, C_Sign",)
 watch_calls(Box(), 0.4)
 time.sleep(1.5)
 """
+
+
+class Watched:
+    in_call_since: float | None = None
+    opening_since: float | None = None
+    calls: tuple[str, ...] = ()
+
+
+@pytest.mark.req("HS-9")
+def test_a_call_has_its_deadline_and_an_opening_several() -> None:
+    seen = Watched()
+    assert not warden.is_overdue(seen, 10.0, 1000.0)
+    seen.in_call_since = 995.0
+    assert not warden.is_overdue(seen, 10.0, 1005.0)
+    assert warden.is_overdue(seen, 10.0, 1005.1)
+    seen.in_call_since, seen.opening_since = None, 1000.0
+    assert not warden.is_overdue(seen, 10.0, 1000.0 + warden.OPENING_DEADLINES * 10.0)
+    assert warden.is_overdue(seen, 10.0, 1030.1)
+
+
+@pytest.mark.req("HS-9")
+@pytest.mark.parametrize("function", ["C_Initialize", "C_Login"])
+def test_an_opening_that_hangs_ends_the_process(
+    pin: bytes, token_dir: Path, capfd: pytest.CaptureFixture[str], function: str
+) -> None:
+    shim = Shim(token_dir)
+    shim.hang(function)
+    ended: list[int] = []
+    with pytest.raises(StrongboxEnded):
+        RemoteStrongbox(Opening((Place("keys", shim.path, "keys", token_dir / "keys.pin"),), 0.2), ended.append)
+    assert ended == [HUNG]
+    assert capfd.readouterr().err == f"a PKCS#11 call hangs: opening module {shim.path}\n"
 
 
 @pytest.mark.req("HS-9")
@@ -108,7 +145,7 @@ def test_the_warden_ends_with_a_keyroom_that_is_killed(token_dir: Path, busy: bo
 HANGING = """
 import socket, sys, time
 from hsm import warden
-warden.open_strongbox = lambda opening: time.sleep(60)
+warden.open_vault = lambda opening: time.sleep(60)
 warden.main(socket.socket(fileno=sys.stdin.fileno()))
 """
 
@@ -117,7 +154,7 @@ def test_a_call_under_way_does_not_keep_the_warden_when_the_keyroom_has_gone() -
     ours, theirs = socket.socketpair()
     with ours, theirs, subprocess.Popen([sys.executable, "-c", HANGING], cwd=ROOT, stdin=theirs.fileno()) as hanging:
         theirs.close()
-        wire.send(ours, wire.Opening(Path("/module.so"), (), 10))
+        wire.send(ours, wire.Opening((), 10))
         ours.shutdown(socket.SHUT_WR)  # the keyroom wants it to end, and waits
         with pytest.raises(subprocess.TimeoutExpired):
             hanging.wait(timeout=1)
@@ -212,9 +249,9 @@ def test_nobody_can_attach_to_the_warden(box: RemoteStrongbox) -> None:
 # --- answers
 
 
-def test_what_may_be_asked_is_what_a_strongbox_does(token_dir: Path) -> None:
-    with fresh_strongbox(token_dir, ["keys"]) as made:
-        asked = {*warden.methods(made), "start", "close"}
+def test_what_may_be_asked_is_what_a_vault_does() -> None:
+    asked = {*warden.methods(Vault([])), "start", "close", "check_ready", "stopped", "reports"}
+    assert asked == {name for name in vars(Box) if not name.startswith("_")}
     assert asked == {
         name for name in vars(remote.RemoteStrongbox) if not name.startswith("_") and name != "read_series"
     }
@@ -226,10 +263,17 @@ def test_a_signature_travels_with_its_failure() -> None:
     assert warden.describe_signed(Signed(b"", error, 6)) == Result(b"", 6, Failed("KeyNotFound", "gone", "look", ""))
 
 
-def test_an_answer_that_nobody_waits_for_ends_the_service(token_dir: Path) -> None:
+def test_an_answer_that_nobody_waits_for_ends_the_service() -> None:
     ours, theirs = socket.socketpair()
-    with fresh_strongbox(token_dir, ["keys"]) as made, theirs:
+    with theirs:
         wire.send(ours, Ask(1, "is_software", msgspec.Raw(b"\x90")))
         ours.close()
-        warden.Warden(made, theirs).serve()
-        assert len(made.random(8)) == 8
+        warden.Warden(Vault([]), theirs).serve()
+
+
+def test_a_place_is_opened_as_the_keyroom_says() -> None:
+    place = Place("keys", Path("/module.so"), "label", Path("/pin"), ("oem-root",), "4711")
+    read = warden.read_place(place)
+    assert (read.token, read.module) == ("keys", Path("/module.so"))
+    assert (read.settings.name, read.settings.roles) == ("label@4711", ("oem-root",))
+    assert repr(read.settings.pin) == repr(PinSource.from_file(Path("/pin")))

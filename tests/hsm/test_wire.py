@@ -11,7 +11,20 @@ import pytest
 
 from hsm import errors, wire
 from hsm.errors import CallFailed, HsmError, PinIncorrect, RequestInvalid
-from hsm.wire import FRAME_LIMIT, LENGTH, Ask, Done, Failed, Opening, Place, describe_error, read_error, receive, send
+from hsm.wire import (
+    FRAME_LIMIT,
+    LENGTH,
+    Ask,
+    Done,
+    Failed,
+    Opening,
+    Place,
+    describe_error,
+    read_error,
+    receive,
+    send,
+    send_and_receive,
+)
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -26,7 +39,8 @@ def pair() -> Iterator[Pair]:
 
 def test_messages_pass_in_their_order(pair: Pair) -> None:
     ours, theirs = pair
-    opening = Opening(Path("/usr/lib/module.so"), (Place("keys", Path("/run/keys.pin"), ("oem-root",)),), 2.5)
+    place = Place("keys", Path("/usr/lib/module.so"), "label", Path("/run/keys.pin"), ("oem-root",), "4711")
+    opening = Opening((place,), 2.5, sessions=3, hardware_only=True, vital=("journal",))
     ask = Ask(7, "random", msgspec.Raw(msgspec.msgpack.encode((8,))))
     send(ours, opening)
     send(ours, ask)
@@ -94,6 +108,36 @@ def test_a_frame_over_the_limit_is_not_sent(pair: Pair, monkeypatch: pytest.Monk
     assert receive(theirs) is None
 
 
+def test_what_comes_while_a_message_cannot_be_sent_is_received(pair: Pair) -> None:
+    """The other end sends first and reads later, as ours does."""
+    ours, theirs = pair
+    large, got = bytes(4 << 20), list[bytes | None]()
+
+    def exchange() -> None:
+        send(theirs, large)
+        got.append(receive(theirs))
+
+    other = threading.Thread(target=exchange)
+    other.start()
+    (received,) = send_and_receive(ours, large)
+    other.join(10)
+    assert [received] == got == [msgspec.msgpack.encode(large)]
+
+
+def test_nothing_is_received_when_a_message_can_be_sent(pair: Pair) -> None:
+    ours, theirs = pair
+    send(theirs, "question")
+    assert send_and_receive(ours, "answer") == []
+    assert receive(theirs) == msgspec.msgpack.encode("answer")
+    assert receive(ours) == msgspec.msgpack.encode("question")
+
+
+def test_nothing_is_sent_to_an_end_that_is_closed(pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.shutdown(socket.SHUT_WR)
+    assert send_and_receive(ours, bytes(4 << 20)) == [None]
+
+
 def leaves(kind: type[HsmError]) -> Iterator[type[HsmError]]:
     yield kind
     for leaf in kind.__subclasses__():
@@ -104,13 +148,13 @@ def leaves(kind: type[HsmError]) -> Iterator[type[HsmError]]:
 @pytest.mark.parametrize("kind", list(leaves(HsmError)))
 @pytest.mark.parametrize("rv", ["", "CKR_DEVICE_REMOVED"])
 def test_an_error_arrives_as_it_was(kind: type[HsmError], rv: str) -> None:
-    error = kind("what happened", hint="what to do", rv=rv)
+    error = kind("what happened", hint="what to do", rv=rv, details={"retry_after": 7})
     body = msgspec.msgpack.encode(describe_error(error, 9))
     failed = msgspec.msgpack.decode(body, type=Failed)
     again = read_error(failed)
     assert failed.number == 9
     assert type(again) is kind
-    assert (again.message, again.hint, again.rv, again.fault) == (error.message, error.hint, error.rv, error.fault)
+    assert vars(again) == vars(error)
 
 
 def test_the_error_of_a_return_value_arrives_as_it_was() -> None:

@@ -37,7 +37,7 @@ def fill(world: World) -> None:
 def test_a_full_database_stops_before_the_token_is_asked(factory_template: World, tmp_path: Path) -> None:
     """`max_database_pages` of the settings; every answer is a refusal, every issued one is in the journal."""
     world = copy_world(factory_template, tmp_path)
-    settings = msgspec.structs.replace(world.settings(), max_database_pages=100)
+    settings = msgspec.structs.replace(world.settings(), max_database_pages=106)
     world.start(settings)
     box, issued = soft_keys(world), 0
     for number in range(1, 21):

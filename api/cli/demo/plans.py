@@ -101,6 +101,7 @@ def _keys() -> list[dict[str, str]]:
     keys += [key(f"oem-root-{number}", "oem-root") for number in (1, 2, 3)]
     keys += [key(f"recovery-{number}", "recovery") for number in (1, 2, 3)]
     keys += [key(f"counter-{number}", "counter", scope=CLASS) for number in (1, 2)]
+    keys.append({"label": "probe", "role": "probe", "algorithm": "p256", "token": "kedge-main"})
     return [*keys, key("image-app-1", "image-app", scope=CLASS), key("journal", "journal", "ed25519")]
 
 
