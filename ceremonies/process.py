@@ -5,7 +5,6 @@ import contextlib
 import gc
 import os
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
@@ -27,6 +26,7 @@ from ceremonies.keyring import Keyring
 from ceremonies.keywork import adopt_log_key, key_entry
 from ceremonies.ledger import Ledger
 from ceremonies.lockout import Lockout
+from ceremonies.logs import configure_log
 from ceremonies.milestones import milestone_path, read_milestone
 from ceremonies.orders import Actor
 from ceremonies.pipeline import Pipeline
@@ -270,19 +270,6 @@ def token_chores(room: Room) -> Iterator[tuple[Callable[[], Awaitable[object]], 
 def record_stop(ledger: Ledger) -> None:
     """The last entry of this process."""
     ledger.record([entries.event("log.stop", SELF, {"size": ledger.journal.size})])
-
-
-def configure_log() -> None:
-    """JSON lines on standard error. Tracebacks show code, never the values of variables."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
 
 
 def tune_collector() -> None:

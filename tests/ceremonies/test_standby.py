@@ -83,7 +83,7 @@ def test_it_does_not_wait_for_what_will_not_change(tmp_path: Path, cluster: Clus
 WATCHED = """
 import sys, time, threading
 from types import SimpleNamespace
-from ceremonies.process import configure_log
+from ceremonies.logs import configure_log
 from ceremonies.standby import end_when_lost
 configure_log()
 store = SimpleNamespace(lost=threading.Event())
