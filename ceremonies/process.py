@@ -26,6 +26,7 @@ from ceremonies.keyring import Keyring
 from ceremonies.keywork import adopt_log_key, key_entry
 from ceremonies.ledger import Ledger
 from ceremonies.orders import Actor
+from ceremonies.parties import PartyExport
 from ceremonies.pipeline import Pipeline
 from ceremonies.public import Publisher, anchor_path, check_published, write_file
 from ceremonies.queries import Queries
@@ -39,6 +40,7 @@ from ceremonies.settings import KeyroomSettings
 from ceremonies.software import software_sha256
 from ceremonies.standby import end_when_lost, open_store
 from ceremonies.store import Store
+from ceremonies.summaries import Summaries
 from ceremonies.surroundings import Surroundings
 from ceremonies.tables import KeyRow
 from ceremonies.uploads import Uploads
@@ -216,6 +218,8 @@ def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
         commands.ShowProof: queries.show_proof,
         commands.ReadTile: queries.read_tile,
         commands.ExportJournal: export.export,
+        commands.ExportParty: PartyExport(room).export,
+        commands.SummarizeJournal: Summaries(room).summarize,
         commands.ShowHealth: queries.show_health,
     }
 

@@ -23,6 +23,7 @@ from pki.log.files import CHECKPOINT, DOCUMENTS, Files
 from pki.log.leaves import Leaf, parse_leaf
 from pki.log.ledger import Ledger, refuse_entry
 from pki.log.merkle import grow, leaf_hash
+from pki.log.parties import named_entries
 from pki.log.policy import TrustPolicy
 from pki.log.proven import ProvenLeaf
 from pki.log.reports import ALL, BETWEEN, Report
@@ -170,7 +171,7 @@ class Audit:
                 self._labels[key.spki] = key.label or key.spki
                 self._unneeded.discard(self._last_uses.get(key.spki, -1))
         if self._unneeded:
-            self._unneeded -= {item.i for item in leaf.apr or ()} | ({leaf.ref.i} if leaf.ref else set())
+            self._unneeded -= named_entries(leaf)
 
     def _check_passed(self, hashes: list[bytes]) -> None:
         """The earlier checkpoints whose size lies in this bundle."""

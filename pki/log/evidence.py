@@ -77,6 +77,7 @@ class Evidence:
         draft = self._drafts.pop(closes.index, None)
         if draft is None and closes.leaf.type == "key.sign.intent":  # it stands before what is being checked
             draft = self._check_draft(closes.index, closes.leaf)
+            self._check_named(closes.index, _ENCODER.encode(closes.leaf))
         if leaf.type == "key.sign.outcome" and draft is not None:
             self._check_signing(index, leaf, closes, draft)
         elif leaf.type == "key.generate.outcome":

@@ -1,8 +1,8 @@
 """An increment: what a journal has more than an auditor's last checkpoint covered.
 
-Beside checkpoint, new tiles and blobs of new entries it holds `consistency`, in the form of an add-checkpoint request of
-c2sp.org/tlog-witness (old size, consistency proof, new checkpoint), and `proven/`: earlier entries that new ones refer
-to (intents, approvals), and the last earlier use of each key that was used again, each with its proof.
+Beside checkpoint, new tiles and blobs of new entries it holds `consistency`, in the form of an add-checkpoint request
+of c2sp.org/tlog-witness (old size, consistency proof, new checkpoint), and `proven/`: earlier entries that new ones
+refer to (intents, approvals), and the last earlier use of each key that was used again, each with its proof.
 """
 
 from pki.errors import PkiError

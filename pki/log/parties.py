@@ -1,9 +1,9 @@
 """Parties: of whom an entry speaks. The keyroom chooses by it, and the verifier refuses what it would not have chosen.
 
 An entry belongs to a party when it says so itself (a key by its spki, a device by `op.what.serial`, a work order by
-`op.what.work_order`, a site by the orders whose document names it as plant, a change by `chg`), when it is of a ceremony
-that opened such an order or carried such a change, when it closes an intent that belongs to it, or when an entry that
-belongs to it refers to it (intent, counted approval).
+`op.what.work_order`, a site by the orders whose document names it as plant, a change by `chg`), when it is of a
+ceremony that opened such an order or carried such a change, when it closes an intent that belongs to it, or when an
+entry that belongs to it refers to it (intent, counted approval).
 
 An entry that concerns two parties is in the exports of both. Entries that name many devices at once (batches of
 receipts, exports, quotas of others) are in none. A refusal belongs to an order only when it names no serial, or one
@@ -76,7 +76,7 @@ def parse_party(data: bytes, origin: str, size: int) -> Party:
 
 
 def choose_entries(party: Party, walk: Walk, document: Document) -> frozenset[int]:
-    """The indexes of the entries that belong to a party. `walk` gives entries in order, twice; `document` a blob."""
+    """The indexes of a party's entries. `walk` gives all entries in order, each time; `document` gives a blob."""
     chooser = _Chooser(party, document)
     for _, leaf in walk():
         chooser.learn(leaf)
@@ -85,8 +85,15 @@ def choose_entries(party: Party, walk: Walk, document: Document) -> frozenset[in
     for index, leaf in walk():
         if chooser.owns(leaf) or (leaf.ref is not UNSET and leaf.ref.i in members):
             members.add(index)
-            named |= {item.i for item in leaf.apr or ()} | ({leaf.ref.i} if leaf.ref else set())
+            named |= named_entries(leaf)
+    if intents := named - members:  # of keys that had no spki yet; they count approvals of their own
+        named |= {other for index, leaf in walk() if index in intents for other in named_entries(leaf)}
     return frozenset(members | named)
+
+
+def named_entries(leaf: Leaf) -> set[int]:
+    """The entries that an entry refers to: its intent, and the approvals that it counts."""
+    return {item.i for item in leaf.apr or ()} | ({leaf.ref.i} if leaf.ref is not UNSET else set())
 
 
 class _Chooser:
