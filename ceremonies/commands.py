@@ -286,8 +286,8 @@ __all__ = [
     "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown",
     "Command", "DecideStep", "DeviceIssued", "Document", "DocumentRead", "DocumentsListed", "ExecuteStep",
     "ExportJournal", "ExportParty", "HealthShown", "Hex32", "IssueDevice", "JournalPart", "KeyShown", "KeysListed",
-    "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListKeys", "ListTrustSets", "Name", "OpenCeremony",
-    "OpenChallenge", "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven", "ReadDocument", "ReadTile",
-    "ReceiptsTaken", "ReleaseSigned", "Request", "RequestId", "STAFF", "ShowCeremony", "ShowHealth", "ShowProof",
-    "SignRelease", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey", "TileRead", "Upload", "Uploaded",
+    "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListKeys", "ListTrustSets", "Name",
+    "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven", "ReadDocument",
+    "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request", "RequestId", "STAFF", "ShowCeremony", "ShowHealth",
+    "ShowProof", "SignRelease", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey", "TileRead", "Upload", "Uploaded",
 ]  # fmt: skip

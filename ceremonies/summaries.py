@@ -26,8 +26,9 @@ class Summaries:
         room = self._room
         note, size = await cover_head(room)
         head = parse_checkpoint(parse_note(note).text)
-        facts = (head.origin, size, head.root, note)
-        data = await asyncio.to_thread(lambda: summarize((leaf for _, leaf in walk_leaves(room.store, 0, size)), facts))
+        data = await asyncio.to_thread(
+            lambda: summarize((leaf for _, leaf in walk_leaves(room.store, 0, size)), head, digest(note))
+        )
         name = digest(data)
         draft = entries.event("export", caller.actor, {"export": "summary", "size": size, "summary": name})
         (placed,) = await room.act(lambda: room.ledger.record([draft], (), [data]))

@@ -93,6 +93,7 @@ class Audit:
         self._last_uses = {key.spki: item.index for item in carried for key in item.leaf.keys or () if key.kctr}
         self._frontier, rows = read_edge(first, size, files.read)
         self._rows = dict(rows)
+        self._edge = [row.tile.path for row in rows.values() if row.known]
         self._labels: dict[str, str] = {}
         self._types: Counter[str] = Counter()
         self._times = ("", "")
@@ -168,7 +169,7 @@ class Audit:
         """Which carried entries this one needs, and the labels of its keys."""
         for key in leaf.keys or ():
             if key.kctr and key.spki:
-                self._labels[key.spki] = key.label or key.spki
+                self._labels[key.spki] = f"{key.label or 'key'} {key.spki[:16]}"
                 self._unneeded.discard(self._last_uses.get(key.spki, -1))
         if self._unneeded:
             self._unneeded -= named_entries(leaf)
@@ -179,6 +180,10 @@ class Audit:
         while self._earlier and self._earlier[0][1].size <= start + len(hashes):
             path, checkpoint = self._earlier.pop(0)
             if self._frontier.extend(hashes[: checkpoint.size - start]).root != checkpoint.root:
+                if path == SINCE and self._edge:
+                    raise AuditFailed(
+                        f"{', '.join(self._edge)}: not the hashes under the earlier checkpoint", path=self._edge[0]
+                    )
                 raise AuditFailed(
                     f"{path}: its root hash is not that of the first {checkpoint.size} entries", path=path
                 )

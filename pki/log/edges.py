@@ -20,7 +20,8 @@ class Row:
         self._index, known = divmod(first >> (8 * level), WIDTH)
         self.known: tuple[bytes, ...] = ()
         if known:
-            self.known = _read_tile(Tile(level, self._index, _width(level, self._index, size)), read)[:known]
+            self.tile = Tile(level, self._index, _width(level, self._index, size))
+            self.known = _read_tile(self.tile, read)[:known]
         self._hashes = list(self.known)
 
     def add(self, run: NodeRun, read: Read) -> None:

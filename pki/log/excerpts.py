@@ -68,7 +68,9 @@ class _Excerpt:
         self._evidence.check_entry(index, item.data, item.leaf, closes)
         self._types[item.leaf.type] += 1
         self._times = (self._times[0] or item.leaf.ts, item.leaf.ts)
-        self._labels |= {key.spki: key.label or key.spki for key in item.leaf.keys or () if key.kctr and key.spki}
+        self._labels |= {
+            key.spki: f"{key.label or 'key'} {key.spki[:16]}" for key in item.leaf.keys or () if key.kctr and key.spki
+        }
 
     def _check_choice(self) -> None:
         """Exactly the entries that belong to the party, as far as these entries tell."""

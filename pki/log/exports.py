@@ -7,6 +7,7 @@ from pki.log.files import Files, check_head
 from pki.log.increments import CONSISTENCY, audit_increment
 from pki.log.parties import PARTY
 from pki.log.reports import Report
+from pki.log.tiles import ENTRIES, WIDTH, Tile
 
 
 def verify_export(files: Files, since: bytes | None = None, *, allow_open: bool = False) -> Report:
@@ -20,6 +21,7 @@ def verify_export(files: Files, since: bytes | None = None, *, allow_open: bool 
         return audit_excerpt(files, allow_open=allow_open)
     if CONSISTENCY not in files.paths:
         head, _ = files.head()
+        _check_whole(files, head.size)
         if before is not None and (before.origin, before.size <= head.size) != (head.origin, True):
             raise AuditFailed(
                 f"{SINCE}: {before.size} entries of {before.origin}; this export has {head.size} of {head.origin}",
@@ -32,3 +34,13 @@ def verify_export(files: Files, since: bytes | None = None, *, allow_open: bool 
             "consistency: this export is an increment", hint="give --since: your last checkpoint", path=CONSISTENCY
         )
     return audit_increment(files, before, allow_open=allow_open)
+
+
+def _check_whole(files: Files, size: int) -> None:
+    """A complete export has its first entries; what has not lost the file that says what it is. Raises AuditFailed."""
+    if not size or Tile(ENTRIES, 0, min(WIDTH, size)).path in files.paths:
+        return
+    if not any(path.startswith("proven/") for path in files.paths):
+        return  # the first missing file is named later
+    path = CONSISTENCY if any(path.startswith("tile/") for path in files.paths) else PARTY
+    raise AuditFailed(f"{path}: the file is missing, which says what these entries are", path=path)
