@@ -289,5 +289,6 @@ __all__ = [
     "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListKeys", "ListTrustSets", "Name",
     "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven", "ReadDocument",
     "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request", "RequestId", "STAFF", "ShowCeremony", "ShowHealth",
-    "ShowProof", "SignRelease", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey", "TileRead", "Upload", "Uploaded",
+    "ShowProof", "SignRelease", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey", "TileRead", "Upload",
+    "Uploaded",
 ]  # fmt: skip

@@ -30,8 +30,9 @@ from ceremonies.settings import KeyroomSettings, TokenPlace
 from ceremonies.surroundings import Surroundings
 from hsm.series import Box
 from hsm.strongbox import Strongbox
-from pki.log.audit import Report, audit_journal
+from pki.log.audit import audit_journal
 from pki.log.policy import parse_policy
+from pki.log.reports import Report
 from tests.ceremonies.issuer_keys import make_signer
 from tests.ceremonies.ssh_keys import OfficerKey, make_key
 from tests.postgres import Database

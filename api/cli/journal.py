@@ -184,6 +184,8 @@ def fetch_part(session: Session, what: Mapping[str, str | int], size: int, curso
     if session.socket is None:
         route = "/v1/journal/party" if "kind" in what else "/v1/journal/export"
         return session.get(route, Part, **fields)
-    party, journal = (lambda: msgspec.convert(fields, ExportParty)), (lambda: msgspec.convert(fields, ExportJournal))
-    part = session.ask(party() if "kind" in what else journal(), JournalPart)
+    if "kind" in what:
+        part = session.ask(msgspec.convert(fields, ExportParty), JournalPart)
+    else:
+        part = session.ask(msgspec.convert(fields, ExportJournal), JournalPart)
     return Part(part.size, tuple(ExportedFile(path, data) for path, data in part.files), part.cursor)

@@ -1,7 +1,7 @@
 """Everything that can be changed in an export, by class: the suite in test_exports.py is made from these tables.
 
-A file belongs to the first class whose pattern matches its path; a file of no class, or a class without mutations, fails
-the suite. A mutation gets the export's files and a path of its class, and returns the changed files.
+A file belongs to the class whose pattern matches its path; a file of no class, or a class without mutations, fails the
+suite. A mutation gets the export's files and a path of its class, and returns the changed files.
 """
 
 import json
@@ -68,7 +68,7 @@ def swap(files: Files, path: str) -> Files:
     return files | {path: files[other], other: files[path]}
 
 
-ANY: Mapping[str, Mutation] = {
+ANY: dict[str, Mutation] = {
     "first byte": flip(0),
     "byte at a third": flip(0.33),
     "byte in the middle": flip(0.5),
@@ -121,7 +121,7 @@ def cosigned(checkpoint: Checkpoint) -> bytes:
     return WITNESSES[1].cosign(WITNESSES[0].cosign(note, 1_780_000_000), 1_780_000_000)
 
 
-NOTE: Mapping[str, Mutation] = {
+NOTE: dict[str, Mutation] = {
     "origin line": line(0, lambda text: b"evil.example/journal"),
     "size line, one less": line(1, lambda text: b"%d" % (int(text) - 1)),
     "size line, one more": line(1, lambda text: b"%d" % (int(text) + 1)),
@@ -137,9 +137,9 @@ NOTE: Mapping[str, Mutation] = {
     "another root, signed by the log alone": resign(lambda head: LOG.sign(head.encode())),
 }
 
-FORK: Mapping[str, Mutation] = {"another root, signed and cosigned": resign(cosigned)}
+FORK: dict[str, Mutation] = {"another root, signed and cosigned": resign(cosigned)}
 
-PROOF: Mapping[str, Mutation] = {
+PROOF: dict[str, Mutation] = {
     "header": line(0, lambda text: b"c2sp.org/tlog-proof@v2"),
     "index": line(1, lambda text: b"index %d" % (int(text[6:]) + 1)),
     "a hash": line(2, lambda text: b"A" * 43 + b"="),
@@ -149,7 +149,7 @@ PROOF: Mapping[str, Mutation] = {
     "its checkpoint": edit(lambda data: data[: data.index(b"\n\n") + 2] + cosigned(Checkpoint(ORIGIN, 305, bytes(32)))),
 }
 
-MUTATIONS: Mapping[str, Mapping[str, Mutation]] = {
+MUTATIONS: dict[str, dict[str, Mutation]] = {
     "checkpoint": ANY | NOTE | FORK,
     "earlier checkpoint": ANY | NOTE | FORK,
     "entry tile": ANY
@@ -217,6 +217,6 @@ def entries_of(files: Files, path: str) -> dict[int, bytes]:
     if path.startswith("tile/0/"):
         return entries_of(files, path.replace("tile/0/", "tile/entries/"))
     if path.startswith("proven/"):
-        index = int(path.split("/")[1].split(".")[0])
+        index = int(path.removeprefix("proven/").partition(".")[0])
         return {index: files[f"proven/{index}.json"]}
     return {}

@@ -1,7 +1,7 @@
 """A small journal of devices, orders and changes, and the exports of it that hold less than everything.
 
-The keyroom makes such exports from its database (ceremonies/increments.py, ceremonies/parties.py); here they are made in
-memory, by other code.
+The keyroom makes such exports from its database (ceremonies/increments.py, ceremonies/parties.py); here they are made
+in memory, by other code.
 """
 
 import json
