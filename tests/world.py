@@ -230,9 +230,10 @@ class World:
             await self.approve(name, step, *officers)
             await self.ask(commands.ExecuteStep(name, step), role, CeremonyShown)
 
-    async def propose(self, name: str, action: str, plan: Mapping[str, Any]) -> CeremonyShown:
+    async def propose(self, name: str, action: str, plan: Mapping[str, Any], chg: str = "") -> CeremonyShown:
         """Propose a ceremony as alice."""
-        return await self.ask(commands.OpenCeremony(name, action, json.dumps(plan).encode()), "officer", CeremonyShown)
+        command = commands.OpenCeremony(name, action, json.dumps(plan).encode(), chg)
+        return await self.ask(command, "officer", CeremonyShown)
 
     async def ceremony(self, name: str, action: str, plan: Mapping[str, Any], *officers: str) -> CeremonyShown:
         """Propose a ceremony as alice, approve it by `officers` (bob and carol), execute it."""

@@ -15,7 +15,8 @@ def chosen(party: Party) -> list[int]:
 
 
 def types(party: Party) -> set[str]:
-    return {leaf.type for index, leaf in leaves_of(story()) if index in chosen(party)}
+    found = set(chosen(party))
+    return {leaf.type for index, leaf in leaves_of(story()) if index in found}
 
 
 @pytest.mark.req("AU-10", "T36")
