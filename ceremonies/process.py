@@ -18,7 +18,7 @@ from ceremonies.conduct import Conduct
 from ceremonies.desk import Desk, Handler
 from ceremonies.door import Door, key_name
 from ceremonies.errors import KeyroomError
-from ceremonies.export import Export
+from ceremonies.exports import export_handlers
 from ceremonies.governance import load_governing
 from ceremonies.issuance import Issuance
 from ceremonies.journal import Journal
@@ -26,7 +26,6 @@ from ceremonies.keyring import Keyring
 from ceremonies.keywork import adopt_log_key, key_entry
 from ceremonies.ledger import Ledger
 from ceremonies.orders import Actor
-from ceremonies.parties import PartyExport
 from ceremonies.pipeline import Pipeline
 from ceremonies.public import Publisher, anchor_path, check_published, write_file
 from ceremonies.queries import Queries
@@ -40,7 +39,6 @@ from ceremonies.settings import KeyroomSettings
 from ceremonies.software import software_sha256
 from ceremonies.standby import end_when_lost, open_store
 from ceremonies.store import Store
-from ceremonies.summaries import Summaries
 from ceremonies.surroundings import Surroundings
 from ceremonies.tables import KeyRow
 from ceremonies.uploads import Uploads
@@ -195,7 +193,7 @@ def start(door: Door) -> None:
 
 def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
     """Who answers which command. Every command has one."""
-    conduct, issuance, queries, export = Conduct(room), Issuance(room), Queries(room), Export(room)
+    conduct, issuance, queries = Conduct(room), Issuance(room), Queries(room)
     releases, receipts, uploads = Releases(room), Receipts(room), Uploads(room)
     return {
         commands.IssueDevice: issuance.issue,
@@ -217,9 +215,7 @@ def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
         commands.ListKeys: queries.list_keys,
         commands.ShowProof: queries.show_proof,
         commands.ReadTile: queries.read_tile,
-        commands.ExportJournal: export.export,
-        commands.ExportParty: PartyExport(room).export,
-        commands.SummarizeJournal: Summaries(room).summarize,
+        **export_handlers(room),
         commands.ShowHealth: queries.show_health,
     }
 

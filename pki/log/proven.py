@@ -35,12 +35,12 @@ def proven_paths(index: int) -> tuple[str, str]:
 
 def split_proven(paths: Iterable[str]) -> tuple[tuple[int, ...], set[str]]:
     """The indexes of the proven entries, rising, and the other files. Raises AuditFailed for half a pair."""
-    rest, found = set(paths), set[int]()
-    for path in tuple(rest):
+    known, found = set(paths), set[int]()
+    rest = set(known)
+    for path in known:
         if match := _PATH.match(path):
             found.add(int(match[1]))
             rest.remove(path)
-    known = set(paths)
     for index in sorted(found):
         for path in proven_paths(index):
             if path not in known:
