@@ -15,7 +15,7 @@ from api.cli.entries import format_csv, format_jsonl, walk
 from api.cli.errors import FileRefused
 from api.cli.files import FILE_LIMIT, Proven, read_file, write_below, write_file, write_proven
 from api.cli.merging import merge_increment
-from api.cli.session import Session, connect, session_of
+from api.cli.session import Session, connect, read_answer, session_of
 from ceremonies.commands import ExportJournal, ExportParty, JournalPart
 from pki.log.checkpoints import parse_checkpoint
 from pki.log.notes import parse_note
@@ -183,7 +183,7 @@ def fetch_part(session: Session, what: Mapping[str, str | int], size: int, curso
     fields = {**what, "size": size, "cursor": cursor}
     if session.socket is None:
         route = "/v1/journal/party" if "kind" in what else "/v1/journal/export"
-        return session.get(route, Part, **fields)
+        return read_answer(session.send("GET", route, params=fields), Part)
     if "kind" in what:
         part = session.ask(msgspec.convert(fields, ExportParty), JournalPart)
     else:

@@ -89,8 +89,8 @@ def test_go_and_aics_tlog_accept_every_entry_of_an_excerpt(verifier: Path, tmp_p
             leaf = ("--leaf-hash", leaf_hash(entry.read_bytes()).hex())
             assert aics("verify-inclusion", *leaf, "--index", str(index), *about)["ok"]
             assert not aics("verify-inclusion", *leaf, "--index", str(index + 1), *about)["ok"]
-    entry.write_bytes(story().entries[0])
-    assert go(verifier, "proof", proof, entry, VKEY)[0] == 1
+    (export / "another").write_bytes(story().entries[0])
+    assert go(verifier, "proof", export / f"proven/{indexes[0]}.tlog-proof", export / "another", VKEY)[0] == 1
 
 
 @pytest.mark.req("AU-2", "AU-10")
@@ -107,7 +107,7 @@ def test_openssl_verifies_the_checkpoint_of_an_excerpt(tmp_path: Path) -> None:
     key, text, signature = tmp_path / "key.pem", tmp_path / "text", tmp_path / "signature"
     key.write_bytes(spki_der(Ed25519PublicKey.from_public_bytes(LOG.public.public_key)))
     signature.write_bytes(note.signatures[0].signature)
-    verify = ["openssl", "pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", key]
+    verify: list[str | Path] = ["openssl", "pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", key]
     for content, status in [(note.text, 0), (note.text + b"x", 1)]:
         text.write_bytes(content)
         run = subprocess.run([*verify, "-rawin", "-in", text, "-sigfile", signature], capture_output=True, check=False)
