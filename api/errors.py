@@ -142,7 +142,7 @@ _BY_STATUS: Final[dict[int, str]] = {
         rehearsal-failed release-refused role-undefined roster-malformed self-test-failed set-chain-detached
         set-index-refused set-malformed set-outranked set-previous-mismatch set-ref-mismatch signature-invalid
         slot-empty slots-unready soak-unmet subject-refused target-mismatch threshold-not-met tile-invalid
-        trust-error trust-policy-invalid trust-set-missing validity-refused verifier-key-invalid
+        trust-error summary-wrong trust-policy-invalid trust-set-missing validity-refused verifier-key-invalid
         witnesses-missing write-failed x509-error""",
     431: "headers-too-large",
     500: """

@@ -7,7 +7,7 @@ token itself. `local` commands are taken on the Unix socket from the operator's 
 Digests are lowercase hex SHA-256; documents are the exact bytes of the file that Kedge hands out.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
@@ -223,11 +223,33 @@ class ReadTile(Command, frozen=True, tag="read-tile"):
 
 
 class ExportJournal(Command, frozen=True, tag="export-journal"):
-    """The next part of a complete export: files from `cursor` on, until `cursor` comes back empty."""
+    """The next part of an export: files from `cursor` on, until `cursor` comes back empty. Complete, or with `since`
+    and `root`, size and root hash of the auditor's last checkpoint, what was written after it.
+    """
 
     roles = frozenset({"auditor"}) | LOCAL
     size: Index = 0
     cursor: Annotated[str, Meta(max_length=200)] = ""
+    since: Index = 0
+    root: Annotated[str, Meta(pattern="^([0-9a-f]{64})?\\Z")] = ""
+
+
+class ExportParty(Command, frozen=True, tag="export-party"):
+    """The next part of the export of one party's entries, with proofs: a key (label or spki), a device (serial), a work
+    order, a site (plant) or a change request.
+    """
+
+    roles = frozenset({"auditor"}) | LOCAL
+    kind: Literal["key", "device", "work-order", "site", "change"]
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    size: Index = 0
+    cursor: Annotated[str, Meta(max_length=200)] = ""
+
+
+class SummarizeJournal(Command, frozen=True, tag="summarize-journal"):
+    """Counts of the entries by type, kind and key (JCS), with the entry that records its digest, and the proof."""
+
+    roles = frozenset({"auditor"}) | LOCAL
 
 
 class ShowHealth(Command, frozen=True, tag="show-health"):
@@ -239,7 +261,8 @@ class ShowHealth(Command, frozen=True, tag="show-health"):
 AnyCommand = (
     IssueDevice | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies | ShowCeremony | DecideStep |
     ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument | ListTrustSets | ListCounterUpdates |
-    ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal | ShowHealth
+    ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal | ExportParty |
+    SummarizeJournal | ShowHealth
 )  # fmt: skip
 
 
@@ -262,9 +285,10 @@ class Answer(Struct, frozen=True):
 __all__ = [
     "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown",
     "Command", "DecideStep", "DeviceIssued", "Document", "DocumentRead", "DocumentsListed", "ExecuteStep",
-    "ExportJournal", "HealthShown", "Hex32", "IssueDevice", "JournalPart", "KeyShown", "KeysListed", "LOCAL",
-    "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListKeys", "ListTrustSets", "Name", "OpenCeremony",
-    "OpenChallenge", "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven", "ReadDocument", "ReadTile",
-    "ReceiptsTaken", "ReleaseSigned", "Request", "RequestId", "STAFF", "ShowCeremony", "ShowHealth", "ShowProof",
-    "SignRelease", "StepShown", "SubmitReceipts", "SuspendKey", "TileRead", "Upload", "Uploaded",
+    "ExportJournal", "ExportParty", "HealthShown", "Hex32", "IssueDevice", "JournalPart", "KeyShown", "KeysListed",
+    "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListKeys", "ListTrustSets", "Name",
+    "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven", "ReadDocument",
+    "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request", "RequestId", "STAFF", "ShowCeremony", "ShowHealth",
+    "ShowProof", "SignRelease", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey", "TileRead", "Upload",
+    "Uploaded",
 ]  # fmt: skip

@@ -1,12 +1,13 @@
-"""A complete export of the journal, in parts, at one tree size: checkpoints, tiles, blobs, schema."""
+"""An export of the journal in parts, at one tree size: checkpoints, tiles, blobs, schema. Complete, or an increment."""
 
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from types import MappingProxyType
 
+import msgspec
 from sqlalchemy import select
 
 from ceremonies import entries
@@ -14,13 +15,17 @@ from ceremonies.commands import ExportJournal, JournalPart
 from ceremonies.cosigned import list_cosigned
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
+from ceremonies.increments import Files, list_carried, list_fresh
+from ceremonies.journal import JournalForked
 from ceremonies.room import Room
 from ceremonies.store import digest, octets, table_of
 from ceremonies.tables import BlobRow, EvidenceRow
 from ceremonies.tiling import read_tile
 from ceremonies.witnesses import WitnessesBehind
+from pki.log.increments import CONSISTENCY
 from pki.log.schema import leaf_schema
-from pki.log.tiles import list_tiles
+from pki.log.tiles import increment_tiles
+from pki.log.witnesses import Submission, encode_submission
 
 PART_BYTES = 8 << 20
 NAMES_AT_ONCE = 1024
@@ -37,6 +42,13 @@ class ExportRefused(KeyroomError):
     code = "export-refused"
 
 
+class Ask(msgspec.Struct, frozen=True):
+    """What is asked for, and the checkpoint that stands above it."""
+
+    command: ExportJournal
+    note: bytes
+
+
 class Export:
     """Exports are told apart by their tree size; the checkpoints of the last `EXPORTS` sizes are kept."""
 
@@ -47,17 +59,37 @@ class Export:
     async def export(self, command: ExportJournal, caller: Caller) -> JournalPart:
         """The files from `cursor` on. The first call fixes the size; reading the journal is itself an entry."""
         if not command.cursor:
-            draft = entries.event("export", caller.actor, {"export": "journal"})
-            await self._room.act(lambda: self._room.ledger.record([draft]))
-            note, size = await self._cover(await self._room.act(self._begin))
-            if not note:
-                raise ExportRefused("the journal has no key yet", hint="finish genesis first")
-            self._keep(size, note)
-            return JournalPart(size, (("checkpoint", note), *_documents()), "tile/0")
-        if command.size not in self._notes:
+            return await self._begin(command, caller)
+        if command.size not in self._notes or command.since > command.size:
             raise ExportRefused("this export is over", hint="begin again, without a cursor")
-        self._keep(command.size, self._notes[command.size])
-        return await asyncio.to_thread(self._part, command.size, *_parse_cursor(command.cursor))
+        note = self._notes[command.size]
+        self._keep(command.size, note)
+        return await asyncio.to_thread(self._part, command, note)
+
+    async def _begin(self, command: ExportJournal, caller: Caller) -> JournalPart:
+        since = {"root": command.root, "since": command.since} if command.since else {}
+        draft = entries.event("export", caller.actor, {"export": "journal", **since})
+        await self._room.act(lambda: self._room.ledger.record([draft]))
+        note, size = await cover_head(self._room)
+        files = [("checkpoint", note), *documents()]
+        if command.since:
+            proof = await self._room.act(lambda: self._extend(command, size))
+            files.append((CONSISTENCY, encode_submission(Submission(command.since, proof, note))))
+        self._keep(size, note)
+        return JournalPart(size, tuple(files), "tile/0")
+
+    def _extend(self, command: ExportJournal, size: int) -> tuple[bytes, ...]:
+        """The proof that the journal of `size` entries extends the auditor's checkpoint. Raises ExportRefused."""
+        journal = self._room.ledger.journal
+        if command.since > size:
+            raise ExportRefused(f"the journal has {size} entries to show, that checkpoint {command.since}",
+                                hint="is it of another journal? else somebody restored an old database")  # fmt: skip
+        try:
+            journal.check_extends(command.since, bytes.fromhex(command.root))
+        except JournalForked as error:
+            raise ExportRefused("the journal does not extend that checkpoint",
+                                hint="keep it: if its signature is true, it proves a fork") from error  # fmt: skip
+        return journal.consistency_proof(command.since, size)
 
     def _keep(self, size: int, note: bytes) -> None:
         """The newest stand last."""
@@ -66,43 +98,29 @@ class Export:
         while len(self._notes) > EXPORTS:
             del self._notes[next(iter(self._notes))]
 
-    async def _cover(self, head: tuple[bytes, int]) -> tuple[bytes, int]:
-        """The newest cosigned checkpoint, over this head unless witnesses are away; the head itself without any."""
-        witnesses = self._room.witnesses
-        with contextlib.suppress(WitnessesBehind):  # what they covered before can be exported all the same
-            await witnesses.demand(head[1])
-        return (witnesses.latest.note, witnesses.latest.size) if witnesses.asked and witnesses.latest.size else head
-
-    def _begin(self) -> tuple[bytes, int]:
-        return self._room.ledger.sign_checkpoint(), self._room.ledger.journal.size
-
-    def _part(self, size: int, kind: str, start: str) -> JournalPart:
+    def _part(self, command: ExportJournal, note: bytes) -> JournalPart:
+        kind, start = _parse_cursor(command.cursor)
         source, after = _SOURCES[kind]
-        files: list[tuple[str, bytes]] = []
-        total = 0
-        for path, data, following in source(self, size, start):
-            files.append((path, data))
-            total += len(data)
-            if total > PART_BYTES:
-                return JournalPart(size, tuple(files), following)
-        return JournalPart(size, tuple(files), after)
+        return fill_part(command.size, source(self, Ask(command, note), start), after(command.since))
 
-    def _tiles(self, size: int, start: str) -> Iterator[tuple[str, bytes, str]]:
-        for number, tile in enumerate(list_tiles(size)):
+    def _tiles(self, ask: Ask, start: str) -> Files:
+        for number, tile in enumerate(increment_tiles(ask.command.since, ask.command.size)):
             if number >= int(start):
                 yield tile.path, read_tile(self._room.store, tile), f"tile/{number + 1}"
 
-    def _blobs(self, size: int, after: str) -> Iterator[tuple[str, bytes, str]]:
+    def _blobs(self, ask: Ask, after: str) -> Files:
         blob = table_of(BlobRow).c
-        query = select(blob.sha256).where(blob.seq < size).order_by(blob.sha256).limit(NAMES_AT_ONCE)
+        query = select(blob.sha256).where(blob.seq < ask.command.size).order_by(blob.sha256).limit(NAMES_AT_ONCE)
         while names := self._room.store.rows(query.where(blob.sha256 > after)):
             for row in names:
                 after = row["sha256"]
                 yield f"blob/{after[:2]}/{after}", self._room.store.blob(after) or b"", f"blob/{after}"
 
-    def _evidence(self, size: int, start: str) -> Iterator[tuple[str, bytes, str]]:
+    def _evidence(self, ask: Ask, start: str) -> Files:
         at, row = int(start), table_of(EvidenceRow).c
-        query = select(row.seq, row.data).where(row.seq < size).order_by(row.seq, row.part).limit(NAMES_AT_ONCE)
+        query = (
+            select(row.seq, row.data).where(row.seq < ask.command.size).order_by(row.seq, row.part).limit(NAMES_AT_ONCE)
+        )
         while rows := self._room.store.rows(query.where(row.seq >= at)):
             # A full page may end inside an entry, which then begins the next page; no entry has a hundred parts.
             at = rows[-1]["seq"] + (len(rows) < NAMES_AT_ONCE)
@@ -112,23 +130,58 @@ class Export:
                     name = digest(data)
                     yield f"blob/{name[:2]}/{name}", data, f"evidence/{item['seq']}"
 
-    def _checkpoints(self, size: int, start: str) -> Iterator[tuple[str, bytes, str]]:
+    def _fresh(self, ask: Ask, start: str) -> Files:
+        return list_fresh(self._room.store, ask.command, int(start))
+
+    def _carried(self, ask: Ask, start: str) -> Files:
+        return list_carried(self._room.store, ask.command, ask.note, int(start))
+
+    def _checkpoints(self, ask: Ask, start: str) -> Files:
         after = int(start)
-        while found := list_cosigned(self._room.store, after, size):
+        while found := list_cosigned(self._room.store, after, ask.command.size):
             for earlier in found:
                 after = earlier.size
                 if self._room.witnesses.suffices(earlier.note):  # those of an earlier quorum would fail under today's
                     yield f"checkpoints/{after}", earlier.note, f"checkpoint/{after}"
 
 
-_Source = Callable[[Export, int, str], Iterator[tuple[str, bytes, str]]]
-# Where a cursor of each kind reads, and the cursor after its last file.
-_SOURCES: Mapping[str, tuple[_Source, str]] = MappingProxyType(
+async def cover_head(room: Room) -> tuple[bytes, int]:
+    """The newest cosigned checkpoint, over this head unless witnesses are away; the head itself without any.
+
+    Raises ExportRefused before the journal has a key.
+    """
+    head = await room.act(lambda: (room.ledger.sign_checkpoint(), room.ledger.journal.size))
+    witnesses = room.witnesses
+    with contextlib.suppress(WitnessesBehind):  # what they covered before can be exported all the same
+        await witnesses.demand(head[1])
+    note, size = (witnesses.latest.note, witnesses.latest.size) if witnesses.asked and witnesses.latest.size else head
+    if not note:
+        raise ExportRefused("the journal has no key yet", hint="finish genesis first")
+    return note, size
+
+
+def fill_part(size: int, source: Files, after: str) -> JournalPart:
+    """Files until there are `PART_BYTES`, and the cursor behind them; `after` when the source has no more."""
+    files: list[tuple[str, bytes]] = []
+    total = 0
+    for path, data, following in source:
+        files += [(path, data)] if path else []
+        total += len(data)
+        if following and total > PART_BYTES:
+            return JournalPart(size, tuple(files), following)
+    return JournalPart(size, tuple(files), after)
+
+
+_Source = Callable[[Export, Ask, str], Files]
+# Where a cursor of each kind reads, and the cursor after its last file, by the size that is known already.
+_SOURCES: Mapping[str, tuple[_Source, Callable[[int], str]]] = MappingProxyType(
     {
-        "tile": (Export._tiles, "blob/"),
-        "blob": (Export._blobs, "evidence/0"),
-        "evidence": (Export._evidence, "checkpoint/0"),
-        "checkpoint": (Export._checkpoints, ""),
+        "tile": (Export._tiles, lambda since: f"fresh/{since}" if since else "blob/"),
+        "blob": (Export._blobs, lambda _: "evidence/0"),
+        "evidence": (Export._evidence, lambda _: "checkpoint/0"),
+        "fresh": (Export._fresh, lambda _: "carried/0"),
+        "carried": (Export._carried, "checkpoint/{}".format),
+        "checkpoint": (Export._checkpoints, lambda _: ""),
     }
 )
 
@@ -142,7 +195,7 @@ def _parse_cursor(cursor: str) -> tuple[str, str]:
     return kind, start
 
 
-def _documents() -> tuple[tuple[str, bytes], ...]:
+def documents() -> tuple[tuple[str, bytes], ...]:
     """The schema and the payload definitions, so that an export explains itself."""
     payloads = files("pki.trust").joinpath("trust.cddl").read_bytes()
     return (("leaf.schema.json", leaf_schema()), ("trust.cddl", payloads))

@@ -18,7 +18,7 @@ from ceremonies.conduct import Conduct
 from ceremonies.desk import Desk, Handler
 from ceremonies.door import Door
 from ceremonies.errors import KeyroomError
-from ceremonies.export import Export
+from ceremonies.exports import export_handlers
 from ceremonies.governance import load_governing
 from ceremonies.issuance import Issuance
 from ceremonies.journal import Journal
@@ -199,7 +199,7 @@ def open_room(
 
 def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
     """Who answers which command. Every command has one."""
-    conduct, issuance, queries, export = Conduct(room), Issuance(room), Queries(room), Export(room)
+    conduct, issuance, queries = Conduct(room), Issuance(room), Queries(room)
     releases, receipts, uploads = Releases(room), Receipts(room), Uploads(room)
     return {
         commands.IssueDevice: issuance.issue,
@@ -221,7 +221,7 @@ def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
         commands.ListKeys: queries.list_keys,
         commands.ShowProof: queries.show_proof,
         commands.ReadTile: queries.read_tile,
-        commands.ExportJournal: export.export,
+        **export_handlers(room),
         commands.ShowHealth: queries.show_health,
     }
 

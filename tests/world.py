@@ -30,8 +30,9 @@ from ceremonies.settings import KeyroomSettings, TokenPlace
 from ceremonies.surroundings import Surroundings
 from hsm.series import Box
 from hsm.strongbox import Strongbox
-from pki.log.audit import Report, audit_journal
+from pki.log.audit import audit_journal
 from pki.log.policy import parse_policy
+from pki.log.reports import Report
 from tests.ceremonies.issuer_keys import make_signer
 from tests.ceremonies.ssh_keys import OfficerKey, make_key
 from tests.postgres import Database
@@ -230,9 +231,10 @@ class World:
             await self.approve(name, step, *officers)
             await self.ask(commands.ExecuteStep(name, step), role, CeremonyShown)
 
-    async def propose(self, name: str, action: str, plan: Mapping[str, Any]) -> CeremonyShown:
+    async def propose(self, name: str, action: str, plan: Mapping[str, Any], chg: str = "") -> CeremonyShown:
         """Propose a ceremony as alice."""
-        return await self.ask(commands.OpenCeremony(name, action, json.dumps(plan).encode()), "officer", CeremonyShown)
+        command = commands.OpenCeremony(name, action, json.dumps(plan).encode(), chg)
+        return await self.ask(command, "officer", CeremonyShown)
 
     async def ceremony(self, name: str, action: str, plan: Mapping[str, Any], *officers: str) -> CeremonyShown:
         """Propose a ceremony as alice, approve it by `officers` (bob and carol), execute it."""

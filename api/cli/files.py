@@ -1,5 +1,8 @@
-"""Writing what the service answered: never over another file without saying so, never outside the directory."""
+"""Reading exports, and writing what the service answered: never over another file without saying so, never outside
+the directory.
+"""
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -7,6 +10,8 @@ from typing import Final
 import msgspec
 
 from api.cli.errors import FileRefused
+
+FILE_LIMIT: Final = 64 << 20
 
 _PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
@@ -66,3 +71,17 @@ def write_proven(directory: Path, stem: str, proven: Proven) -> tuple[Path, Path
     proof = directory / f"{stem}.tlog-proof"
     proof.write_bytes(proven.proof.encode())
     return leaf, proof
+
+
+def list_files(directory: Path) -> list[str]:
+    """All files below a directory, relative with slashes. Raises FileRefused for links and other odd things."""
+    if not directory.is_dir():
+        raise FileRefused(f"{directory} is no directory")
+    found = []
+    for place, folders, names in os.walk(directory):
+        for name in [*folders, *names]:
+            path = Path(place) / name
+            if path.is_symlink() or not (path.is_dir() or path.is_file()):
+                raise FileRefused(f"{path} is a link or no file", hint="an export has plain files only")
+        found += [(Path(place) / name).relative_to(directory).as_posix() for name in names]
+    return found

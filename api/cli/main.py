@@ -34,7 +34,7 @@ VERBS: Final = {
     "device": ("device", "app"),
     "journal": ("journal", "app"),
     "witness": ("witness", "app"),
-    "verify": ("verify", "verify_export"),
+    "verify": ("verify", "verify_directory"),
     "report": ("report", "app"),
     "token": ("token", "app"),
     "doctor": ("doctor", "examine"),

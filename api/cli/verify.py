@@ -1,39 +1,48 @@
 """`kedge verify`: check an exported journal offline. Of our rooms it needs `pki` only."""
 
-import os
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from api.cli.errors import CONSISTENT, FileRefused
-from api.cli.files import read_file
+from api.cli.errors import CONSISTENT
+from api.cli.files import FILE_LIMIT, list_files, read_file
 from api.cli.lines import escape
 from api.cli.session import session_of
-from pki.log.audit import audit_journal
-from pki.log.policy import parse_policy
+from pki.log.exports import verify_export
+from pki.log.files import SCHEMA, Files
+from pki.log.policy import TrustPolicy, parse_policy
+from pki.log.schema import leaf_schema
 
-FILE_LIMIT = 64 << 20
 
-
-def verify_export(
+def verify_directory(
     ctx: typer.Context,
     directory: Annotated[Path, typer.Argument(help="What `kedge journal export` wrote.")],
     trust: Annotated[Path | None, typer.Option(help="Trust policy, from another source than DIRECTORY.")] = None,
+    since: Annotated[Path | None, typer.Option(help="Your last checkpoint; an increment needs it.")] = None,
     allow_open: Annotated[bool, typer.Option(help="Accept operations still under way.")] = False,
 ) -> None:
     """Check every entry, hash, signature and quorum; the first bad entry is named.
 
-    Status 0: authenticated. 1: a fault was found. 3: consistent, but without --trust nobody vouches for it.
+    Complete exports, increments (--since) and exports of one party. Status 0: authenticated. 1: a fault was found.
+    3: consistent, but without --trust nobody vouches for it.
     """
     policy = parse_policy(read_file(trust, 1 << 18)) if trust else None
-    session, paths = session_of(ctx), list_files(directory)
-    report = audit_journal(lambda path: read_file(directory / path, FILE_LIMIT), paths, policy, allow_open=allow_open)
-    value = msgspec.to_builtins(report)
+    before = read_file(since, 1 << 20) if since else None
+    report = verify_export(open_export(directory, policy), before, allow_open=allow_open)
+    session, value = session_of(ctx), msgspec.to_builtins(report)
     session.show(value, *list_report(value))
     if report.verdict != "authenticated":
         raise typer.Exit(CONSISTENT)
+
+
+def open_export(directory: Path, policy: TrustPolicy | None) -> Files:
+    """The files of an export, and what explains them in this release."""
+    paths = frozenset(list_files(directory))
+    explained = {SCHEMA: leaf_schema(), "trust.cddl": resources.files("pki.trust").joinpath("trust.cddl").read_bytes()}
+    return Files(lambda path: read_file(directory / path, FILE_LIMIT), paths, policy, explained)
 
 
 def list_report(value: dict[str, Any]) -> list[str]:
@@ -47,17 +56,3 @@ def list_report(value: dict[str, Any]) -> list[str]:
         else:
             lines.append(f"{name:>20}  {item}")
     return [escape(line) for line in lines]
-
-
-def list_files(directory: Path) -> list[str]:
-    """All files below a directory, relative with slashes. Raises FileRefused for links and other odd things."""
-    if not directory.is_dir():
-        raise FileRefused(f"{directory} is no directory")
-    found = []
-    for place, folders, names in os.walk(directory):
-        for name in [*folders, *names]:
-            path = Path(place) / name
-            if path.is_symlink() or not (path.is_dir() or path.is_file()):
-                raise FileRefused(f"{path} is a link or no file", hint="an export has plain files only")
-        found += [(Path(place) / name).relative_to(directory).as_posix() for name in names]
-    return found

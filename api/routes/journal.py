@@ -5,14 +5,24 @@ Paths, media types and caching as C2SP tlog-tiles says.
 
 import re
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import Asking
 from api.errors import NothingThere
 from api.routes.encodings import DigestPath, Octets, Out, ProvenOut, binary
-from ceremonies.commands import ExportJournal, JournalPart, ProofShown, ReadTile, ShowProof, TileRead
+from ceremonies.commands import (
+    DocumentRead,
+    ExportJournal,
+    ExportParty,
+    JournalPart,
+    ProofShown,
+    ReadTile,
+    ShowProof,
+    SummarizeJournal,
+    TileRead,
+)
 
 router = APIRouter(tags=["journal"])
 
@@ -44,6 +54,13 @@ class ExportOut(Out):
     size: int
     files: tuple[ExportedFileOut, ...]
     cursor: str
+
+
+class SummaryOut(Out):
+    """The journal in figures (JCS), and where it records their SHA-256."""
+
+    document: Octets
+    proven: ProvenOut
 
 
 def check_index(index: str) -> str:
@@ -97,8 +114,33 @@ async def export_journal(
     caller: Asking,
     size: Annotated[int, Query(ge=0, lt=1 << 53)] = 0,
     cursor: Annotated[str, Query(max_length=200)] = "",
+    since: Annotated[int, Query(ge=0, lt=1 << 53)] = 0,
+    root: Annotated[str, Query(pattern="^([0-9a-f]{64})?$")] = "",
 ) -> ExportOut:
-    """The next part of a complete export, for auditors. Start without parameters."""
-    part = await caller.ask(ExportJournal(size, cursor), JournalPart)
+    """The next part of a complete export, for auditors. Start without parameters; `since` and `root` are size and root
+    hash (hex) of an earlier checkpoint, for what came after it.
+    """
+    return _export(await caller.ask(ExportJournal(size, cursor, since, root), JournalPart))
+
+
+@router.get("/v1/journal/party")
+async def export_party(
+    caller: Asking,
+    kind: Literal["key", "device", "work-order", "site", "change"],
+    name: Annotated[str, Query(min_length=1, max_length=256)],
+    size: Annotated[int, Query(ge=0, lt=1 << 53)] = 0,
+    cursor: Annotated[str, Query(max_length=200)] = "",
+) -> ExportOut:
+    """The next part of the export of one party's entries, with proofs, for auditors to hand on."""
+    return _export(await caller.ask(ExportParty(kind, name, size, cursor), JournalPart))
+
+
+@router.get("/v1/journal/summary")
+async def summarize_journal(caller: Asking) -> SummaryOut:
+    """The journal in figures, with the entry that records its SHA-256 and the proof; for auditors."""
+    return SummaryOut.model_validate(await caller.ask(SummarizeJournal(), DocumentRead))
+
+
+def _export(part: JournalPart) -> ExportOut:
     files = tuple(ExportedFileOut(path=path, data=data) for path, data in part.files)
     return ExportOut(size=part.size, files=files, cursor=part.cursor)

@@ -14,53 +14,32 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import zip_longest
-from typing import Literal
 
-import msgspec
-
-from pki.errors import PkiError
-from pki.log.checkpoints import Checkpoint, parse_checkpoint
+from pki.log.checkpoints import Checkpoint
+from pki.log.edges import Row, read_edge
 from pki.log.errors import AuditFailed, LeafInvalid, TileInvalid
 from pki.log.evidence import Evidence
-from pki.log.leaves import parse_leaf
+from pki.log.files import CHECKPOINT, DOCUMENTS, Files
+from pki.log.leaves import Leaf, parse_leaf
 from pki.log.ledger import Ledger, refuse_entry
-from pki.log.merkle import Frontier, NodeRun, grow, leaf_hash
-from pki.log.notes import parse_note
-from pki.log.policy import TrustPolicy, VerifiedCheckpoint, verify_checkpoint
-from pki.log.tiles import ENTRIES, WIDTH, Tile, list_tiles, parse_hash_tile, split_bundle
+from pki.log.merkle import grow, leaf_hash
+from pki.log.parties import named_entries
+from pki.log.policy import TrustPolicy
+from pki.log.proven import ProvenLeaf
+from pki.log.reports import ALL, BETWEEN, Report
+from pki.log.tiles import (
+    ENTRIES,
+    WIDTH,
+    Tile,
+    increment_start,
+    increment_tiles,
+    parse_hash_tile,
+    split_bundle,
+)
 
-CHECKPOINT = "checkpoint"
-DOCUMENTS = frozenset(["leaf.schema.json", "trust.cddl"])
+SINCE = "since"
 
 _EARLIER = re.compile(r"checkpoints/(0|[1-9][0-9]{0,18})\Z", re.ASCII)
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The verdict on an export that has no fault.
-
-    verdict: `authenticated`, or `consistent-not-authenticated` when there was no policy.
-    root: lowercase hex. signers: verifier keys of the log that signed. witnesses: names, as in the policy.
-    first, last: times of the first and the last entry, empty in an empty journal.
-    types: number of entries by type. open: intents that nothing has closed yet.
-    documents_absent: documents that entries name and the export does not hold, because they are large.
-    checkpoints: earlier checkpoints that the entries bear out.
-    """
-
-    verdict: Literal["authenticated", "consistent-not-authenticated"]
-    origin: str
-    size: int
-    root: str
-    signers: tuple[str, ...]
-    witnesses: tuple[str, ...]
-    first: str
-    last: str
-    types: dict[str, int]
-    open: int
-    signatures: int
-    blobs: int
-    documents: int
-    documents_absent: int
-    checkpoints: int
 
 
 def audit_journal(
@@ -69,47 +48,72 @@ def audit_journal(
     policy: TrustPolicy | None,
     *,
     allow_open: bool = False,
+    since: Checkpoint | None = None,
 ) -> Report:
     """Verify an export: `paths` are all its files, relative with `/`, and `read` gives the content of one.
 
     Raises AuditFailed, which names the first bad entry or file. `allow_open` accepts intents that are not closed yet,
-    as in a copy of a running journal.
+    as in a copy of a running journal. `since`: a checkpoint that the entries must bear out, too.
     """
-    audit = _Audit(read, paths, policy)
+    return audit_files(Files(read, frozenset(paths), policy), allow_open=allow_open, since=since)
+
+
+def audit_files(files: Files, *, allow_open: bool = False, since: Checkpoint | None = None) -> Report:
+    """The same for `Files`."""
+    audit = Audit(files, since=since)
     audit.check_entries()
     return audit.finish(allow_open=allow_open)
 
 
-class _Audit:
-    """One run over one export. Memory grows with keys, open intents and files; an entry costs one byte."""
+class Audit:
+    """One run over one export. Memory grows with keys, open intents and files; an entry costs one byte.
 
-    def __init__(self, read: Callable[[str], bytes], paths: Iterable[str], policy: TrustPolicy | None) -> None:
-        self._read = read
-        files = set(paths)
-        if CHECKPOINT not in files:
-            raise AuditFailed("checkpoint: the file is missing", path=CHECKPOINT)
-        self._checkpoint, self._head = _check_head(CHECKPOINT, read(CHECKPOINT), policy)
-        self._earlier = _check_earlier(read, files, policy, self._checkpoint)
-        rest = files - {CHECKPOINT} - DOCUMENTS - {path for path, _ in self._earlier}
+    since: an earlier checkpoint that the entries must bear out. known: how many entries were checked another time; the
+    export then begins with the bundle of the last of them. carried: entries from before it, proven one by one.
+    """
+
+    def __init__(
+        self, files: Files, *, since: Checkpoint | None = None, known: int = 0, carried: Iterable[ProvenLeaf] = ()
+    ) -> None:
+        self._files, self._read = files, files.read
+        self._checkpoint, self._head = files.head()
+        size, self._known, first = self._checkpoint.size, known, increment_start(known)
+        files.check_documents()
+        self._since = since.size if since else 0
+        self._earlier = _check_earlier(files, self._checkpoint, first)
         self._checked_earlier = len(self._earlier)
-        self._evidence = Evidence(read, _check_tiles(rest, self._checkpoint.size))
-        self._ledger = Ledger(self._checkpoint.origin)
-        self._frontier = Frontier()
-        self._rows: dict[int, _Row] = {}
+        rest = set(files.paths) - {CHECKPOINT} - DOCUMENTS - {path for path, _ in self._earlier}
+        if since is not None:
+            self._earlier = sorted([*self._earlier, (SINCE, since)], key=lambda item: item[1].size)
+        self._evidence = Evidence(files.read, _check_tiles(rest, known, size))
+        self._ledger = Ledger(self._checkpoint.origin, first, known)
+        self._unneeded = {item.index for item in carried}
+        for item in carried:
+            self._ledger.carry(item.index, item.digest, item.leaf)
+        self._last_uses = {key.spki: item.index for item in carried for key in item.leaf.keys or () if key.kctr}
+        self._frontier, rows = read_edge(first, size, files.read)
+        self._rows = dict(rows)
+        self._edge = [row.tile.path for row in rows.values() if row.known]
+        self._labels: dict[str, str] = {}
         self._types: Counter[str] = Counter()
         self._times = ("", "")
 
     def check_entries(self) -> None:
         """Steps 3 to 5 for all entries, bundle by bundle, and step 6 as far as they reach."""
         size = self._checkpoint.size
-        for index in range(-(-size // WIDTH)):
+        for index in range(self._frontier.size // WIDTH, -(-size // WIDTH)):
             width = min(WIDTH, size - index * WIDTH)
             hashes = self._check_bundle(Tile(ENTRIES, index, width), Tile(0, index, width))
             self._check_passed(hashes)
             self._frontier, runs = grow(self._frontier, hashes)
             for run in runs:
                 if run.level and run.level % 8 == 0:
-                    self._rows.setdefault(run.level // 8, _Row(run.level // 8)).add(run, self._read)
+                    self._row(run.level // 8).add(run, self._read)
+
+    def _row(self, level: int) -> Row:
+        if level not in self._rows:
+            self._rows[level] = Row(level)
+        return self._rows[level]
 
     def finish(self, *, allow_open: bool) -> Report:
         """The rest of step 6, and step 7."""
@@ -120,6 +124,8 @@ class _Audit:
         unclosed = self._ledger.open_intents
         if unclosed and not allow_open:
             refuse_entry(unclosed[0].index, f"nothing closes this intent ({len(unclosed)} are open)")
+        if self._unneeded:
+            refuse_entry(min(self._unneeded), "nothing refers to it: it is no part of this export")
         self._evidence.finish()
         return self._report(len(unclosed))
 
@@ -152,9 +158,21 @@ class _Audit:
         except LeafInvalid as error:
             raise AuditFailed(f"entry {index}: {error}", entry=index) from error
         closes = self._ledger.record(digest, leaf)
+        if index < self._known:
+            return
         self._evidence.check_entry(index, data, leaf, closes)
+        self._note_needed(leaf)
         self._types[leaf.type] += 1
         self._times = (self._times[0] or leaf.ts, leaf.ts)
+
+    def _note_needed(self, leaf: Leaf) -> None:
+        """Which carried entries this one needs, and the labels of its keys."""
+        for key in leaf.keys or ():
+            if key.kctr and key.spki:
+                self._labels[key.spki] = f"{key.label or 'key'} {key.spki[:16]}"
+                self._unneeded.discard(self._last_uses.get(key.spki, -1))
+        if self._unneeded:
+            self._unneeded -= named_entries(leaf)
 
     def _check_passed(self, hashes: list[bytes]) -> None:
         """The earlier checkpoints whose size lies in this bundle."""
@@ -162,6 +180,10 @@ class _Audit:
         while self._earlier and self._earlier[0][1].size <= start + len(hashes):
             path, checkpoint = self._earlier.pop(0)
             if self._frontier.extend(hashes[: checkpoint.size - start]).root != checkpoint.root:
+                if path == SINCE and self._edge:
+                    raise AuditFailed(
+                        f"{', '.join(self._edge)}: not the hashes under the earlier checkpoint", path=self._edge[0]
+                    )
                 raise AuditFailed(
                     f"{path}: its root hash is not that of the first {checkpoint.size} entries", path=path
                 )
@@ -184,69 +206,36 @@ class _Audit:
             documents=evidence.documents,
             documents_absent=evidence.documents_absent,
             checkpoints=self._checked_earlier,
+            scope="increment" if self._known else "complete",
+            since=self._since,
+            entries=sum(self._types.values()),
+            uses={label: self._ledger.uses[spki] for spki, label in sorted(self._labels.items())},
+            completeness=BETWEEN.format(self._since) if self._known else ALL,
         )
 
 
-class _Row:
-    """One level of hash tiles above the leaf hashes, compared as the entries complete their hashes."""
-
-    def __init__(self, level: int) -> None:
-        self._level = level
-        self._index = 0
-        self._hashes: list[bytes] = []
-
-    def add(self, run: NodeRun, read: Callable[[str], bytes]) -> None:
-        """Take the next computed hashes; they come one bundle at a time, so at most one tile becomes complete."""
-        self._hashes += run.hashes
-        if len(self._hashes) == WIDTH:
-            self.check_last(read)
-            self._index, self._hashes = self._index + 1, []
-
-    def check_last(self, read: Callable[[str], bytes]) -> None:
-        """Compare the tile that the collected hashes fill."""
-        if not self._hashes:
-            return
-        tile = Tile(self._level, self._index, len(self._hashes))
-        try:
-            found = parse_hash_tile(read(tile.path), tile.width)
-        except TileInvalid as error:
-            raise AuditFailed(f"{tile.path}: {error}", path=tile.path) from error
-        for position, (computed, stored) in enumerate(zip(self._hashes, found, strict=True)):
-            if computed != stored:
-                below = Tile(self._level - 1, self._index * WIDTH + position).path
-                raise AuditFailed(f"{tile.path}: hash {position} is not that of {below}", path=tile.path)
-
-
-def _check_head(path: str, note: bytes, policy: TrustPolicy | None) -> tuple[Checkpoint, VerifiedCheckpoint | None]:
-    try:
-        if policy is None:
-            return parse_checkpoint(parse_note(note).text), None
-        head = verify_checkpoint(policy, note)
-    except PkiError as error:
-        raise AuditFailed(f"{path}: {error}", hint=error.hint, path=path) from error
-    return head.checkpoint, head
-
-
-def _check_earlier(
-    read: Callable[[str], bytes], files: set[str], policy: TrustPolicy | None, last: Checkpoint
-) -> list[tuple[str, Checkpoint]]:
+def _check_earlier(files: Files, last: Checkpoint, first: int) -> list[tuple[str, Checkpoint]]:
     """The earlier checkpoints, `checkpoints/<size>`, by size."""
     found: list[tuple[str, Checkpoint]] = []
-    for path in files:
+    for path in files.paths:
         match = _EARLIER.match(path)
         if match is None:
             continue
-        checkpoint, _ = _check_head(path, read(path), policy)
-        if checkpoint.origin != last.origin or checkpoint.size != int(match[1]) or checkpoint.size > last.size:
+        checkpoint, _ = files.head(path)
+        if (
+            checkpoint.origin != last.origin
+            or checkpoint.size != int(match[1])
+            or not first <= checkpoint.size <= last.size
+        ):
             raise AuditFailed(f"{path}: no earlier checkpoint of {last.origin} with this size", path=path)
         found.append((path, checkpoint))
     return sorted(found, key=lambda item: item[1].size)
 
 
-def _check_tiles(files: set[str], size: int) -> set[str]:
+def _check_tiles(files: set[str], known: int, size: int) -> set[str]:
     """Take the tiles of a log of this size away from the files. Returns the rest."""
     rest = set(files)
-    for tile in list_tiles(size):  # ends at the first missing one, so a size without files costs nothing
+    for tile in increment_tiles(known, size):  # ends at the first missing one, so a size without files costs nothing
         if tile.path not in rest:
             raise AuditFailed(f"{tile.path}: the file is missing from a log of {size} entries", path=tile.path)
         rest.remove(tile.path)

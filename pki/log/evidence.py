@@ -44,6 +44,11 @@ def blob_path(digest: str) -> str:
     return f"blob/{digest[:2]}/{digest}"
 
 
+def named_digests(data: bytes) -> set[str]:
+    """Every SHA-256 that an entry or a statement names: the blobs that may belong to it."""
+    return {match.decode() for match in _DIGEST.findall(data)}
+
+
 class Evidence:
     """The blobs of one export. Raises AuditFailed, naming the entry that is not borne out."""
 
@@ -70,6 +75,9 @@ class Evidence:
         if closes is None:
             return
         draft = self._drafts.pop(closes.index, None)
+        if draft is None and closes.leaf.type == "key.sign.intent":  # it stands before what is being checked
+            draft = self._check_draft(closes.index, closes.leaf)
+            self._check_named(closes.index, _ENCODER.encode(closes.leaf))
         if leaf.type == "key.sign.outcome" and draft is not None:
             self._check_signing(index, leaf, closes, draft)
         elif leaf.type == "key.generate.outcome":
@@ -90,7 +98,7 @@ class Evidence:
 
     def _check_named(self, index: int, data: bytes) -> None:
         """Read, once, each blob that these bytes name, and check that its content is what its name says."""
-        for name in {match.decode() for match in _DIGEST.findall(data)} & self._unnamed:
+        for name in named_digests(data) & self._unnamed:
             content = self._read(blob_path(name))
             if hashlib.sha256(content).hexdigest() != name:
                 refuse_entry(index, f"the content of {blob_path(name)} has another SHA-256 than its name")

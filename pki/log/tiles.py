@@ -66,6 +66,25 @@ def changed_tiles(old: int, new: int) -> Iterator[Tile]:
         level += 1
 
 
+def increment_start(old: int) -> int:
+    """The first entry of the bundle that holds entry `old` - 1: where the files of an increment begin."""
+    return (old - 1) // WIDTH * WIDTH if old else 0
+
+
+def increment_tiles(old: int, new: int) -> Iterator[Tile]:
+    """The tiles that show that a log of `new` entries extends its first `old`: of each level those of the old right
+    edge and all to the right of them. The rest of the tree is hashes in them.
+    """
+    if not 0 <= old <= new <= MAX_SIZE:
+        raise TileInvalid(f"a log cannot grow from {old} to {new}")
+    start, level = increment_start(old), ENTRIES
+    while level < 1 or new >> (8 * level):
+        span = 8 * max(level, 0)
+        for index in range((start >> span) // WIDTH, -(-(new >> span) // WIDTH)):
+            yield Tile(level, index, min(WIDTH, (new >> span) - index * WIDTH))
+        level += 1
+
+
 def _changed_level(level: int, old: int, new: int) -> Iterator[Tile]:
     for index in range(old // WIDTH, -(-new // WIDTH) if new > old else 0):
         yield Tile(level, index, min(WIDTH, new - index * WIDTH))

@@ -42,6 +42,8 @@ REPLIES: dict[type, Reply] = {
     commands.ShowProof: commands.ProofShown(PROVEN),
     commands.ReadTile: commands.TileRead(b"\x00\x02{}"),
     commands.ExportJournal: commands.JournalPart(418, (("checkpoint", b"kedge.example/journal\n"),), "tile/0/000"),
+    commands.ExportParty: commands.JournalPart(418, (("checkpoint", b"kedge.example/journal\n"),), "entry/0"),
+    commands.SummarizeJournal: commands.DocumentRead("summary", "summary", b'{"size":417}', PROVEN),
     commands.ShowHealth: HEALTH,
 }
 
@@ -109,6 +111,8 @@ REQUESTS: dict[tuple[str, str], tuple[str, dict[str, Any], type[commands.Command
     ("GET", "/v1/documents/{sha256}"): (f"/v1/documents/{DIGEST}", {}, commands.ReadDocument),
     ("GET", "/v1/journal/proofs/{sha256}"): (f"/v1/journal/proofs/{DIGEST}", {}, commands.ShowProof),
     ("GET", "/v1/journal/export"): ("/v1/journal/export?size=418&cursor=tile", {}, commands.ExportJournal),
+    ("GET", "/v1/journal/party"): ("/v1/journal/party?kind=device&name=BMS-1", {}, commands.ExportParty),
+    ("GET", "/v1/journal/summary"): ("/v1/journal/summary", {}, commands.SummarizeJournal),
     ("GET", "/journal/checkpoint"): ("/journal/checkpoint", {}, None),
     ("GET", "/journal/tile/entries/{index:path}"): ("/journal/tile/entries/000.p/5", {}, commands.ReadTile),
     ("GET", "/journal/tile/{level}/{index:path}"): ("/journal/tile/0/x001/234", {}, None),

@@ -51,6 +51,8 @@ def example(kind: type[Command]) -> Command:
         commands.ShowProof("0" * 64),
         commands.ReadTile("tile/0/000.p/2"),
         commands.ExportJournal(),
+        commands.ExportParty("work-order", "wo-1"),
+        commands.SummarizeJournal(),
         commands.ShowHealth(),
     )
     found = [item for item in examples if type(item) is kind]

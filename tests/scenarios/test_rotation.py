@@ -14,7 +14,7 @@ import pytest
 from ceremonies.commands import Problem, ReleaseSigned
 from ceremonies.trustsets import newest_set
 from pki.errors import PkiError
-from pki.log.audit import Report
+from pki.log.reports import Report
 from pki.trust.device import Device
 from pki.trust.device_memory import GOLDEN, Memory, Slot
 from pki.trust.rehearsal import Bundle, Release, follow

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ceremonies.standby import LOST
-from pki.log.audit import Report
+from pki.log.reports import Report
 from tests.api.cli.running import answer
 from tests.ceremonies.templates import Templates
 from tests.engines import Engine

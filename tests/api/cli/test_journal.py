@@ -4,10 +4,17 @@ from pathlib import Path
 import pytest
 
 from ceremonies import commands
+from pki.log.checkpoints import Checkpoint, parse_checkpoint
+from pki.log.leaves import parse_leaf
+from pki.log.merkle import leaf_hash
+from pki.log.notes import parse_note
+from pki.log.summaries import summarize
+from tests.api.cli.exporting import write_export
 from tests.api.cli.running import answer, kedge, refusal
 from tests.api.conftest import TOKEN, Served
 from tests.api.peer import Peer
-from tests.pki.log.building import POLICY, sample_journal
+from tests.pki.log.building import ORIGIN, POLICY, Journal, sample_journal
+from tests.pki.log.stories import SINCE, note_of, story
 
 
 def serve_export(peer: Peer, files: dict[str, bytes]) -> None:
@@ -67,3 +74,45 @@ def test_proof_is_found_by_the_documents_digest(served: Served, peer: Peer, tmp_
         commands.ShowProof(hashlib.sha256(b"certificate").hexdigest())
     ]
     assert (tmp_path / "out/BMS-1.leaf.json").read_bytes() == b'{"seq":417}'
+
+
+@pytest.mark.req("AU-10")
+@pytest.mark.parametrize("way", ["http", "socket"])
+def test_increments_and_parties_are_asked_for(served: Served, peer: Peer, tmp_path: Path, way: str) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "since").write_bytes(note_of(story(), SINCE))
+    web = ["--url", served.url, "--token-file", str(tmp_path / "token")]
+    options = web if way == "http" else ["--socket", str(served.settings.socket)]
+    peer.replies = {
+        kind: commands.JournalPart(305, (("checkpoint", b"x"),), "")
+        for kind in (commands.ExportJournal, commands.ExportParty)
+    }
+    answer("journal", *options, "export", tmp_path / "a", "--since", tmp_path / "since")
+    answer("journal", *options, "export", tmp_path / "b", "--party", "device:BMS-1")
+    answer("journal", *options, "export", tmp_path / "c", "--party", "change:CHG:7 x")
+    root = parse_checkpoint(parse_note(note_of(story(), SINCE)).text).root.hex()
+    assert [request.command for request in peer.asked] == [
+        commands.ExportJournal(0, "", SINCE, root),
+        commands.ExportParty("device", "BMS-1"),
+        commands.ExportParty("change", "CHG:7 x"),
+    ]
+    for bad in ("BMS-1", "officer:ada", "device:"):
+        assert refusal("journal", *options, "export", tmp_path / "d", "--party", bad) == "file-refused"
+    both = ("--party", "device:BMS-1", "--since", tmp_path / "since")
+    assert refusal("journal", *options, "export", tmp_path / "d", *both) == "file-refused"
+
+
+@pytest.mark.req("AU-10")
+def test_a_summary_comes_with_its_proof_and_is_counted_again(served: Served, peer: Peer, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    answer("journal", "--url", served.url, "--token-file", tmp_path / "token", "summary", "--out", tmp_path)
+    assert (tmp_path / "summary-417.json").read_bytes() == b'{"size":417}'
+    assert (tmp_path / "summary-417.tlog-proof").exists()
+    journal = Journal()
+    journal.add("log.start")
+    head = Checkpoint(ORIGIN, 1, leaf_hash(journal.entries[0]))
+    (tmp_path / "good.json").write_bytes(summarize(map(parse_leaf, journal.entries), head, "ab" * 32))
+    journal.add("export", op={"what": {"summary": hashlib.sha256((tmp_path / "good.json").read_bytes()).hexdigest()}})
+    export = write_export(tmp_path / "export", journal.files())
+    assert answer("journal", "recount", export, tmp_path / "good.json") == {"recorded": 1}
+    assert refusal("journal", "recount", export, tmp_path / "summary-417.json") == "summary-wrong"

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.api.cli.exporting import write_export
 from tests.api.cli.running import answer, kedge, refusal
 from tests.pki.log.building import POLICY, sample_journal
+from tests.pki.log.stories import DEVICE, SINCE, assemble_excerpt, assemble_increment, note_of, story
 
 
 @pytest.fixture
@@ -64,3 +66,20 @@ def test_every_type_and_signer_has_a_line(export: Path) -> None:
     assert all(["signers", signer] in lines for signer in value["signers"])
     assert len(value["types"]) > 1
     assert all(["types", f"{kind}:", str(count)] in lines for kind, count in value["types"].items())
+
+
+@pytest.mark.req("AU-2", "AU-10")
+def test_increments_and_excerpts(tmp_path: Path) -> None:
+    for path, data in [("trust", POLICY), ("since", note_of(story(), SINCE))]:
+        (tmp_path / path).write_bytes(data)
+    increment = write_export(tmp_path / "increment", assemble_increment(story(), SINCE))
+    assert refusal("verify", increment, "--trust", tmp_path / "trust") == "audit-failed"
+    value = answer("verify", increment, "--trust", tmp_path / "trust", "--since", tmp_path / "since")
+    assert (value["scope"], value["since"]) == ("increment", SINCE)
+    excerpt = write_export(tmp_path / "excerpt", assemble_excerpt(story(), DEVICE))
+    value = answer("verify", excerpt, "--trust", tmp_path / "trust")
+    assert "is not shown" in value["completeness"]
+    assert kedge("verify", excerpt).exit_code == 3
+    (excerpt / "proven/15.json").write_bytes(story().entries[17])
+    result = kedge("verify", excerpt)
+    assert (result.exit_code, result.stderr[:28]) == (1, "audit-failed: entry 15: prov")

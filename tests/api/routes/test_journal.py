@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from api.errors import NothingThere
 from api.routes.journal import check_index
-from ceremonies.commands import ExportJournal, ReadTile
+from ceremonies.commands import ExportJournal, ExportParty, ReadTile, SummarizeJournal
 from pki.log.tiles import Tile
 from tests.api.conftest import Served
 from tests.api.peer import Peer
@@ -106,3 +106,19 @@ def test_every_path_that_is_served_stays_below_its_directory(index: str) -> None
     assert path.is_relative_to("/root/tile/0")
     assert ".." not in path.parts
     assert path.as_posix() == f"/root/tile/0/{index}"
+
+
+@pytest.mark.req("AU-10")
+def test_increments_parties_and_summaries_reach_the_keyroom(served: Served, peer: Peer, bearer: dict[str, str]) -> None:
+    root = "ab" * 32
+    served.http.get(f"/v1/journal/export?since=290&root={root}", headers=bearer)
+    served.http.get("/v1/journal/party", params={"kind": "change", "name": "CHG 7/2026"}, headers=bearer)
+    assert served.http.get("/v1/journal/summary", headers=bearer).json()["proven"]["index"] == 417
+    assert [request.command for request in peer.asked] == [
+        ExportJournal(0, "", 290, root),
+        ExportParty("change", "CHG 7/2026"),
+        SummarizeJournal(),
+    ]
+    for bad in ({"kind": "officer", "name": "ada"}, {"kind": "device", "name": ""}, {"kind": "device"}):
+        assert served.http.get("/v1/journal/party", params=bad, headers=bearer).status_code == 422
+    assert served.http.get("/v1/journal/export?since=290&root=xyz", headers=bearer).status_code == 422

@@ -3,6 +3,7 @@
 //
 //	journal-verify export DIR VKEY         every entry, every tile, the signed root, consistency of all smaller sizes
 //	journal-verify proof FILE ENTRY VKEY   a .tlog-proof against the entry's bytes
+//	journal-verify increment DIR OLDER VKEY  new tiles and entries against an older checkpoint
 //
 // It prints one line and ends with status 0 when all is well, 1 when something is not, naming the first bad thing.
 package main
@@ -40,7 +41,10 @@ func run(args []string) (string, error) {
 	if len(args) == 4 && args[0] == "proof" {
 		return verifyProof(args[1], args[2], args[3])
 	}
-	return "", fmt.Errorf("usage: journal-verify export DIR VKEY | proof FILE ENTRY VKEY")
+	if len(args) == 4 && args[0] == "increment" {
+		return verifyIncrement(args[1], args[2], args[3])
+	}
+	return "", fmt.Errorf("usage: journal-verify export DIR VKEY | proof FILE ENTRY VKEY | increment DIR OLDER VKEY")
 }
 
 // openCheckpoint verifies the note under vkey and reads origin, size and root.
@@ -306,4 +310,71 @@ func verifyProof(path, entryPath, vkey string) (string, error) {
 		return "", fmt.Errorf("entry %d: %v", index, err)
 	}
 	return fmt.Sprintf("ok %d of %d", index, tree.N), nil
+}
+
+// verifyIncrement checks that the tree of checkpoint, from the tiles of dir alone, extends that of the older checkpoint,
+// and that every entry from the older size on is under the new root.
+func verifyIncrement(dir, older, vkey string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
+	if err != nil {
+		return "", err
+	}
+	tree, err := openCheckpoint(data, vkey)
+	if err != nil {
+		return "", err
+	}
+	before, err := os.ReadFile(older)
+	if err != nil {
+		return "", err
+	}
+	old, err := openCheckpoint(before, vkey)
+	if err != nil {
+		return "", fmt.Errorf("older %v", err)
+	}
+	reader := tlog.TileHashReader(tree, tileFiles{dir})
+	proof, err := tlog.ProveTree(tree.N, old.N, reader)
+	if err != nil {
+		return "", fmt.Errorf("tiles: %v", err)
+	}
+	if err := tlog.CheckTree(proof, tree.N, tree.Hash, old.N, old.Hash); err != nil {
+		return "", fmt.Errorf("older checkpoint: %v", err)
+	}
+	for index := old.N; index < tree.N; index++ {
+		entry, err := readEntry(dir, tree.N, index)
+		if err != nil {
+			return "", err
+		}
+		proof, err := tlog.ProveRecord(tree.N, index, reader)
+		if err != nil {
+			return "", fmt.Errorf("entry %d: %v", index, err)
+		}
+		if err := tlog.CheckRecord(proof, tree.N, tree.Hash, index, tlog.RecordHash(entry)); err != nil {
+			return "", fmt.Errorf("entry %d: %v", index, err)
+		}
+	}
+	return fmt.Sprintf("ok %d to %d", old.N, tree.N), nil
+}
+
+// readEntry finds an entry in its bundle.
+func readEntry(dir string, size, index int64) ([]byte, error) {
+	first := index >> height << height
+	width := size - first
+	if width > 1<<height {
+		width = 1 << height
+	}
+	path := tilePath(tlog.Tile{H: height, L: -1, N: index >> height, W: int(width)})
+	data, err := os.ReadFile(filepath.Join(dir, path))
+	if err != nil {
+		return nil, err
+	}
+	for at := first; ; at++ {
+		if len(data) < 2 || len(data) < 2+int(binary.BigEndian.Uint16(data)) {
+			return nil, fmt.Errorf("entry %d: cut off in %s", at, path)
+		}
+		end := 2 + int(binary.BigEndian.Uint16(data))
+		if at == index {
+			return data[2:end], nil
+		}
+		data = data[end:]
+	}
 }

@@ -159,7 +159,8 @@ class Journal:
         payload = hashlib.sha256(data).hexdigest()
         statement = {"kind": "trust-set", "payload_sha256": payload, "sign": signed, "v": 1}
         digest = self.blob(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode())
-        operation = {"digest": digest, "kind": "trust-set", "summary": "Trust set ü", "what": {"serial": "X1"}}
+        what = fields.pop("what", {"serial": "X1"})
+        operation = {"digest": digest, "kind": "trust-set", "summary": "Trust set ü", "what": what}
         uses = [self.use(key) for key in signers]
         return self.add("key.sign.intent", **{"actor": {"sub": "s-1"}, "keys": uses, "op": operation, **fields})
 

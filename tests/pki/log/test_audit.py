@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from pki.log.audit import Report, audit_journal
+from pki.log.audit import audit_journal
 from pki.log.checkpoints import Checkpoint
 from pki.log.errors import AuditFailed
 from pki.log.evidence import blob_path
 from pki.log.policy import TrustPolicy, parse_policy
+from pki.log.reports import Report
 from pki.log.tiles import encode_bundle, parse_bundle
 from tests.pki.log.building import (
     LOG,

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from pki.drafts import Draft, ToSign
-from pki.log.audit import Report, audit_journal
+from pki.log.audit import audit_journal
 from pki.log.errors import AuditFailed
 from pki.log.evidence import MAX_STATEMENT, blob_path
+from pki.log.reports import Report
 from tests.pki.log.building import ED, P256, P384, Files, Journal, base64url
 
 
