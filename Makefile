@@ -21,10 +21,7 @@ setup: .venv/.ready ## install what is missing: SoftHSM, PostgreSQL, .venv with 
 
 .venv/.ready: requirements/dev.txt requirements/base.in pyproject.toml tools/packages tools/venv
 	@tools/packages softhsm2=softhsm2-util openssl=openssl openssh-client=ssh-keygen \
-		'postgresql=/usr/lib/postgresql/*/bin/postgres' libnss3-tools=certutil swtpm=swtpm tpm2-abrmd=/usr/sbin/tpm2-abrmd \
-		dbus=dbus-daemon prometheus=promtool \
-		'libnss3=/usr/lib/*/libsoftokn3.so' 'libtpm2-pkcs11-1=/usr/lib/*/libtpm2_pkcs11.so.1' \
-		'libtss2-tcti-swtpm0=/usr/lib/*/libtss2-tcti-swtpm.so.0' 'libtss2-tcti-tabrmd0=/usr/lib/*/libtss2-tcti-tabrmd.so.0'
+		'postgresql=/usr/lib/postgresql/*/bin/postgres'
 	@tools/venv .venv requirements/dev.txt
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -11,7 +11,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -102,20 +102,29 @@ def check_database(settings: KeyroomSettings, now_us: int) -> Iterator[Checked]:
         yield from _check_server(settings, now_us)
         return
     path = settings.data / "kedge.db"
-    if not os.access(path.parent, os.X_OK) or (path.exists() and not os.access(path, os.R_OK)):
-        yield Checked("database", "unknown", f"{path}: permission denied; run this as the keyroom's user")
-        return
-    if not path.exists():
-        yield Checked("database", "warning", f"{path} is not there yet: the keyroom makes it")
+    if missing := _find_obstacle(path):
+        yield missing
         return
     yield check_files(path, Path("/proc/self/mounts").read_text(encoding="utf-8"))
     yield check_mode("database's permissions", path, secret=False)
     try:
-        with translated(), closing(open_sqlite(make_url(settings.database_url)).connect()) as connection:
+        with translated(), _reading(open_sqlite(make_url(settings.database_url))) as connection:
             yield _check_wal(connection)
             yield from _check_content(connection, now_us)
     except KeyroomError as error:
         yield Checked("database's content", "failing", f"{error}")
+
+
+def _find_obstacle(path: Path) -> Checked | None:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return Checked("database", "warning", f"{path} is not there yet: the keyroom makes it")
+    except OSError as error:
+        return Checked("database", "unknown", f"{path}: {error.strerror}")
+    if os.access(path, os.R_OK):
+        return None
+    return Checked("database", "unknown", f"{path}: permission denied; run this as the keyroom's user")
 
 
 def check_files(path: Path, mounts: str) -> Checked:
@@ -132,6 +141,15 @@ def check_files(path: Path, mounts: str) -> Checked:
     return Checked("database", "well", f"SQLite on {kind}")
 
 
+@contextmanager
+def _reading(engine: Engine) -> Iterator[Connection]:
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
 def _check_wal(connection: Connection) -> Checked:
     mode = connection.execute(text("PRAGMA journal_mode")).scalar()
     return Checked("database's mode", "well" if mode == "wal" else "failing", f"journal_mode={mode}")
@@ -139,7 +157,7 @@ def _check_wal(connection: Connection) -> Checked:
 
 def _check_server(settings: KeyroomSettings, now_us: int) -> Iterator[Checked]:
     try:
-        with translated(), closing(make_reader(make_url_safe(make_url(settings.database_url))).connect()) as connection:
+        with translated(), _reading(make_reader(make_url_safe(make_url(settings.database_url)))) as connection:
             check_way(driver_of(connection))
             facts = read_facts(connection)
             check_server(facts)
