@@ -146,8 +146,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         witnesses-missing write-failed x509-error""",
     431: "headers-too-large",
     500: """
-        assembly-failed checkpoint-rejected frontier-invalid hsm-call-failed hsm-call-refused hsm-foreign-key
-        hsm-key-altered hsm-key-ambiguous hsm-key-not-found hsm-module-in-use hsm-module-unloadable
+        assembly-failed checkpoint-rejected cursor-malformed frontier-invalid hsm-call-failed hsm-call-refused
+        hsm-foreign-key hsm-key-altered hsm-key-ambiguous hsm-key-not-found hsm-module-in-use hsm-module-unloadable
         hsm-no-free-slot hsm-pin-file-unsafe hsm-pin-incorrect hsm-pin-unreadable hsm-public-key-differs
         hsm-request-invalid hsm-signature-mismatch hsm-token-ambiguous hsm-token-exists hsm-wrong-process
         hsm-wrong-thread internal-error inventory-differs journal-forked key-missing key-resurrected
@@ -156,8 +156,8 @@ _BY_STATUS: Final[dict[int, str]] = {
     503: """
         clock-behind clock-went-back door-closed hsm-closed hsm-ended hsm-pin-locked hsm-token-not-found
         hsm-token-replaced hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy keyroom-down
-        keyroom-stopping log-key-missing reader-ended store-locked store-lost store-unavailable witness-failed
-        witnesses-behind""",
+        keyroom-stopping log-key-missing reader-ended sink-failed store-locked store-lost store-unavailable
+        witness-failed witnesses-behind""",
 }
 STATUS: Final[Mapping[str, int]] = {code: status for status, codes in _BY_STATUS.items() for code in codes.split()}
 

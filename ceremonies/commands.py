@@ -13,11 +13,14 @@ from msgspec import Meta, Struct
 
 from ceremonies.results import (
     AnyResult,
+    AssetShown,
     CeremoniesListed,
     CeremonyShown,
     DeviceIssued,
     DocumentRead,
     DocumentsListed,
+    EventShown,
+    EventsListed,
     HealthShown,
     JournalPart,
     KeyShown,
@@ -230,6 +233,14 @@ class ExportJournal(Command, frozen=True, tag="export-journal"):
     cursor: Annotated[str, Meta(max_length=200)] = ""
 
 
+class ListEvents(Command, frozen=True, tag="list-events"):
+    """Journal entries from an index on as events, for monitoring. They name serials: auditors only."""
+
+    roles = frozenset({"auditor"}) | LOCAL
+    start: Index = 0
+    limit: Annotated[int, Meta(ge=1, le=500)] = 100
+
+
 class ShowHealth(Command, frozen=True, tag="show-health"):
     """Whether the keyroom can use keys, and what is wrong where it can not."""
 
@@ -239,7 +250,7 @@ class ShowHealth(Command, frozen=True, tag="show-health"):
 AnyCommand = (
     IssueDevice | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies | ShowCeremony | DecideStep |
     ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument | ListTrustSets | ListCounterUpdates |
-    ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal | ShowHealth
+    ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal | ListEvents | ShowHealth
 )  # fmt: skip
 
 
@@ -260,11 +271,12 @@ class Answer(Struct, frozen=True):
 
 
 __all__ = [
-    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown",
-    "Command", "DecideStep", "DeviceIssued", "Document", "DocumentRead", "DocumentsListed", "ExecuteStep",
-    "ExportJournal", "HealthShown", "Hex32", "IssueDevice", "JournalPart", "KeyShown", "KeysListed", "LOCAL",
-    "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListKeys", "ListTrustSets", "Name", "OpenCeremony",
-    "OpenChallenge", "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven", "ReadDocument", "ReadTile",
-    "ReceiptsTaken", "ReleaseSigned", "Request", "RequestId", "STAFF", "ShowCeremony", "ShowHealth", "ShowProof",
-    "SignRelease", "StepShown", "SubmitReceipts", "SuspendKey", "TileRead", "Upload", "Uploaded",
+    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AssetShown", "CHUNK_SIZE", "CeremoniesListed",
+    "CeremonyShown", "Command", "DecideStep", "DeviceIssued", "Document", "DocumentRead", "DocumentsListed",
+    "EventShown", "EventsListed", "ExecuteStep", "ExportJournal", "HealthShown", "Hex32", "IssueDevice",
+    "JournalPart", "KeyShown", "KeysListed", "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates",
+    "ListEvents", "ListKeys", "ListTrustSets", "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC",
+    "Problem", "ProofShown", "Proven", "ReadDocument", "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request",
+    "RequestId", "STAFF", "ShowCeremony", "ShowHealth", "ShowProof", "SignRelease", "StepShown", "SubmitReceipts",
+    "SuspendKey", "TileRead", "Upload", "Uploaded",
 ]  # fmt: skip

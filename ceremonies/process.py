@@ -7,18 +7,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import structlog
 
 from ceremonies import commands, entries
+from ceremonies.chores import attempt, repeat
 from ceremonies.conduct import Conduct
 from ceremonies.desk import Desk, Handler
 from ceremonies.door import Door, key_name
 from ceremonies.errors import KeyroomError
 from ceremonies.export import Export
+from ceremonies.feeds import LOOK_EVERY_S, Feeds
 from ceremonies.governance import load_governing
 from ceremonies.issuance import Issuance
 from ceremonies.journal import Journal
@@ -216,6 +218,7 @@ def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
         commands.ShowProof: queries.show_proof,
         commands.ReadTile: queries.read_tile,
         commands.ExportJournal: export.export,
+        commands.ListEvents: queries.list_events,
         commands.ShowHealth: queries.show_health,
     }
 
@@ -224,6 +227,7 @@ async def serve(room: Room) -> None:
     """Answer requests until SIGTERM or SIGINT; then finish what is under way and record the stop."""
     desk = Desk(room, handlers(room))
     server, publisher = Server(desk, room.settings.socket, room.settings.peer_uids), Publisher(room)
+    feeds = Feeds(room)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -235,6 +239,8 @@ async def serve(room: Room) -> None:
         asyncio.create_task(repeat(desk.record_suppressed, SUPPRESSED_EVERY_S)),
         asyncio.create_task(repeat(room.witnesses.advance, ADVANCE_EVERY_S)),
         asyncio.create_task(repeat(partial(room.act, room.store.confirm, urgent=True), CONFIRM_EVERY_S)),
+        asyncio.create_task(repeat(feeds.tell, LOOK_EVERY_S)),
+        *(asyncio.create_task(repeat(feed.turn, LOOK_EVERY_S)) for feed in feeds.feeds),
     ]
     await stopping.wait()
     await server.stop()
@@ -252,21 +258,6 @@ async def serve(room: Room) -> None:
 def record_stop(ledger: Ledger) -> None:
     """The last entry of this process."""
     ledger.record([entries.event("log.stop", SELF, {"size": ledger.journal.size})])
-
-
-async def repeat(chore: Callable[[], Awaitable[object]], every_s: float) -> None:
-    """Do a chore again and again."""
-    while True:
-        await attempt(chore)
-        await asyncio.sleep(every_s)
-
-
-async def attempt(chore: Callable[[], Awaitable[object]]) -> None:
-    """Do a chore; a failure, also one that nobody foresaw, is logged, and the next turn tries anew."""
-    try:
-        await chore()
-    except Exception as error:  # noqa: BLE001  # a chore that ends for ever would end unseen
-        log.warning("chore failed", error=getattr(error, "code", type(error).__name__), why=str(error))
 
 
 def configure_log() -> None:

@@ -32,6 +32,7 @@ VERBS: Final = {
     "release": ("release", "app"),
     "device": ("device", "app"),
     "journal": ("journal", "app"),
+    "events": ("events", "app"),
     "witness": ("witness", "app"),
     "verify": ("verify", "verify_export"),
     "report": ("report", "app"),

@@ -51,6 +51,7 @@ def example(kind: type[Command]) -> Command:
         commands.ShowProof("0" * 64),
         commands.ReadTile("tile/0/000.p/2"),
         commands.ExportJournal(),
+        commands.ListEvents(),
         commands.ShowHealth(),
     )
     found = [item for item in examples if type(item) is kind]

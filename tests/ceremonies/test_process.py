@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from ceremonies import commands, process
 from ceremonies.client import KeyroomDown, Refused, ask_once
@@ -25,7 +24,6 @@ from ceremonies.process import (
     handlers,
     make_tokens,
     open_strongbox,
-    repeat,
     surroundings,
 )
 from ceremonies.public import Publisher
@@ -211,27 +209,6 @@ def test_production_needs_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_every_command_is_answered_by_somebody(genesis_world: World) -> None:
     assert set(handlers(genesis_world.room)) == set(COMMANDS)
-
-
-def test_a_chore_goes_on_after_a_failure() -> None:
-    turns: list[int] = []
-
-    async def run() -> None:
-        enough = asyncio.Event()
-
-        async def chore() -> None:
-            turns.append(1)
-            if len(turns) < 3:
-                raise OSError(28, "No space left on device")
-            enough.set()
-
-        task = asyncio.create_task(repeat(chore, 0.001))
-        await asyncio.wait_for(enough.wait(), 5)
-        task.cancel()
-
-    with capture_logs() as logged:
-        asyncio.run(run())
-    assert [entry["event"] for entry in logged] == ["chore failed"] * 2
 
 
 def test_the_start_is_recorded(tmp_path: Path) -> None:

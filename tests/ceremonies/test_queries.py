@@ -41,6 +41,7 @@ def test_a_document_comes_with_its_entry_and_its_proof(genesis_world: World) -> 
     [
         (commands.ReadTile("tile/0/000.p/5"), {"tile": "tile/0/000.p/5"}),
         (commands.ListKeys(), {"list": "keys"}),
+        (commands.ListEvents(7), {"events": "from 7"}),
         (commands.ListCeremonies(), {"command": "list-ceremonies"}),
         (commands.ShowCeremony("genesis"), {"command": "show-ceremony", "id": "genesis"}),
     ],
@@ -187,3 +188,19 @@ def test_a_tenant_reads_its_own_documents_and_those_for_everybody(factory_world:
     assert {row["kind"] for row in public} == FOR_EVERYBODY - {"counter-update", "transition-index"}
     for row in public:
         assert asyncio.run(read(row["sha256"], theirs["gateway"])) == ""
+
+
+@pytest.mark.req("AU-4")
+def test_who_follows_events_leaves_one_entry_an_hour(genesis_world: World) -> None:
+    def follow(role: str) -> commands.EventsListed:
+        return asyncio.run(genesis_world.ask(commands.ListEvents(0, 500), role, commands.EventsListed))
+
+    before = genesis_world.room.ledger.journal.size
+    first, second = follow("auditor"), follow("auditor")
+    assert first.size == before + 1
+    assert second.size == before + 1, "no entry for each look"
+    assert first.events[-1].type == "export"
+    assert first.following == before + 1
+    refused = asyncio.run(genesis_world.try_ask(commands.ListEvents(), "station"))
+    assert isinstance(refused, Problem)
+    assert refused.code == "role-refused"
