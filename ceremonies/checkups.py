@@ -26,7 +26,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import MAX_BACKWARD_US
 from ceremonies.postgresql import check_server, check_way, driver_of, make_reader, make_url_safe, read_facts
-from ceremonies.settings import KeyroomSettings
+from ceremonies.settings import FeedPlace, KeyroomSettings
+from ceremonies.sinks import open_sink
 from ceremonies.store import open_sqlite, translated
 from ceremonies.submissions import list_peers, read_witnesses
 from pki.log.policy import weigh_cosignatures
@@ -62,6 +63,7 @@ def check_place(settings: KeyroomSettings, now_us: int) -> Iterator[Checked]:
     yield from check_database(settings, now_us)
     yield check_synchronised()
     yield check_witnesses(settings)
+    yield from (check_feed(feed) for feed in settings.feeds)
 
 
 def check_mode(check: str, path: Path, *, secret: bool) -> Checked:
@@ -216,6 +218,15 @@ def check_synchronised() -> Checked:
     if answer == _TIME_ERROR:
         return Checked("time source", "warning", "nothing keeps the clock right: run an NTP client")
     return Checked("time source", "well", "synchronised")
+
+
+def check_feed(feed: FeedPlace) -> Checked:
+    """Where a feed goes and its secret are in order. Nothing is sent."""
+    try:
+        open_sink(feed, "doctor", lambda: 0)
+    except KeyroomError as error:
+        return Checked(f"feed {feed.name}", "failing", f"{error}{f'; {error.hint}' if error.hint else ''}")
+    return Checked(f"feed {feed.name}", "well", f"to {feed.to.partition('?')[0]}")
 
 
 def check_witnesses(settings: KeyroomSettings) -> Checked:

@@ -27,7 +27,6 @@ def test_what_stands_between_the_keyroom_and_its_keys(genesis_world: World, monk
     room.ledger.settled = True
 
 
-@pytest.mark.req("T40")
 def test_every_alarm_has_its_page_and_every_page_its_alarm() -> None:
     pages = {path.stem for path in (ROOT / "docs" / "runbooks").glob("*.md")} - {"README"}
     rules = (ROOT / "deploy" / "prometheus" / "kedge.rules.yml").read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 import socket
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ from ceremonies.checkups import (
     check_database,
     check_directories,
     check_disk,
+    check_feed,
     check_files,
     check_mode,
     check_place,
@@ -17,7 +19,7 @@ from ceremonies.checkups import (
     check_witnesses,
     find_worst,
 )
-from ceremonies.settings import KeyroomSettings
+from ceremonies.settings import FeedPlace, KeyroomSettings
 from pki.log.notes import WITNESS_KEY, VerifierKey
 from tests.ceremonies.templates import Templates
 from tests.postgres import Cluster
@@ -57,6 +59,13 @@ def test_a_keyroom_after_genesis_is_well(place: World) -> None:
     assert found["schema"].found.startswith("version 0")
 
 
+@pytest.mark.req("AU-6")
+@pytest.mark.parametrize(("free", "grade"), [(50 << 20, "failing"), (500 << 20, "warning"), (5 << 30, "well")])
+def test_a_disk_that_fills_up_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, grade: str) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    assert check_disk(tmp_path).grade == grade
+
+
 def test_a_place_where_nothing_is_yet_warns(tmp_path: Path, place: World) -> None:
     settings = msgspec.structs.replace(place.settings(), data=tmp_path / "none", public=tmp_path / "none")
     assert {item.grade for item in check_directories(settings)} == {"warning"}
@@ -77,7 +86,7 @@ def test_permissions(tmp_path: Path, mode: int, secret: bool, grade: str) -> Non
     assert check_mode("file", tmp_path / "none", secret=True).grade == "failing"
 
 
-@pytest.mark.req("AU-5")
+@pytest.mark.req("AU-7")
 def test_a_journal_from_the_future_fails(place: World) -> None:
     found = by_check(list(check_database(place.settings(), 0)))
     assert found["clock"].grade == "failing"
@@ -147,3 +156,11 @@ def test_witnesses_are_connected_to(place: World) -> None:
         assert "w2.example: " in judge(one).found
         assert judge(all_of_them).grade == "failing"
         assert judge("quorum nobody\n").grade == "failing"
+
+
+def test_feeds_are_checked_and_nothing_is_sent(tmp_path: Path) -> None:
+    assert check_feed(FeedPlace("log", f"file:{tmp_path / 'events'}")).grade == "well"
+    assert not (tmp_path / "events").exists()
+    wrong = check_feed(FeedPlace("siem", "https://siem.example/in"))
+    assert (wrong.check, wrong.grade) == ("feed siem", "failing")
+    assert "no secret_file" in wrong.found

@@ -16,7 +16,6 @@ def read_all(world: World, start: int = 0) -> tuple[EventShown, ...]:
     return Events(world.room.store).read(start, 500, world.room.ledger.journal.size).events
 
 
-@pytest.mark.req("EV-3")
 def test_a_device_is_told_with_serial_class_plant_and_order(factory_world: World) -> None:
     before = factory_world.room.ledger.journal.size
     asyncio.run(issue_device(factory_world, 1, make_request()))

@@ -53,7 +53,6 @@ def size(world: World) -> int:
     return world.room.ledger.journal.size
 
 
-@pytest.mark.req("EV-3")
 def test_every_entry_is_sent_once_in_order_and_the_cursor_outlives_the_process(genesis_world: World) -> None:
     sink = Receiver()
     drain(open_feed(genesis_world, sink))
@@ -76,7 +75,6 @@ def test_exporting_is_one_entry_and_not_an_entry_for_each_event(genesis_world: W
     assert sink.got[-1].role == "keyroom"
 
 
-@pytest.mark.req("EV-3")
 def test_a_sink_that_is_away_loses_nothing_and_is_asked_less_and_less(
     genesis_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +98,6 @@ def test_a_sink_that_is_away_loses_nothing_and_is_asked_less_and_less(
     assert (feed.lag, feed.failures) == (0, 0)
 
 
-@pytest.mark.req("EV-3")
 def test_a_crash_before_the_cursor_is_written_sends_again(
     genesis_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +131,6 @@ def test_only_what_is_severe_enough_is_sent(genesis_world: World) -> None:
     assert feed.lag == 0
 
 
-@pytest.mark.req("T40")
 def test_alarms_are_told_when_raised_and_when_cleared(genesis_world: World) -> None:
     sink, alarms = Receiver(), {"token kedge-main": "gone"}
     feed = Feed(genesis_world.room, PLACE, sink, lambda: alarms)

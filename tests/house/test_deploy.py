@@ -33,7 +33,7 @@ def read_unit(path: Path) -> dict[str, list[str]]:
 def read_yaml(path: Path) -> Any:
     """YAML as the tools' Python reads it."""
     program = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))"
-    command = [ROOT / ".tools/py/bin/python", "-c", program, path]
+    command = [str(ROOT / ".tools/py/bin/python"), "-c", program, str(path)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -53,7 +53,7 @@ def test_units_are_hardened(path: Path) -> None:
     assert unit["ExecStart"][0].startswith("/opt/kedge/bin/kedge ")
 
 
-@pytest.mark.req("HS-4", "T28")
+@pytest.mark.req("HS-5", "T28")
 def test_pins_come_as_credentials_and_only_to_the_keyroom() -> None:
     units = {path.stem: read_unit(path) for path in UNITS}
     assert len(units["kedge-keyroom"]["LoadCredential"]) == 2
@@ -98,14 +98,12 @@ def test_compose_uses_the_users_of_the_image() -> None:
         assert any(target in volume for volume in services["keyroom"]["volumes"])
 
 
-@pytest.mark.req("T40")
 def test_promtool_reads_the_rules() -> None:
-    command = [ROOT / ".tools/promtool", "check", "rules", RULES]
+    command = [str(ROOT / ".tools/promtool"), "check", "rules", str(RULES)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.req("T40")
 def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
     """promtool plays series against the rules; a rule that never fires is no rule."""
     cases = {
@@ -135,7 +133,7 @@ def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
             }
         )
     (tmp_path / "tests.yml").write_text(json.dumps({"rule_files": [str(RULES)], "tests": tests}))
-    command = [ROOT / ".tools/promtool", "test", "rules", tmp_path / "tests.yml"]
+    command = [str(ROOT / ".tools/promtool"), "test", "rules", str(tmp_path / "tests.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

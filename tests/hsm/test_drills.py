@@ -36,7 +36,7 @@ def test_sessions_share_the_login_and_say_when_they_are_lost(token_dir: Path) ->
         assert found["second login"].said == "CKR_USER_ALREADY_LOGGED_IN"
 
 
-@pytest.mark.req("HS-5")
+@pytest.mark.req("HS-2")
 def test_ids_and_handles(token_dir: Path) -> None:
     with visiting(token_dir) as visit:
         found = by_check(list(drill_ids(visit, RECIPE)))
@@ -54,6 +54,7 @@ def test_an_id_that_can_be_changed_is_a_warning(token_dir: Path) -> None:
         assert visit.clean() == 0
 
 
+@pytest.mark.req("T40")
 def test_threads_sign_at_once(token_dir: Path) -> None:
     with visiting(token_dir) as visit:
         found = drill_threads(visit, RECIPE)

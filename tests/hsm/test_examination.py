@@ -34,7 +34,7 @@ def failing(found: Found) -> set[str]:
     return {check for check, item in found.items() if item.grade is not Grade.WELL}
 
 
-@pytest.mark.req("HS-2")
+@pytest.mark.req("HS-1")
 def test_softhsm_does_everything(token_dir: Path) -> None:
     with visiting(token_dir):
         pass
@@ -46,7 +46,7 @@ def test_softhsm_does_everything(token_dir: Path) -> None:
     assert "SoftHSM" in found["token"].said
 
 
-@pytest.mark.req("HS-2")
+@pytest.mark.req("HS-1")
 def test_nss_knows_no_copyable_and_calls_its_own_keys_foreign(foreign: dict[str, Found]) -> None:
     found = foreign["nss"]
     assert failing(found) == {
@@ -59,7 +59,7 @@ def test_nss_knows_no_copyable_and_calls_its_own_keys_foreign(foreign: dict[str,
     assert found["p256 sign"].grade is Grade.WELL
 
 
-@pytest.mark.req("HS-2")
+@pytest.mark.req("HS-1")
 def test_a_tpm_lets_keys_decrypt_and_ids_change(foreign: dict[str, Found]) -> None:
     found = foreign["tpm2-pkcs11"]
     assert failing(found) == {

@@ -86,7 +86,6 @@ def test_there_is_a_store_of_an_earlier_release() -> None:
     assert STORES
 
 
-@pytest.mark.req("KL-12")
 def test_an_earlier_store_is_migrated_and_verifies(world: World, place: Path, told: dict[str, Any]) -> None:
     before = read_version(place)
     world.start()
@@ -103,7 +102,6 @@ def test_an_earlier_store_is_migrated_and_verifies(world: World, place: Path, to
     assert (place / "public" / "journal" / "checkpoint").exists()
 
 
-@pytest.mark.req("KL-12")
 def test_an_upgraded_store_starts_again(world: World) -> None:
     world.start()
     size = world.room.ledger.journal.size

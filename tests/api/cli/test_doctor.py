@@ -66,7 +66,7 @@ def test_absent_settings_fail(tmp_path: Path) -> None:
     assert "FAILING" in result.stdout
 
 
-@pytest.mark.req("HS-2")
+@pytest.mark.req("HS-1")
 def test_a_token_is_examined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,7 +82,7 @@ def test_a_token_is_examined(
     assert value["figures"]["parallel"]["threads"] == 4
 
 
-@pytest.mark.req("HS-2")
+@pytest.mark.req("HS-5")
 def test_a_wrong_pin_ends_an_examination(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = make_token_dir(tmp_path)
     monkeypatch.setenv("SOFTHSM2_CONF", environment["SOFTHSM2_CONF"])
