@@ -17,6 +17,8 @@ from ceremonies.tables import EntryRow, WorkOrderRow
 Severity = Literal["info", "notice", "warning", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "notice", "warning", "critical")
 SAID_LIMIT: Final = 500
+READING: Final = "events from "
+"""How the entry of a reading of events begins to say what was read."""
 
 _NOTICED: Final = (
     "ceremony.",
@@ -69,7 +71,7 @@ def describe_entry(index: int, leaf: Mapping[str, Any]) -> EventShown:
     what: Mapping[str, Any] = op.get("what", {})
     actor: Mapping[str, Any] = leaf.get("actor", {})
     severity, alarm = judge_entry(str(leaf["type"]), what, str(out.get("status", "")))
-    said = out.get("why") or op.get("summary") or what.get("why") or what.get("reason") or ""
+    said = out.get("why") or op.get("summary") or what.get("why") or what.get("reason") or what.get("read") or ""
     return EventShown(
         index=index,
         time=str(leaf["ts"]),
@@ -122,6 +124,11 @@ def describe_alarm(name: str, said: str, *, raised: bool, size: int, now_us: int
     kind, _, subject = name.partition(" ")
     state = "raised" if raised else "cleared"
     return EventShown(size, time, "alarm", severity, 1, alarm=kind, state=state, kind=subject, said=said[:SAID_LIMIT])
+
+
+def is_reading(event: EventShown) -> bool:
+    """Whether an event tells that somebody read events."""
+    return event.type == "export" and event.said.startswith(READING)
 
 
 def passes(event: EventShown, least: str) -> bool:

@@ -30,7 +30,7 @@ from ceremonies.commands import (
 from ceremonies.cosigned import late_documents
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
-from ceremonies.events import Events
+from ceremonies.events import READING, Events, is_reading
 from ceremonies.orders import Sealed
 from ceremonies.room import TRACE, Room
 from ceremonies.store import Row
@@ -41,9 +41,6 @@ from pki.log.tiles import parse_tile_path
 
 TENANTS = frozenset({"station", "pipeline", "gateway"})
 """Roles that several firms may hold: each caller reads its own documents, and those that are for everybody."""
-
-FOLLOWED_US = 3600 * 1_000_000
-"""How often it is recorded that somebody follows the events."""
 
 FOR_EVERYBODY = frozenset(
     {"trust-set", "counter-update", "transition-index", "birth-package", "public-key"}
@@ -63,7 +60,6 @@ class Queries:
     def __init__(self, room: Room) -> None:
         self._room = room
         self._events = Events(room.store)
-        self._followed: dict[str, int] = {}
 
     async def read_document(self, command: ReadDocument, caller: Caller) -> DocumentRead:
         """A sealed document, with its entry and proof. What is another tenant's is not there for this one."""
@@ -117,17 +113,16 @@ class Queries:
         return TileRead(read_tile(self._room.store, tile))
 
     async def list_events(self, command: ListEvents, caller: Caller) -> EventsListed:
-        """Entries as events. Whoever follows the journal asks again and again, and each entry of that would be an event
-        to be asked for: one entry per caller and hour says from where on.
+        """Entries as events. Reading them is an entry, unless they tell of nothing but such readings: who follows the
+        journal would follow its own steps for ever.
         """
-        now = self._room.surroundings.mono_us()
-        if now - self._followed.get(caller.actor.sub, -FOLLOWED_US) >= FOLLOWED_US:
-            await self._record(caller, {"events": f"from {command.start}"})
-            self._followed[caller.actor.sub] = now
-        if trace := TRACE.get():
-            trace.recorded = True
         size = self._room.ledger.journal.size
-        return await asyncio.to_thread(self._events.read, command.start, command.limit, size)
+        listed = await asyncio.to_thread(self._events.read, command.start, command.limit, size)
+        if not all(is_reading(event) for event in listed.events):
+            await self._record(caller, {"read": f"{READING}{command.start}"})
+        elif trace := TRACE.get():
+            trace.recorded = True  # nothing was told: nothing to record
+        return listed
 
     async def show_health(self, command: ShowHealth, caller: Caller) -> HealthShown:
         """Whether keys can be used, and the figures behind it."""

@@ -5,7 +5,7 @@ A library that crashes or hangs takes this process with it; the other side has r
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Final
 
@@ -38,7 +38,7 @@ class Found(msgspec.Struct, frozen=True, tag="found"):
 Said = Begun | Found
 
 
-def examine(task: Task, begin: Callable[[str], None]) -> Iterator[Finding]:
+def examine(task: Task, begin: Callable[[str], None]) -> Generator[Finding, None, None]:
     """Every step on one token. `begin` is told each step's name before it starts."""
     begin("open")
     locking, findings = _load(task)

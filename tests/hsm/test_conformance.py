@@ -64,6 +64,20 @@ def test_what_a_crash_left_is_removed(token_dir: Path) -> None:
     assert findings["leftovers"].grade is Grade.WARNING
 
 
+def test_an_examination_that_is_cut_short_leaves_nothing(token_dir: Path) -> None:
+    with visiting(token_dir):
+        pass
+    steps: list[str] = []
+    findings = examine(make_task(token_dir), steps.append)
+    for finding in findings:
+        if finding.check == "p256 template":
+            break
+    findings.close()
+    assert steps[-1] == "clean"
+    with visiting(token_dir, make=False) as visit:
+        assert list(visit.session.get_objects()) == []
+
+
 def test_a_recipe_leaves_out_what_was_refused() -> None:
     _, (public, private) = write_recipe(ALGORITHMS["p256"], ["public CKA_COPYABLE", "private CKA_DERIVE"])
     names = {item.name for item in public}, {item.name for item in private}
