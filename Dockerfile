@@ -27,7 +27,8 @@ RUN groupadd --gid 10000 kedge-socket \
  && useradd --uid 10001 --gid 10001 --groups 10000 --no-create-home --shell /usr/sbin/nologin kedge-keyroom \
  && useradd --uid 10002 --gid 10002 --groups 10000 --no-create-home --shell /usr/sbin/nologin kedge-api \
  && install --directory --owner 10001 --group 10000 --mode 2750 /run/kedge \
- && install --directory --owner 10001 --group 10001 --mode 0700 /var/lib/kedge
+ && install --directory --owner 10001 --group 10001 --mode 0700 /var/lib/kedge \
+ && install --directory --owner 10001 --group 10001 --mode 0755 /srv/kedge/public
 COPY --from=build /opt/kedge /opt/kedge
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 10002

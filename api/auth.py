@@ -40,6 +40,7 @@ ROLES: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("GET", "/v1/certificates"): PUBLIC,
     ("GET", "/v1/documents/{sha256}"): STAFF | {"pipeline", "station", "gateway"},
     ("GET", "/v1/journal/proofs/{sha256}"): PUBLIC,
+    ("GET", "/v1/events"): _AUDITOR,
     ("GET", "/v1/journal/export"): _AUDITOR,
     ("GET", "/v1/journal/party"): _AUDITOR,
     ("GET", "/v1/journal/summary"): _AUDITOR,

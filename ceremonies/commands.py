@@ -13,11 +13,14 @@ from msgspec import Meta, Struct
 
 from ceremonies.results import (
     AnyResult,
+    AssetShown,
     CeremoniesListed,
     CeremonyShown,
     DeviceIssued,
     DocumentRead,
     DocumentsListed,
+    EventShown,
+    EventsListed,
     HealthShown,
     JournalPart,
     KeyShown,
@@ -252,6 +255,14 @@ class SummarizeJournal(Command, frozen=True, tag="summarize-journal"):
     roles = frozenset({"auditor"}) | LOCAL
 
 
+class ListEvents(Command, frozen=True, tag="list-events"):
+    """Journal entries from an index on as events, for monitoring. They name serials: auditors only."""
+
+    roles = frozenset({"auditor"}) | LOCAL
+    start: Index = 0
+    limit: Annotated[int, Meta(ge=1, le=500)] = 100
+
+
 class ShowHealth(Command, frozen=True, tag="show-health"):
     """Whether the keyroom can use keys, and what is wrong where it can not."""
 
@@ -262,7 +273,7 @@ AnyCommand = (
     IssueDevice | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies | ShowCeremony | DecideStep |
     ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument | ListTrustSets | ListCounterUpdates |
     ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal | ExportParty |
-    SummarizeJournal | ShowHealth
+    SummarizeJournal | ListEvents | ShowHealth
 )  # fmt: skip
 
 
@@ -283,12 +294,12 @@ class Answer(Struct, frozen=True):
 
 
 __all__ = [
-    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown",
-    "Command", "DecideStep", "DeviceIssued", "Document", "DocumentRead", "DocumentsListed", "ExecuteStep",
-    "ExportJournal", "ExportParty", "HealthShown", "Hex32", "IssueDevice", "JournalPart", "KeyShown", "KeysListed",
-    "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListKeys", "ListTrustSets", "Name",
-    "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven", "ReadDocument",
-    "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request", "RequestId", "STAFF", "ShowCeremony", "ShowHealth",
-    "ShowProof", "SignRelease", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey", "TileRead", "Upload",
-    "Uploaded",
+    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AssetShown", "CHUNK_SIZE", "CeremoniesListed",
+    "CeremonyShown", "Command", "DecideStep", "DeviceIssued", "Document", "DocumentRead", "DocumentsListed",
+    "EventShown", "EventsListed", "ExecuteStep", "ExportJournal", "ExportParty", "HealthShown", "Hex32", "IssueDevice",
+    "JournalPart", "KeyShown", "KeysListed", "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates",
+    "ListEvents", "ListKeys", "ListTrustSets", "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC",
+    "Problem", "ProofShown", "Proven", "ReadDocument", "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request",
+    "RequestId", "STAFF", "ShowCeremony", "ShowHealth", "ShowProof", "SignRelease", "StepShown", "SubmitReceipts",
+    "SummarizeJournal", "SuspendKey", "TileRead", "Upload", "Uploaded",
 ]  # fmt: skip

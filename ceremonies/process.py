@@ -19,6 +19,7 @@ from ceremonies.desk import Desk, Handler
 from ceremonies.door import Door
 from ceremonies.errors import KeyroomError
 from ceremonies.exports import export_handlers
+from ceremonies.feeds import LOOK_EVERY_S, Feeds
 from ceremonies.governance import load_governing
 from ceremonies.issuance import Issuance
 from ceremonies.journal import Journal
@@ -222,6 +223,7 @@ def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
         commands.ShowProof: queries.show_proof,
         commands.ReadTile: queries.read_tile,
         **export_handlers(room),
+        commands.ListEvents: queries.list_events,
         commands.ShowHealth: queries.show_health,
     }
 
@@ -231,6 +233,7 @@ async def serve(room: Room) -> None:
     desk = Desk(room, handlers(room))
     server, publisher = Server(desk, room.settings.socket, room.settings.peer_uids), Publisher(room)
     upkeep = Upkeep(room, os._exit)
+    feeds = Feeds(room)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -245,6 +248,8 @@ async def serve(room: Room) -> None:
         asyncio.create_task(repeat(upkeep.turn, UPKEEP_EVERY_S)),
         asyncio.create_task(repeat(upkeep.scrub, SCRUB_EVERY_S)),
         *(asyncio.create_task(repeat(chore, every_s)) for chore, every_s in token_chores(room)),
+        asyncio.create_task(repeat(feeds.tell, LOOK_EVERY_S)),
+        *(asyncio.create_task(repeat(feed.turn, LOOK_EVERY_S)) for feed in feeds.feeds),
     ]
     await stopping.wait()
     await server.stop()

@@ -1,18 +1,22 @@
 """Answers that use no key: documents, keys, certificates, proofs, tiles, health."""
 
+import asyncio
 from collections.abc import Sequence
 
 from sqlmodel import SQLModel
 
 from ceremonies import entries
+from ceremonies.alarms import list_alarms
 from ceremonies.commands import (
     DocumentRead,
     DocumentsListed,
+    EventsListed,
     HealthShown,
     KeyShown,
     KeysListed,
     ListCertificates,
     ListCounterUpdates,
+    ListEvents,
     ListKeys,
     ListTrustSets,
     ProofShown,
@@ -26,8 +30,9 @@ from ceremonies.commands import (
 from ceremonies.cosigned import late_documents
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
+from ceremonies.events import READING, Events, is_reading
 from ceremonies.orders import Sealed
-from ceremonies.room import Room
+from ceremonies.room import TRACE, Room
 from ceremonies.store import Row
 from ceremonies.tables import CertificateRow, CounterUpdateRow, DocumentRow, TrustSetRow
 from ceremonies.tiling import read_tile
@@ -54,6 +59,7 @@ class Queries:
 
     def __init__(self, room: Room) -> None:
         self._room = room
+        self._events = Events(room.store)
 
     async def read_document(self, command: ReadDocument, caller: Caller) -> DocumentRead:
         """A sealed document, with its entry and proof. What is another tenant's is not there for this one."""
@@ -106,23 +112,23 @@ class Queries:
         await self._record(caller, {"tile": command.path})
         return TileRead(read_tile(self._room.store, tile))
 
+    async def list_events(self, command: ListEvents, caller: Caller) -> EventsListed:
+        """Entries as events. Reading them is an entry, unless they tell of nothing but such readings: who follows the
+        journal would follow its own steps for ever.
+        """
+        size = self._room.ledger.journal.size
+        listed = await asyncio.to_thread(self._events.read, command.start, command.limit, size)
+        if not all(is_reading(event) for event in listed.events):
+            await self._record(caller, {"read": f"{READING}{command.start}"})
+        elif trace := TRACE.get():
+            trace.recorded = True  # nothing was told: nothing to record
+        return listed
+
     async def show_health(self, command: ShowHealth, caller: Caller) -> HealthShown:
         """Whether keys can be used, and the figures behind it."""
         room = self._room
         log_key = room.ledger.log_key
-        problems = []
-        if room.door.governing is None:
-            problems.append("no roster and no policy are in force: hold the genesis ceremony")
-        elif room.door.governing.genesis is not None:
-            problems.append("genesis is under way")
-        elif log_key is None:
-            problems.append("no journal key is active: nothing can be proven, nothing is sealed")
-        if room.writer.died:
-            problems.append("the writer's thread has ended: restart the keyroom")
-        problems += room.witnesses.problems()
-        if not room.ledger.settled:
-            problems.append("an operation is open: the database did not take its outcome")
-        problems += room.alarms.values()
+        problems = list(list_alarms(room).values())
         metrics = {
             "journal_entries": float(room.ledger.journal.size),
             "queue_length": float(room.writer.waiting),

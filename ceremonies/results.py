@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 
 class Proven(Struct, frozen=True):
@@ -140,6 +140,53 @@ class JournalPart(Struct, frozen=True, tag="journal-part"):
     cursor: str
 
 
+class AssetShown(Struct, frozen=True, omit_defaults=True):
+    """The device or product that an event is about, as far as the journal names it."""
+
+    serial: str = ""
+    class_name: str = field(default="", name="class")
+    plant: str = ""
+    work_order: str = ""
+
+
+class EventShown(Struct, frozen=True, omit_defaults=True):
+    """A journal entry for monitoring, or an alarm of the keyroom. No proof: the entry at `index` is.
+
+    `index` is the entry's; of an alarm the number of entries when it was raised. `type` is the entry's type, or
+    `alarm`. `change` is the change id that the caller gave. `alarm` names a page in docs/runbooks; `state` is `raised`
+    or `cleared`. `said` is for people, cut to 500 characters.
+    """
+
+    index: int
+    time: str
+    type: str
+    severity: str
+    v: int
+    log: str = ""
+    node: str = ""
+    id: str = ""
+    kind: str = ""
+    status: str = ""
+    asset: AssetShown = AssetShown()
+    change: str = ""
+    ceremony: str = ""
+    request: str = ""
+    actor: str = ""
+    role: str = ""
+    keys: tuple[str, ...] = ()
+    alarm: str = ""
+    state: str = ""
+    said: str = ""
+
+
+class EventsListed(Struct, frozen=True, tag="events-listed"):
+    """Events in the journal's order; ask again from `following` on. `size` is how many entries there are."""
+
+    events: tuple[EventShown, ...]
+    following: int
+    size: int
+
+
 class HealthShown(Struct, frozen=True, tag="health-shown"):
     """`ready` is false while any of `problems` stands. `metrics` are counters and gauges by name."""
 
@@ -174,5 +221,6 @@ AnyResult = (
     | ProofShown
     | TileRead
     | JournalPart
+    | EventsListed
     | HealthShown
 )

@@ -46,8 +46,8 @@ class Room:
     witnesses: Witnesses = field(init=False)
     jwks: JwksCache = field(default_factory=JwksCache)
     counters: dict[str, int] = field(default_factory=dict)
-    cache: dict[Hashable, Any] = field(default_factory=dict)
     alarms: dict[str, str] = field(default_factory=dict)
+    cache: dict[Hashable, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.witnesses = Witnesses(self.settings, self.ledger, self.surroundings, self.writer.run)

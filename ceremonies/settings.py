@@ -46,6 +46,20 @@ class TokenPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clones: tuple[ClonePlace, ...] = ()
 
 
+class FeedPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where events are sent: `file:PATH`, `syslog:PATH` (Unix datagram), `syslog+udp://HOST:PORT`, or `https://...`.
+
+    secret_file: the key (mode 0400) that authenticates deliveries over https. ca: PEM file of the only authorities
+    believed there. severity: the least that is sent.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z")]
+    to: Annotated[str, Meta(min_length=1, max_length=1024)]
+    secret_file: Path | None = None
+    ca: Path | None = None
+    severity: Literal["info", "notice", "warning", "critical"] = "info"
+
+
 class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the keyroom must be told. Relative paths start at the settings file's directory.
 
@@ -56,6 +70,7 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     peer_uids: users whose processes may connect besides the keyroom's own. deadline_s: the longest PKCS#11 call.
     sessions: how many PKCS#11 calls run at a time. inventory_every_s: from one comparison of the tokens to the next.
     readers: processes that read certification requests; with 0 the keyroom reads them itself.
+    feeds: where events are sent.
     """
 
     origin: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._/-]{3,120}\Z")]
@@ -76,6 +91,7 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     inventory_every_s: Annotated[float, Meta(ge=0.1, le=3600)] = 300.0
     max_database_pages: int | None = None
     readers: Annotated[int, Meta(ge=0, le=64)] = 1
+    feeds: Annotated[tuple[FeedPlace, ...], Meta(max_length=8)] = ()
 
     @property
     def database_url(self) -> str:
@@ -117,8 +133,9 @@ def load_settings(path: Path) -> KeyroomSettings:
     base = path.resolve().parent
     tokens = tuple(_resolve(token, base) for token in settings.tokens)
     ca = settings.witness_ca and base / settings.witness_ca
+    feeds = tuple(_place_feed(base, feed) for feed in settings.feeds)
     places = {name: base / getattr(settings, name) for name in ("data", "public", "socket", "module")}
-    loaded = msgspec.structs.replace(settings, tokens=tokens, witness_ca=ca, **places)
+    loaded = msgspec.structs.replace(settings, tokens=tokens, witness_ca=ca, feeds=feeds, **places)
     _check_tokens(loaded)
     return loaded
 
@@ -133,6 +150,14 @@ def _resolve(token: TokenPlace, base: Path) -> TokenPlace:
     )
     so_pin_file = token.so_pin_file and base / token.so_pin_file
     return msgspec.structs.replace(token, pin_file=base / token.pin_file, so_pin_file=so_pin_file, clones=clones)
+
+
+def _place_feed(base: Path, feed: FeedPlace) -> FeedPlace:
+    """A feed's paths from the settings' directory."""
+    kind, colon, path = feed.to.partition(":")
+    to = f"{kind}:{base / path}" if colon and kind in ("file", "syslog") else feed.to
+    secret, ca = feed.secret_file and base / feed.secret_file, feed.ca and base / feed.ca
+    return msgspec.structs.replace(feed, to=to, secret_file=secret, ca=ca)
 
 
 def _read_value(kind: type, value: Any) -> Any:
@@ -155,6 +180,9 @@ def _check_tokens(settings: KeyroomSettings) -> None:
     roles = Counter(role for token in settings.tokens for role in token.roles)
     if shared := sorted(role for role, count in roles.items() if count > 1):
         raise SettingsInvalid(f"two tokens hold the role {shared[0]}", hint="keys of a role live on one token")
+    names = [feed.name for feed in settings.feeds]
+    if len(set(names)) != len(names):
+        raise SettingsInvalid("two feeds have one name", hint="names tell feeds apart; make them distinct")
     settings.token_for("journal")
 
 

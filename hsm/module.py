@@ -60,7 +60,8 @@ class _InitializeArguments(ctypes.Structure):
     _fields_ = (
         *((name, _POINTER) for name in ("create_mutex", "destroy_mutex", "lock_mutex", "unlock_mutex")),
         ("flags", _ULONG),
-        ("reserved", _POINTER),
+        ("reserved", ctypes.c_char_p),
+        ("reserved_after_nss", _POINTER),  # the NSS softoken reads `reserved` as its parameters, and one pointer more
     )
 
 
@@ -80,11 +81,13 @@ class _Library(lib):
 class Module:
     """One PKCS#11 library, initialised. A process has at most one Module of a library at a time.
 
+    parameters: what C_Initialize gets as its reserved argument, for libraries that take their configuration there.
     Raises ModuleUnloadable, and ModuleInUse when this process has initialised the library already.
     """
 
-    def __init__(self, path: Path, *, os_locking: bool = False) -> None:
+    def __init__(self, path: Path, *, os_locking: bool = False, parameters: str = "") -> None:
         self.path = path
+        self._parameters = parameters
         self._os_locking = os_locking
         self._functions = _load_functions(path)
         self.initialise()
@@ -107,8 +110,9 @@ class Module:
 
     def initialise(self) -> None:
         """C_Initialize, with locking by the operating system when several threads will call."""
-        arguments = _InitializeArguments(flags=_OS_LOCKING_OK if self._os_locking else 0)
-        pointer = ctypes.addressof(arguments) if self._os_locking else None
+        flags, reserved = _OS_LOCKING_OK if self._os_locking else 0, self._parameters.encode() or None
+        arguments = _InitializeArguments(flags=flags, reserved=reserved)
+        pointer = ctypes.addressof(arguments) if flags or reserved else None
         self.call("C_Initialize", pointer, about=f"module {self.path}")
 
     def finalise(self) -> None:

@@ -133,3 +133,8 @@ def stored_object(kind: str, key_id: bytes, label: str, private: _Private) -> St
         spki=hashlib.sha256(shown).hexdigest() if shown else "",
         attributes={name_attribute(flag): value for flag, value in _FLAGS[kind].items()},
     )
+
+
+def remember_label(token: str, key_id: bytes, label: str) -> None:
+    """Tell the label of a soft key that another process made."""
+    _LABELS[token, key_id] = label

@@ -1,111 +1,164 @@
-"""`kedge doctor`: what is installed here, and whether a keyroom could start. It uses no key.
+"""`kedge doctor`: how a keyroom's place is, or with --token what a PKCS#11 token can do. It uses no key of Kedge.
 
+Exit statuses: 0 well, 1 warnings, 2 something fails, 3 something could not be looked at.
 The strongbox is imported by the functions that need it: `kedge serve` must never load PKCS#11, not even by accident.
 """
 
+import os
 import shutil
-import stat
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from api.cli.errors import DoctorFound
+from api.cli.errors import DoctorMisled
 from api.cli.lines import align
-from api.cli.session import session_of
+from api.cli.session import Session, session_of
 from ceremonies.client import ask_once
 from ceremonies.commands import HealthShown, ShowHealth
 from ceremonies.errors import KeyroomError
 from ceremonies.settings import KeyroomSettings, load_settings
 from ceremonies.words import spell_digest
 
-Finding = tuple[str, bool, str]
+if TYPE_CHECKING:
+    from ceremonies.checkups import Checked, Grade
+    from hsm.visits import Task
+
+STATUS: "Final[dict[Grade, int]]" = {"well": 0, "warning": 1, "failing": 2, "unknown": 3}
+NUMBER_BYTES: Final = 8
+PARAMETERS: Final = "KEDGE_MODULE_PARAMETERS"
+"""What the library gets at C_Initialize, where it takes its configuration there (NSS)."""
+
+Settings = Annotated[
+    Path | None, typer.Option(envvar="KEDGE_KEYROOM_SETTINGS", help="The keyroom's settings file (TOML).")
+]
+Token = Annotated[str, typer.Option(help="Examine the token with this label instead; with --module and --pin-file.")]
+ModuleFile = Annotated[Path | None, typer.Option(help="The token's PKCS#11 library.")]
+PinFile = Annotated[Path | None, typer.Option(help="A file with the user PIN, mode 0400. The PIN is tried once.")]
 
 
 def examine(
     ctx: typer.Context,
-    settings: Annotated[
-        Path | None, typer.Option(envvar="KEDGE_KEYROOM_SETTINGS", help="The keyroom's settings file (TOML).")
-    ] = None,
+    settings: Settings = None,
+    token: Token = "",
+    module: ModuleFile = None,
+    pin_file: PinFile = None,
 ) -> None:
-    """Print the software's digest, which officers compare, and check settings, module, tokens and socket."""
+    """Look at software, settings, database, disk, clock, witnesses, tokens; or at one token, with keys of its own."""
+    if token or module or pin_file:
+        if not (token and module and pin_file):
+            raise DoctorMisled("a token is examined with all of --token, --module and --pin-file")
+        from hsm.visits import Task
+
+        number, parameters = os.urandom(NUMBER_BYTES), os.environ.get(PARAMETERS, "")
+        examine_token(session_of(ctx), Task(module, token, pin_file, number, parameters))
+        return
+    look_around(session_of(ctx), settings)
+
+
+def look_around(session: Session, settings: Path | None) -> None:
+    """Every check of the keyroom's place, as a table or as JSON; then the exit status."""
+    from ceremonies.checkups import Checked
     from ceremonies.software import software_sha256
 
     digest = software_sha256()
-    findings: list[Finding] = [
-        ("software", True, digest),
-        ("words", True, " ".join(spell_digest(bytes.fromhex(digest)))),
+    checks = [
+        Checked("software", "well", digest),
+        Checked("words", "well", " ".join(spell_digest(bytes.fromhex(digest)))),
+        *check_tools(),
     ]
-    findings += check_tools()
     if settings is not None:
-        findings += check_settings(settings)
-    rows = [(what, "ok" if good else "WRONG", found) for what, good, found in findings]
-    value = {what: {"ok": good, "found": found} for what, good, found in findings}
-    session_of(ctx).show({"software_sha256": digest, "findings": value}, *align(("what", "", "found"), *rows))
-    wrong = [what for what, good, _ in findings if not good]
-    if wrong:
-        raise DoctorFound(f"wrong: {', '.join(wrong)}", hint="the table says what was found")
+        checks += check_settings(settings)
+    tell(session, checks, {"software_sha256": digest})
 
 
-def check_tools() -> Iterator[Finding]:
+def examine_token(session: Session, task: "Task") -> None:
+    """The conformance suite on one token, in a process of its own; then the exit status."""
+    from ceremonies.checkups import Checked
+    from hsm.examination import examine_token as examine_it
+
+    progress = sys.stderr.isatty() and not session.json
+    findings = examine_it(task, watch=lambda step: progress and print(f"{step} ...", file=sys.stderr))
+    words = {value: word for word, value in STATUS.items()}
+    checks = [Checked(item.check, words[item.grade], item.said) for item in findings]
+    figures = {item.check: item.figures for item in findings if item.figures}
+    tell(session, checks, {"token": task.token, "module": str(task.module), "figures": figures})
+
+
+def tell(session: Session, checks: "list[Checked]", beside: dict[str, object]) -> None:
+    """Show the checks, and end with the status of the worst."""
+    from ceremonies.checkups import find_worst
+
+    worst = find_worst(checks)
+    rows = [(item.check, item.grade if item.grade == "well" else item.grade.upper(), item.found) for item in checks]
+    found = {item.check: {"grade": item.grade, "found": item.found} for item in checks}
+    session.show({**beside, "grade": worst, "findings": found}, *align(("what", "", "found"), *rows))
+    raise typer.Exit(STATUS[worst])
+
+
+def check_tools() -> "Iterator[Checked]":
     """Programs that people need beside Kedge."""
+    from ceremonies.checkups import Checked
+
     for name in ("ssh-keygen", "openssl"):
         place = shutil.which(name)
-        yield name, place is not None, place or "not on PATH"
+        yield Checked(name, "well" if place else "failing", place or "not on PATH")
 
 
-def check_settings(path: Path) -> Iterator[Finding]:
+def check_settings(path: Path) -> "Iterator[Checked]":
     """The settings, and what they name."""
+    from ceremonies.checkups import Checked, check_mode, check_place
+
     try:
         settings = load_settings(path)
     except KeyroomError as error:
-        yield "settings", False, str(error)
+        yield Checked("settings", "failing", str(error))
         return
-    yield "settings", True, f"{path}, mode {settings.mode}"
+    yield Checked("settings", "well", f"{path}, mode {settings.mode}")
+    yield check_mode("settings' permissions", path, secret=False)
     for token in settings.tokens:
-        yield check_pin(token.label, token.pin_file)
+        yield check_mode(f"PIN of {token.label}", token.pin_file, secret=True)
+    yield from check_place(settings, time.time_ns() // 1000)
     yield check_socket(settings.socket, path)
     yield from check_module(settings)
 
 
-def check_pin(label: str, path: Path) -> Finding:
-    """A PIN file is there, and nobody else can read it. Its content stays unread."""
-    name = f"PIN of {label}"
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError as error:
-        return name, False, f"{path}: {error.strerror}; create it with the PIN, chmod 0400"
-    return name, mode & 0o077 == 0, f"{path}, mode {mode:04o}"
-
-
-def check_module(settings: KeyroomSettings) -> Iterator[Finding]:
+def check_module(settings: KeyroomSettings) -> "Iterator[Checked]":
     """The PKCS#11 library loads and has the tokens. Nobody logs in."""
+    from ceremonies.checkups import Checked
     from hsm.errors import HsmError
     from hsm.module import Module
 
     try:
         module = Module(settings.module)
     except HsmError as error:
-        yield "module", False, str(error)
+        yield Checked("module", "failing", str(error))
         return
-    yield "module", True, str(settings.module)
+    yield Checked("module", "well", str(settings.module))
     try:
         for token in settings.tokens:
             try:
-                yield f"token {token.label}", True, f"serial {module.find_token(token.label).serial.decode().strip()}"
+                serial = module.find_token(token.label).serial.decode().strip()
+                yield Checked(f"token {token.label}", "well", f"serial {serial}")
             except HsmError as error:
-                yield f"token {token.label}", False, str(error)
+                yield Checked(f"token {token.label}", "failing", str(error))
     finally:
         module.finalise()
 
 
-def check_socket(path: Path, settings: Path) -> Finding:
+def check_socket(path: Path, settings: Path) -> "Checked":
     """The keyroom answers, and can use its keys."""
+    from ceremonies.checkups import Checked
+
     try:
         health = ask_once(path, ShowHealth(), timeout=10)
     except KeyroomError as error:
-        return "socket", False, f"{error}; start it: kedge keyroom --settings {settings}"
+        return Checked("socket", "failing", f"{error}; start it: kedge keyroom --settings {settings}")
     if not isinstance(health, HealthShown):
-        return "socket", False, "the keyroom answered something else"
-    return "socket", health.ready, "ready" if health.ready else f"not ready: {'; '.join(health.problems)}"
+        return Checked("socket", "failing", "the keyroom answered something else")
+    if health.ready:
+        return Checked("socket", "well", "ready")
+    return Checked("socket", "failing", f"not ready: {'; '.join(health.problems)}")

@@ -102,10 +102,11 @@ class ChildrenFailed(CliError):
     code = "children-failed"
 
 
-class DoctorFound(CliError):
-    """`kedge doctor` found something wrong."""
+class DoctorMisled(CliError):
+    """`kedge doctor` was told half of what a token's examination needs."""
 
-    code = "doctor-found"
+    code = "doctor-misled"
+    status = USAGE
 
 
 class ProofMismatch(CliError):

@@ -33,6 +33,7 @@ VERBS: Final = {
     "release": ("release", "app"),
     "device": ("device", "app"),
     "journal": ("journal", "app"),
+    "events": ("events", "app"),
     "witness": ("witness", "app"),
     "verify": ("verify", "verify_directory"),
     "report": ("report", "app"),
@@ -53,6 +54,14 @@ class Kedge(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The verb's command, or None."""
         return load_verb(cmd_name) if cmd_name in VERBS else None
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """`--json` is the same wherever it stands before a `--`."""
+        ours = args[: args.index("--")] if "--" in args else args
+        if "--json" in ours[1:]:
+            args = ["--json", *(arg for arg in ours if arg != "--json"), *args[len(ours) :]]
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Errors without a code of ours are defects and keep their traceback."""

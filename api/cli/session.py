@@ -82,7 +82,7 @@ class Session:
             raise ConnectionMissing(
                 "this command asks over HTTP, not over the keyroom's socket",
                 hint="put --url and --token-file before the verb; the socket answers ceremony genesis, list, show, "
-                "export, decide, execute, key list, export and journal export",
+                "export, decide, execute, key list, export, journal export and events tail",
             )
         if not self.url:
             raise ConnectionMissing(

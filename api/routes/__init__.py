@@ -10,6 +10,7 @@ from api.routes import (
     certificates,
     counter_updates,
     documents,
+    events,
     health,
     journal,
     keys,
@@ -31,5 +32,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     certificates.router,
     documents.router,
     journal.router,
+    events.router,
     health.router,
 )

@@ -18,6 +18,17 @@ HEALTH = commands.HealthShown(
     True, (), "kedge.example/journal", "kedge.example/journal+aa+bb", 418, DIGEST, {"sealed_total": 7.0}
 )
 
+EVENTS = commands.EventsListed(
+    (
+        commands.EventShown(
+            83, "2026-11-22T19:44:09.338312Z", "key.sign.outcome", "info", 1, kind="certificate.idevid", status="ok",
+            asset=commands.AssetShown("BMS-1", "bms-stm32h7", "graz", "wo-1"), change="CHG-7", keys=("device-ca",),
+        ),
+    ),
+    84,
+    84,
+)  # fmt: skip
+
 REPLIES: dict[type, Reply] = {
     commands.IssueDevice: commands.DeviceIssued(
         "BMS-1", b"-----BEGIN CERTIFICATE-----\n", b"chain\n", "01ab", False, PROVEN, None, None
@@ -44,6 +55,7 @@ REPLIES: dict[type, Reply] = {
     commands.ExportJournal: commands.JournalPart(418, (("checkpoint", b"kedge.example/journal\n"),), "tile/0/000"),
     commands.ExportParty: commands.JournalPart(418, (("checkpoint", b"kedge.example/journal\n"),), "entry/0"),
     commands.SummarizeJournal: commands.DocumentRead("summary", "summary", b'{"size":417}', PROVEN),
+    commands.ListEvents: EVENTS,
     commands.ShowHealth: HEALTH,
 }
 
@@ -113,6 +125,7 @@ REQUESTS: dict[tuple[str, str], tuple[str, dict[str, Any], type[commands.Command
     ("GET", "/v1/journal/export"): ("/v1/journal/export?size=418&cursor=tile", {}, commands.ExportJournal),
     ("GET", "/v1/journal/party"): ("/v1/journal/party?kind=device&name=BMS-1", {}, commands.ExportParty),
     ("GET", "/v1/journal/summary"): ("/v1/journal/summary", {}, commands.SummarizeJournal),
+    ("GET", "/v1/events"): ("/v1/events?start=83&limit=1", {}, commands.ListEvents),
     ("GET", "/journal/checkpoint"): ("/journal/checkpoint", {}, None),
     ("GET", "/journal/tile/entries/{index:path}"): ("/journal/tile/entries/000.p/5", {}, commands.ReadTile),
     ("GET", "/journal/tile/{level}/{index:path}"): ("/journal/tile/0/x001/234", {}, None),

@@ -53,6 +53,7 @@ def example(kind: type[Command]) -> Command:
         commands.ExportJournal(),
         commands.ExportParty("work-order", "wo-1"),
         commands.SummarizeJournal(),
+        commands.ListEvents(),
         commands.ShowHealth(),
     )
     found = [item for item in examples if type(item) is kind]

@@ -41,6 +41,7 @@ def test_a_document_comes_with_its_entry_and_its_proof(genesis_world: World) -> 
     [
         (commands.ReadTile("tile/0/000.p/5"), {"tile": "tile/0/000.p/5"}),
         (commands.ListKeys(), {"list": "keys"}),
+        (commands.ListEvents(7), {"read": "events from 7"}),
         (commands.ListCeremonies(), {"command": "list-ceremonies"}),
         (commands.ShowCeremony("genesis"), {"command": "show-ceremony", "id": "genesis"}),
     ],
@@ -187,3 +188,23 @@ def test_a_tenant_reads_its_own_documents_and_those_for_everybody(factory_world:
     assert {row["kind"] for row in public} == FOR_EVERYBODY - {"counter-update", "transition-index"}
     for row in public:
         assert asyncio.run(read(row["sha256"], theirs["gateway"])) == ""
+
+
+@pytest.mark.req("AU-4")
+def test_who_follows_events_does_not_follow_its_own_steps(genesis_world: World) -> None:
+    def read(start: int, role: str = "auditor") -> commands.EventsListed:
+        command = commands.ListEvents(start, 500)
+        return asyncio.run(genesis_world.ask(command, role, commands.EventsListed))
+
+    before = genesis_world.room.ledger.journal.size
+    first = read(0)
+    assert (first.following, first.size) == (before, before)
+    second = read(first.following)
+    assert [(event.type, event.said) for event in second.events] == [("export", "events from 0")]
+    assert read(second.following).events == ()
+    assert genesis_world.room.ledger.journal.size == before + 1, "one entry for what was told, none for the steps"
+    assert read(0).events, "who reads again what was there leaves an entry again"
+    assert genesis_world.room.ledger.journal.size == before + 2
+    refused = asyncio.run(genesis_world.try_ask(commands.ListEvents(), "station"))
+    assert isinstance(refused, Problem)
+    assert refused.code == "role-refused"

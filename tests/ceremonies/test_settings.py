@@ -81,6 +81,35 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, why: str) ->
         load(tmp_path, GOOD.replace(old, new))
 
 
+def test_feeds_stand_beside_the_file_too(tmp_path: Path) -> None:
+    feeds = """
+[[feeds]]
+name = "log"
+to = "file:events.jsonl"
+[[feeds]]
+name = "local"
+to = "syslog:/dev/log"
+[[feeds]]
+name = "siem"
+to = "https://siem.example/in"
+secret_file = "siem.key"
+ca = "ca.pem"
+severity = "warning"
+"""
+    log, local, siem = load(tmp_path, GOOD + feeds).feeds
+    assert (log.to, local.to) == (f"file:{tmp_path / 'events.jsonl'}", "syslog:/dev/log")
+    assert (siem.to, siem.secret_file, siem.ca) == (
+        "https://siem.example/in",
+        tmp_path / "siem.key",
+        tmp_path / "ca.pem",
+    )
+    assert (log.severity, siem.severity) == ("info", "warning")
+    with pytest.raises(SettingsInvalid, match="two feeds have one name"):
+        load(tmp_path, GOOD + feeds.replace('"siem"', '"log"', 1))
+    with pytest.raises(SettingsInvalid, match="severity"):
+        load(tmp_path, GOOD + feeds.replace('"warning"', '"loud"'))
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match=r"nowhere\.toml"):
         load_settings(tmp_path / "nowhere.toml")

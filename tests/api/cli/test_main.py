@@ -53,3 +53,10 @@ def test_options_of_the_connection_behind_the_verb_are_explained(option: str) ->
     assert result.exit_code == 2
     assert f"No such option: {option} here; it stands before the verb" in result.stderr
     assert "before the verb" not in kedge("key", "list", "--nonsense").stderr
+
+
+def test_json_stands_before_or_behind_the_verb() -> None:
+    before, behind = kedge("--json", "doctor"), kedge("doctor", "--json")
+    assert before.exit_code == behind.exit_code == 0
+    assert before.stdout == behind.stdout
+    assert before.stdout.startswith("{")
