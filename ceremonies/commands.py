@@ -56,9 +56,6 @@ class Command(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do"):
     urgent: ClassVar[bool] = False
 
 
-# ---- factory ----
-
-
 class IssueDevice(Command, frozen=True, tag="issue-device"):
     """A device certificate for `serial` inside a work order; `csr` is PKCS#10, PEM or DER. Idempotent."""
 
@@ -226,9 +223,7 @@ class ReadTile(Command, frozen=True, tag="read-tile"):
 
 
 class ExportJournal(Command, frozen=True, tag="export-journal"):
-    """The next part of an export: files from `cursor` on, until `cursor` comes back empty. Complete, or with `since`
-    and `root`, size and root hash of the auditor's last checkpoint, what was written after it.
-    """
+    """The next files of an export, from `cursor` until it comes back empty; only what came after `since` with `root`."""
 
     roles = frozenset({"auditor"}) | LOCAL
     size: Index = 0
@@ -238,9 +233,7 @@ class ExportJournal(Command, frozen=True, tag="export-journal"):
 
 
 class ExportParty(Command, frozen=True, tag="export-party"):
-    """The next part of the export of one party's entries, with proofs: a key (label or spki), a device (serial), a work
-    order, a site (plant) or a change request.
-    """
+    """The next part of one party's export: key (label, spki), device (serial), work order, site (plant) or change."""
 
     roles = frozenset({"auditor"}) | LOCAL
     kind: Literal["key", "device", "work-order", "site", "change"]
@@ -272,8 +265,8 @@ class ShowHealth(Command, frozen=True, tag="show-health"):
 AnyCommand = (
     IssueDevice | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies | ShowCeremony | DecideStep |
     ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument | ListTrustSets | ListCounterUpdates |
-    ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal | ExportParty |
-    SummarizeJournal | ListEvents | ShowHealth
+    ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal | ExportParty | SummarizeJournal | ListEvents |
+    ShowHealth
 )  # fmt: skip
 
 
