@@ -223,7 +223,7 @@ class ReadTile(Command, frozen=True, tag="read-tile"):
 
 
 class ExportJournal(Command, frozen=True, tag="export-journal"):
-    """The next files of an export, from `cursor` until it comes back empty; only what came after `since` with `root`."""
+    """The next files of an export, from `cursor` until it is empty; only what came after `since` with `root`."""
 
     roles = frozenset({"auditor"}) | LOCAL
     size: Index = 0
