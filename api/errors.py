@@ -106,7 +106,7 @@ _BY_STATUS: Final[dict[int, str]] = {
     400: """
         approval-malformed approval-refused body-missing cbor-invalid cbor-key-duplicate cbor-not-deterministic
         cbor-text-invalid cbor-too-large cbor-trailing cbor-truncated cbor-type-forbidden cose-invalid
-        cose-key-invalid der-malformed export-refused frame-invalid intake-refused json-malformed name-malformed
+        cose-key-invalid der-malformed export-refused frame-invalid json-malformed name-malformed
         payload-invalid pem-malformed plan-malformed proof-of-possession-failed request-malformed
         request-refused ssh-signature-malformed submission-invalid type-mismatch upload-refused""",
     401: """

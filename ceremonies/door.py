@@ -75,13 +75,10 @@ class Door:
         if not self.ledger.settled:
             settle_intents(self.ledger, self.keyring, self.strongbox)
 
-    def seal_batch(self, jobs: Sequence[Job[Order]]) -> None:
-        """Seal orders together. Each job gets a Sealed, or the error that refused it; nothing unrecorded leaves."""
-        self.finish(self.begin(jobs))
-
     def begin(self, jobs: Sequence[Job[Order]], ready: Batch | None = None, oldest: int | None = None) -> Batch:
         """Steps 1 to 3 of these orders, whose signatures are under way afterwards, and 5 to 7 of a batch before them.
 
+        Each job of a finished batch has a Sealed, or the error that refused it; nothing unrecorded leaves.
         oldest: the base of the oldest batch that stays under way, if there is one.
         """
         if ready is None and oldest is None:

@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 import msgspec
 import structlog
@@ -38,16 +39,6 @@ class ReaderEnded(KeyroomError):
     """The process that read a request has ended. Nothing was recorded or signed."""
 
     code = "reader-ended"
-
-
-class RequestRefused(PkiError):
-    """What a reader refused; each has the `code` of its rule."""
-
-    code = "intake-refused"
-
-    def __init__(self, refused: Refused) -> None:
-        super().__init__(refused.message, hint=refused.hint)
-        self.code = refused.code  # type: ignore[misc]  # the code of the error that the reader raised
 
 
 class Reader:
@@ -176,13 +167,33 @@ def refuse(waiting: Sequence[Waiting]) -> None:
 
 
 def hand_out(waiting: Sequence[Waiting], answers: Sequence[Answer]) -> None:
-    """Give each request its answer. Raises ValueError when they are not as many: then none has its answer."""
+    """Give each request its answer.
+
+    Raises ValueError when they are not as many, LookupError for a code of no rule: then none has its answer.
+    """
     if len(waiting) != len(answers):
         raise ValueError(f"{len(answers)} answers to {len(waiting)} requests")
-    for (_, _, future), answer in zip(waiting, answers, strict=True):
+    results = [read_error(answer) if isinstance(answer, Refused) else answer.value for answer in answers]
+    for (_, _, future), result in zip(waiting, results, strict=True):
         if future.done():
             continue
-        if isinstance(answer, Refused):
-            future.set_exception(RequestRefused(answer))
+        if isinstance(result, PkiError):
+            future.set_exception(result)
         else:
-            future.set_result(answer.value)
+            future.set_result(result)
+
+
+def read_error(refused: Refused) -> PkiError:
+    """The error that a reader refused with, of its own class. Raises LookupError when no rule has this code."""
+    return error_kinds()[refused.code](refused.message, hint=refused.hint)
+
+
+@cache
+def error_kinds() -> Mapping[str, type[PkiError]]:
+    """Every error of the rule book by its code."""
+    kinds, found = [PkiError], {}
+    while kinds:
+        kind = kinds.pop()
+        found[kind.code] = kind
+        kinds += kind.__subclasses__()
+    return found

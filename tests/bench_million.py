@@ -88,7 +88,7 @@ def fill(world: World, first: int, count: int) -> None:
     pretending.governing = door.governing
     for start in range(first, first + count, AT_ONCE):
         jobs = [Waiting(make_order(number, line.order, signer)) for number in range(start, start + AT_ONCE)]
-        pretending.seal_batch(cast(Sequence[Job[Order]], jobs))
+        pretending.finish(pretending.begin(cast(Sequence[Job[Order]], jobs)))
         if start % (AT_ONCE * 100) == first % (AT_ONCE * 100):
             print(f"filled {start - first:,} of {count:,}", flush=True)
 

@@ -11,7 +11,6 @@ Steps, each naming the first bad thing it meets:
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import zip_longest
 
@@ -26,7 +25,7 @@ from pki.log.merkle import grow, leaf_hash
 from pki.log.parties import named_entries
 from pki.log.policy import TrustPolicy
 from pki.log.proven import ProvenLeaf
-from pki.log.reports import ALL, BETWEEN, Report
+from pki.log.reports import ALL, BETWEEN, Report, Tally
 from pki.log.tiles import (
     ENTRIES,
     WIDTH,
@@ -94,9 +93,7 @@ class Audit:
         self._frontier, rows = read_edge(first, size, files.read)
         self._rows = dict(rows)
         self._edge = [row.tile.path for row in rows.values() if row.known]
-        self._labels: dict[str, str] = {}
-        self._types: Counter[str] = Counter()
-        self._times = ("", "")
+        self._tally = Tally()
 
     def check_entries(self) -> None:
         """Steps 3 to 5 for all entries, bundle by bundle, and step 6 as far as they reach."""
@@ -162,14 +159,12 @@ class Audit:
             return
         self._evidence.check_entry(index, data, leaf, closes)
         self._note_needed(leaf)
-        self._types[leaf.type] += 1
-        self._times = (self._times[0] or leaf.ts, leaf.ts)
+        self._tally.take(leaf)
 
     def _note_needed(self, leaf: Leaf) -> None:
-        """Which carried entries this one needs, and the labels of its keys."""
+        """Which carried entries this one needs."""
         for key in leaf.keys or ():
             if key.kctr and key.spki:
-                self._labels[key.spki] = f"{key.label or 'key'} {key.spki[:16]}"
                 self._unneeded.discard(self._last_uses.get(key.spki, -1))
         if self._unneeded:
             self._unneeded -= named_entries(leaf)
@@ -189,27 +184,14 @@ class Audit:
                 )
 
     def _report(self, unclosed: int) -> Report:
-        head, evidence = self._head, self._evidence
-        return Report(
-            verdict="authenticated" if head else "consistent-not-authenticated",
-            origin=self._checkpoint.origin,
-            size=self._checkpoint.size,
-            root=self._checkpoint.root.hex(),
-            signers=tuple(key.encode() for key in head.signers) if head else (),
-            witnesses=tuple(name for name, _ in head.witnesses) if head else (),
-            first=self._times[0],
-            last=self._times[1],
-            types=dict(sorted(self._types.items())),
+        return self._tally.report(
+            (self._checkpoint, self._head),
+            self._evidence,
+            self._ledger.uses,
             open=unclosed,
-            signatures=evidence.signatures,
-            blobs=evidence.count,
-            documents=evidence.documents,
-            documents_absent=evidence.documents_absent,
             checkpoints=self._checked_earlier,
             scope="increment" if self._known else "complete",
             since=self._since,
-            entries=sum(self._types.values()),
-            uses={label: self._ledger.uses[spki] for spki, label in sorted(self._labels.items())},
             completeness=BETWEEN.format(self._since) if self._known else ALL,
         )
 

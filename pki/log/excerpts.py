@@ -6,7 +6,6 @@ a key shows them all up to the last one in it.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator
 
 from pki.log.checkpoints import Checkpoint
@@ -18,7 +17,7 @@ from pki.log.ledger import SparseLedger, refuse_entry
 from pki.log.merkle import leaf_hash
 from pki.log.parties import PARTY, Party, choose_entries, parse_party
 from pki.log.proven import proven_paths, read_proven, split_proven
-from pki.log.reports import Report
+from pki.log.reports import Report, Tally
 
 ONE_KEY = "uses 1 to {} of this key without a gap; that there is none after them is not shown"
 NOT_SHOWN = "each entry stands in the journal; that there is no other one about the {} is not shown"
@@ -46,9 +45,7 @@ class _Excerpt:
         self._evidence = Evidence(files.read, rest - {CHECKPOINT, PARTY} - DOCUMENTS)
         self._ledger = SparseLedger(self._checkpoint.origin, _counted(self._party))
         self._digests: dict[int, bytes] = {}
-        self._types: Counter[str] = Counter()
-        self._times = ("", "")
-        self._labels: dict[str, str] = {}
+        self._tally = Tally()
 
     def check(self, *, allow_open: bool) -> Report:
         note = self._files.read(CHECKPOINT)
@@ -66,11 +63,7 @@ class _Excerpt:
         self._digests[index] = item.digest
         closes = self._ledger.take(index, item.digest, item.leaf)
         self._evidence.check_entry(index, item.data, item.leaf, closes)
-        self._types[item.leaf.type] += 1
-        self._times = (self._times[0] or item.leaf.ts, item.leaf.ts)
-        self._labels |= {
-            key.spki: f"{key.label or 'key'} {key.spki[:16]}" for key in item.leaf.keys or () if key.kctr and key.spki
-        }
+        self._tally.take(item.leaf)
 
     def _check_choice(self) -> None:
         """Exactly the entries that belong to the party, as far as these entries tell."""
@@ -94,27 +87,14 @@ class _Excerpt:
         return data if data is not None and hashlib.sha256(data).hexdigest() == digest else None
 
     def _report(self, unclosed: int) -> Report:
-        head, evidence = self._head, self._evidence
         last = self._ledger.uses.get(self._party.name, 0)
-        return Report(
-            verdict="authenticated" if head else "consistent-not-authenticated",
-            origin=self._checkpoint.origin,
-            size=self._checkpoint.size,
-            root=self._checkpoint.root.hex(),
-            signers=tuple(key.encode() for key in head.signers) if head else (),
-            witnesses=tuple(name for name, _ in head.witnesses) if head else (),
-            first=self._times[0],
-            last=self._times[1],
-            types=dict(sorted(self._types.items())),
+        return self._tally.report(
+            (self._checkpoint, self._head),
+            self._evidence,
+            self._ledger.uses,
             open=unclosed,
-            signatures=evidence.signatures,
-            blobs=evidence.count,
-            documents=evidence.documents,
-            documents_absent=evidence.documents_absent,
             checkpoints=0,
             scope=str(self._party),
-            entries=len(self._indexes),
-            uses={label: self._ledger.uses[spki] for spki, label in sorted(self._labels.items())},
             completeness=(ONE_KEY.format(last) if _counted(self._party) else NOT_SHOWN.format(self._party)),
         )
 

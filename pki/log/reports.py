@@ -1,8 +1,15 @@
 """What a verification says of an export that has no fault."""
 
-from typing import Literal
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
+
+from pki.log.checkpoints import Checkpoint
+from pki.log.evidence import Evidence
+from pki.log.leaves import Leaf
+from pki.log.policy import VerifiedCheckpoint
 
 ALL = "every entry of the journal up to the checkpoint"
 BETWEEN = "every entry after the first {}, which are those that the earlier checkpoint covers"
@@ -42,3 +49,48 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     entries: int = 0
     uses: dict[str, int] = {}
     completeness: str = ALL
+
+
+class Tally:
+    """What a verification counts on its way through the entries."""
+
+    def __init__(self) -> None:
+        self._types: Counter[str] = Counter()
+        self._times = ("", "")
+        self._labels: dict[str, str] = {}
+
+    def take(self, leaf: Leaf) -> None:
+        """Count one entry, and the keys whose uses it counts."""
+        self._types[leaf.type] += 1
+        self._times = (self._times[0] or leaf.ts, leaf.ts)
+        for key in leaf.keys or ():
+            if key.kctr and key.spki:
+                self._labels[key.spki] = f"{key.label or 'key'} {key.spki[:16]}"
+
+    def report(
+        self,
+        head: tuple[Checkpoint, VerifiedCheckpoint | None],
+        evidence: Evidence,
+        uses: Mapping[str, int],
+        **more: Any,
+    ) -> Report:
+        """The report on these entries. uses: the last kctr by spki. more: what the kind of export has of its own."""
+        checkpoint, verified = head
+        return Report(
+            verdict="authenticated" if verified else "consistent-not-authenticated",
+            origin=checkpoint.origin,
+            size=checkpoint.size,
+            root=checkpoint.root.hex(),
+            signers=tuple(key.encode() for key in verified.signers) if verified else (),
+            witnesses=tuple(name for name, _ in verified.witnesses) if verified else (),
+            first=self._times[0],
+            last=self._times[1],
+            types=dict(sorted(self._types.items())),
+            signatures=evidence.signatures,
+            blobs=evidence.count,
+            documents=evidence.documents,
+            documents_absent=evidence.documents_absent,
+            entries=sum(self._types.values()),
+            uses={label: uses[spki] for spki, label in sorted(self._labels.items())},
+            **more,
+        )

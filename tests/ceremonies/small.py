@@ -92,7 +92,8 @@ def seal_batch(world: World, *orders: Order) -> list[Any]:
 
     async def run() -> list[Any]:
         jobs = [Job(order) for order in orders]
-        await world.room.act(lambda: world.room.door.seal_batch(jobs))
+        door = world.room.door
+        await world.room.act(lambda: door.finish(door.begin(jobs)))
         return [job.result for job in jobs]
 
     return asyncio.run(run())
