@@ -82,6 +82,11 @@ class Books(msgspec.Struct):
     first: dict[str, tuple[int, str]]
 
 
+def name_device_key(spki: str) -> str:
+    """The name that a device certificate spends for its key (lowercase hex SHA-256 of SubjectPublicKeyInfo)."""
+    return f"device-key:{spki}"
+
+
 def decide_claims(connection: Connection, orders: Sequence[Order], quotas: Mapping[str, Quota]) -> list[Verdict]:
     """One verdict per order, in order. Nothing is written. quotas: what the journal says of the work orders."""
     requests = _load(connection, RequestRow, "id", (order.request.id for order in orders if order.request))

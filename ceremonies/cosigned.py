@@ -1,6 +1,6 @@
 """The checkpoints that a quorum of witnesses cosigned: kept for ever, served to the world, part of every export."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from sqlalchemy import select
@@ -57,7 +57,8 @@ def check_cosigned(store: Store, journal: Journal, key: VerifierKey) -> None:
         journal.check_extends(checkpoint.size, checkpoint.root)
 
 
-def late_documents(store: Store, size: int) -> frozenset[str]:
-    """The documents that entries beyond the first `size` released."""
+def late_documents(store: Store, size: int, documents: Iterable[str]) -> frozenset[str]:
+    """Those of some documents that entries beyond the first `size` released."""
     column = table_of(DocumentRow).c
-    return frozenset(row["sha256"] for row in store.rows(select(column.sha256).where(column.seq >= size)))
+    query = select(column.sha256).where(column.seq >= size, column.sha256.in_(list(documents)))
+    return frozenset(row["sha256"] for row in store.rows(query))

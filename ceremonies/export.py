@@ -18,7 +18,7 @@ from ceremonies.errors import KeyroomError
 from ceremonies.increments import Files, list_carried, list_fresh
 from ceremonies.journal import JournalForked
 from ceremonies.room import Room
-from ceremonies.store import digest, octets, table_of
+from ceremonies.store import digest, read_parts, table_of
 from ceremonies.tables import BlobRow, EvidenceRow
 from ceremonies.tiling import read_tile
 from ceremonies.witnesses import WitnessesBehind
@@ -118,17 +118,14 @@ class Export:
 
     def _evidence(self, ask: Ask, start: str) -> Files:
         at, row = int(start), table_of(EvidenceRow).c
-        query = (
-            select(row.seq, row.data).where(row.seq < ask.command.size).order_by(row.seq, row.part).limit(NAMES_AT_ONCE)
-        )
+        query = select(row.seq, row.parts).where(row.seq < ask.command.size).order_by(row.seq).limit(NAMES_AT_ONCE)
         while rows := self._room.store.rows(query.where(row.seq >= at)):
-            # A full page may end inside an entry, which then begins the next page; no entry has a hundred parts.
-            at = rows[-1]["seq"] + (len(rows) < NAMES_AT_ONCE)
             for item in rows:
-                if item["seq"] < at:
-                    data = octets(item["data"])
+                at = item["seq"] + 1
+                parts = read_parts(item["parts"])
+                for left, data in zip(range(len(parts) - 1, -1, -1), parts, strict=True):
                     name = digest(data)
-                    yield f"blob/{name[:2]}/{name}", data, f"evidence/{item['seq']}"
+                    yield f"blob/{name[:2]}/{name}", data, "" if left else f"evidence/{at}"
 
     def _fresh(self, ask: Ask, start: str) -> Files:
         return list_fresh(self._room.store, ask.command, int(start))

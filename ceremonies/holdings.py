@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from sqlalchemy import select
 
-from ceremonies.store import Store, digest, octets, table_of
+from ceremonies.store import Store, digest, octets, read_parts, table_of
 from ceremonies.tables import BlobRow, EntryRow, EvidenceRow
 from pki.log.evidence import blob_path, named_digests
 from pki.log.leaves import Leaf
@@ -60,8 +60,8 @@ def find_blobs(store: Store, page: Sequence[Entry], *, policies: bool = True) ->
 
 def _evidence(store: Store, indexes: Sequence[int]) -> dict[str, bytes]:
     column = table_of(EvidenceRow).c
-    rows = [octets(row["data"]) for row in store.rows(select(column.data).where(column.seq.in_(indexes)))]
-    return {digest(data): data for data in rows}
+    rows = store.rows(select(column.parts).where(column.seq.in_(indexes)))
+    return {digest(data): data for row in rows for data in read_parts(row["parts"])}
 
 
 def _blobs(store: Store, names: set[str]) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ceremonies import entries
-from ceremonies.claims import RequestOpen
+from ceremonies.claims import RequestOpen, name_device_key
 from ceremonies.commands import DeviceIssued, IssueDevice, Proven
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
@@ -164,7 +164,7 @@ class Issuance:
             by=caller.actor,
             name=command.serial,
             request=RequestKey(f"order/{order.id}:{command.serial}:{spki[:32]}", spki, recipe),
-            reserve=(Reservation(f"serial:{command.serial}", used), Reservation(f"device-key:{spki}", known)),
+            reserve=(Reservation(f"serial:{command.serial}", used), Reservation(name_device_key(spki), known)),
             work_order=order.id,
             closed=self._find_closed(order),
             blobs=(taken.der,),

@@ -9,7 +9,7 @@ from ceremonies.claims import Verdict
 from ceremonies.journal import Placed
 from ceremonies.keyring import KeyEntry
 from ceremonies.orders import Order, Sealed
-from ceremonies.store import Change, Insert, Update
+from ceremonies.store import Change, Insert, Update, write_parts
 from ceremonies.tables import DocumentRow, EvidenceRow, RequestRow
 from ceremonies.writer import Job
 
@@ -101,7 +101,7 @@ def keep(order: Order, seq: int, blobs: Iterable[bytes], follows: Follows) -> No
     if order.work_order is None:
         kept += blobs
     else:
-        changes += [Insert(EvidenceRow, {"seq": seq, "part": part, "data": data}) for part, data in enumerate(blobs)]
+        changes.append(Insert(EvidenceRow, {"seq": seq, "parts": write_parts(blobs)}))
 
 
 def outcome_changes(order: Order, sealed: Sealed) -> list[Change]:

@@ -101,7 +101,6 @@ def check_published(settings: KeyroomSettings, ledger: Ledger) -> None:
 
 def public_documents(store: Store, size: int) -> Iterable[tuple[str, bytes]]:
     """Trust sets, counter updates and CA certificates that the first `size` entries released: (path, bytes)."""
-    late = late_documents(store, size)
     listed = [
         *(
             (row, f"trust/set-{row['index'] // 64}-{row['index'] % 64}.cose")
@@ -110,6 +109,7 @@ def public_documents(store: Store, size: int) -> Iterable[tuple[str, bytes]]:
         *((row, f"trust/counter-update-{row['sequence']}.cose") for row in store.list(CounterUpdateRow, "sequence")),
         *((row, f"ca/{row['label']}.pem") for row in store.list(CertificateRow, "label")),
     ]
+    late = late_documents(store, size, (row["document"] for row, _ in listed))
     for row, path in listed:
         if row["document"] not in late:
             yield path, store.blob(row["document"]) or b""

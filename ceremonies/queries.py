@@ -155,7 +155,8 @@ class Queries:
     def _covered(self, table: type[SQLModel], order: str) -> Sequence[Row]:
         """The rows whose documents a quorum of witnesses covers; all of them when none is asked for."""
         rows, witnesses = self._room.store.list(table, order), self._room.witnesses
-        late = late_documents(self._room.store, witnesses.latest.size) if witnesses.asked else ()
+        documents = (row["document"] for row in rows)
+        late = late_documents(self._room.store, witnesses.latest.size, documents) if witnesses.asked else ()
         return [row for row in rows if row["document"] not in late]
 
     def _find(self, digest: str) -> Row:

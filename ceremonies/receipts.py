@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import func, select
 
 from ceremonies import entries
-from ceremonies.claims import RequestOpen
+from ceremonies.claims import RequestOpen, name_device_key
 from ceremonies.commands import DocumentRead, OpenChallenge, Proven, ReceiptsTaken, SubmitReceipts
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
@@ -16,7 +16,16 @@ from ceremonies.orders import Order, RequestKey
 from ceremonies.plans import read_shown
 from ceremonies.room import Room
 from ceremonies.store import Change, Insert, Row, Store, Update, table_of
-from ceremonies.tables import ChallengeRow, DeviceRow, ReceiptRow, ReleaseRow, TrustSetRow
+from ceremonies.tables import (
+    ChallengeRow,
+    DeviceRow,
+    DocumentRow,
+    ReceiptRow,
+    ReleaseRow,
+    RequestRow,
+    ReservationRow,
+    TrustSetRow,
+)
 from ceremonies.trustsets import cose_key, load_sets, newest_set, signing_keys
 from pki.errors import PkiError
 from pki.jcs import jcs
@@ -126,6 +135,15 @@ class Receipts:
         return placed.seq, tuple(verdicts)
 
 
+def find_device(store: Store, ueid: str) -> Row | None:
+    """The device with this UEID: its key's reservation names the request, whose document names the serial."""
+    spki = ueid[2:]
+    taken = store.find(ReservationRow, name=name_device_key(spki))
+    request = store.find(RequestRow, id=taken["owner"]) if taken else None
+    document = store.find(DocumentRow, sha256=request["document"]) if request and request["document"] else None
+    return store.find(DeviceRow, serial=document["name"], spki=spki, ueid=ueid) if document else None
+
+
 class Book:
     """The newest receipt of each device as a batch goes through, and the rows that follow. `sets`: hashes by index."""
 
@@ -168,8 +186,7 @@ class Book:
     def _authenticate(self, receipt: bytes) -> ReceiptClaims:
         """Who sent it is read from the receipt; whether that is so is checked against the key pinned at issuance."""
         claimed = ReceiptClaims.from_payload(parse_sign1(receipt).payload)
-        ueid = claimed.ueid.hex()
-        device = self._store.find(DeviceRow, spki=ueid[2:], ueid=ueid)
+        device = find_device(self._store, claimed.ueid.hex())
         if device is None:
             raise _refuse("device-unknown", "this device is not in the register")
         return verify_receipt(device["public_key"], receipt)

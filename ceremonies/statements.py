@@ -10,6 +10,8 @@ from sqlmodel import SQLModel
 
 from ceremonies.store import Change, Insert, StoreUnavailable, digest, table_of
 
+LARGEST = 32
+
 
 def run(connection: Connection, statement: str, values: Sequence[object] = ()) -> Any:
     """Give a statement to the driver as it is, and get its cursor.
@@ -64,12 +66,9 @@ def _update_rows(
 
 
 def _parts(rows: Sequence[Sequence[object]]) -> Iterator[Sequence[Sequence[object]]]:
-    """Rows by 16, by 4, then one by one: few steps, and few statements that the driver must keep prepared."""
-    start = 0
-    for size in (16, 4, 1):
-        while len(rows) - start >= size:
-            yield rows[start : start + size]
-            start += size
+    """At most `LARGEST` rows each: few steps, and not too many statements that the driver must keep prepared."""
+    for start in range(0, len(rows), LARGEST):
+        yield rows[start : start + LARGEST]
 
 
 def _mark(connection: Connection) -> str:

@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -31,8 +31,16 @@ Row = Mapping[str, Any]
 # with random keys touch a page each, and a page that is written often is copied once.
 PRAGMAS = (
     "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "wal_autocheckpoint=16384",
-    "cache_size=-65536",
+    "cache_size=-65536", "secure_delete=OFF",
 )  # fmt: skip
+
+
+STATEMENTS = 1024
+"""How many statements the driver keeps prepared: those of the door differ by their number of rows, too."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_parts = msgspec.msgpack.Decoder(list[bytes])
 
 
 class StoreUnavailable(KeyroomError):
@@ -117,7 +125,7 @@ class Store:
         self._writer, self._reader = self._session.engine, make_reader(url)
 
     def _connect(self, begin: str) -> Engine:
-        engine = create_engine(self._url)
+        engine = create_engine(self._url, connect_args={"cached_statements": STATEMENTS})
         event.listen(engine, "connect", self._set_pragmas)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin) and None)
         return engine
@@ -191,8 +199,8 @@ class Store:
 
     def _find_evidence(self, sha256: str) -> bytes | None:
         document = self.find(DocumentRow, sha256=sha256)
-        rows = self.list(EvidenceRow, "part", seq=document["seq"]) if document is not None else []
-        return next((data for row in rows if digest(data := octets(row["data"])) == sha256), None)
+        row = self.find(EvidenceRow, seq=document["seq"]) if document is not None else None
+        return next((data for data in read_parts(row["parts"]) if digest(data) == sha256), None) if row else None
 
     def close(self) -> None:
         """Release connections and the lock."""
@@ -220,6 +228,19 @@ def octets(value: object) -> bytes:
     if isinstance(value, bytes):
         return value
     raise StoreUnavailable("a column of bytes holds something else", hint="restore the database")
+
+
+def write_parts(parts: Iterable[bytes]) -> bytes:
+    """The column `parts` of an EvidenceRow."""
+    return _encoder.encode(list(parts))
+
+
+def read_parts(value: object) -> list[bytes]:
+    """What `write_parts` wrote. Raises StoreUnavailable when the column holds something else."""
+    try:
+        return _parts.decode(octets(value))
+    except msgspec.MsgspecError as error:
+        raise StoreUnavailable("a row of evidence does not parse", hint="restore the database") from error
 
 
 @contextmanager

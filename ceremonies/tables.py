@@ -5,18 +5,21 @@ Times are integer microseconds since 1970 (UTC). Digests and key names are lower
 
 from typing import ClassVar
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, LargeBinary
+from sqlalchemy import BigInteger, CheckConstraint, Column, Integer, LargeBinary
 from sqlmodel import Field, SQLModel
 
 CLUSTERED = {"sqlite_with_rowid": False}
-"""Rows lie in the tree of their key: one page to touch instead of two."""
+"""Rows lie in the tree of their key: one page to touch instead of two. For small rows."""
+
+ROWID = BigInteger().with_variant(Integer(), "sqlite")
+"""A number of 64 bits that names the row itself: the type INTEGER, which SQLite wants for that, has as many there."""
 
 
 class EntryRow(SQLModel, table=True):
     """One journal entry: the leaf verbatim, and its RFC 6962 leaf hash."""
 
     __tablename__ = "entry"
-    seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    seq: int = Field(sa_column=Column(ROWID, primary_key=True, autoincrement=False))
     type: str
     leaf: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
@@ -58,13 +61,12 @@ class BlobRow(SQLModel, table=True):
 class EvidenceRow(SQLModel, table=True):
     """Blobs of bulk work (device certificates), by their entry: statement, bytes to sign and request at the intent, the
     document at the outcome. An index by digest would touch a page of its own for each; `document` finds what is asked.
+    `parts` is a MessagePack array of byte strings.
     """
 
     __tablename__ = "evidence"
-    __table_args__: ClassVar[dict[str, bool]] = CLUSTERED
-    seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
-    part: int = Field(primary_key=True)
-    data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    seq: int = Field(sa_column=Column(ROWID, primary_key=True, autoincrement=False))
+    parts: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
 class DocumentRow(SQLModel, table=True):
@@ -73,7 +75,7 @@ class DocumentRow(SQLModel, table=True):
     __tablename__ = "document"
     __table_args__: ClassVar[dict[str, bool]] = CLUSTERED
     sha256: str = Field(primary_key=True)
-    seq: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))
+    seq: int = Field(sa_column=Column(BigInteger, nullable=False))
     kind: str
     name: str
 
@@ -142,14 +144,14 @@ class WorkOrderRow(SQLModel, table=True):
 
 
 class DeviceRow(SQLModel, table=True):
-    """A device certificate: one per serial, one per public key. `ueid` is 01 and spki."""
+    """A device certificate: one per serial; one per public key by its reservation. `ueid` is 01 and spki."""
 
     __tablename__ = "device"
     __table_args__: ClassVar[dict[str, bool]] = CLUSTERED
     serial: str = Field(primary_key=True)
-    spki: str = Field(unique=True)
+    spki: str
     ueid: str
-    work_order: str = Field(index=True)
+    work_order: str
     class_name: str
     certificate: str
     public_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))

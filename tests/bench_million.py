@@ -26,7 +26,7 @@ from ceremonies.process import tune_collector
 from ceremonies.upkeep import Upkeep
 from ceremonies.writer import Job
 from hsm.keys import KeyName, Signed
-from hsm.series import Box, Made
+from hsm.series import Box, Calm, Made
 from pki.drafts import Draft, ToSign
 from pki.x509.intake import TakenIn
 from tests.bench import OUT, QUANTITY, STATION, Results, measure_door, open_world
@@ -37,7 +37,7 @@ AT_ONCE = 500
 ERROR = KeyroomError("the bench filled a journal with a name twice")
 
 
-class Pretender:
+class Pretender(Calm):
     """Signatures that are none, as quickly as they can be had."""
 
     def start(self, items: Sequence[tuple[KeyName, bytes]]) -> Made:

@@ -15,6 +15,7 @@ from ceremonies.cosigned import (
 )
 from ceremonies.journal import JournalForked
 from ceremonies.logkey import CheckpointRejected
+from ceremonies.tables import TrustSetRow
 from pki.log.errors import LogError
 from tests.ceremonies.small import Clock, make_order, open_ledger, seal
 from tests.engines import SQLITE_ONLY
@@ -49,7 +50,10 @@ def test_the_journal_extends_what_is_stored_or_does_not_start(genesis_world: Wor
 
 
 def test_late_documents(genesis_world: World) -> None:
-    size = genesis_world.room.ledger.journal.size
-    assert late_documents(genesis_world.room.store, size) == frozenset()
+    store, size = genesis_world.room.store, genesis_world.room.ledger.journal.size
+    early = [row["document"] for row in store.list(TrustSetRow, "index")]
+    assert late_documents(store, size, early) == frozenset()
     sealed = seal(genesis_world, make_order(genesis_world, b"late"))
-    assert late_documents(genesis_world.room.store, size) == {sealed.sha256}
+    assert late_documents(store, size, [*early, sealed.sha256]) == {sealed.sha256}
+    assert late_documents(store, size, early) == late_documents(store, size, []) == frozenset()
+    assert late_documents(store, 0, early) == set(early)

@@ -30,7 +30,7 @@ def test_what_may_be_spent_once_is_unique() -> None:
         if isinstance(constraint, UniqueConstraint)
         for column in constraint.columns
     }
-    assert {("device", "spki"), ("key", "label"), ("receipt", "nonce")} <= unique
+    assert {("key", "label"), ("receipt", "nonce")} <= unique  # a device's key is a reservation
     keys = {name: [column.name for column in table.primary_key] for name, table in SQLModel.metadata.tables.items()}
     assert (keys["reservation"], keys["request"], keys["device"]) == (["name"], ["id"], ["serial"])
 

@@ -81,8 +81,8 @@ def test_a_row_changed_while_it_runs_is_not_used(factory_world: World, statement
         "UPDATE entry SET leaf = CAST(replace(leaf, 'BMS-000001', 'BMS-000002') AS BLOB) WHERE type LIKE '%outcome'",
         "UPDATE entry SET leaf = replace(leaf, 'BMS-000001', 'BMS-000002') WHERE type LIKE '%outcome'",
         "DELETE FROM entry WHERE seq = (SELECT max(seq) FROM entry)",
-        "UPDATE evidence SET data = CAST(data || x'00' AS BLOB)",
-        "UPDATE evidence SET data = 'text'",
+        "UPDATE evidence SET parts = CAST(parts || x'00' AS BLOB)",
+        "UPDATE evidence SET parts = 'text'",
         "DELETE FROM evidence",
         "UPDATE request SET outcome = outcome - 2 WHERE id LIKE 'order/wo-1:BMS-000001:%'",
         "UPDATE request SET document = (SELECT document FROM request WHERE id LIKE '%BMS-000002%')"
