@@ -22,6 +22,7 @@ _STEP: Final = _CEREMONY + "/steps/{step}"
 
 ROLES: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("PUT", "/v1/work-orders/{work_order}/devices/{serial}"): frozenset({"station"}),
+    ("POST", "/v1/work-orders/{work_order}/devices"): frozenset({"station"}),
     ("PUT", "/v1/artefacts/{sha256}"): frozenset({"pipeline", "officer"}),
     ("POST", "/v1/releases"): frozenset({"pipeline"}),
     ("POST", "/v1/ceremonies"): _OFFICER,

@@ -8,8 +8,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from ceremonies.client import KeyroomDown, Refused
+from ceremonies.commands import Problem
 from pki.errors import PkiError
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -178,33 +180,36 @@ class ProblemOut(BaseModel):
     details: dict[str, Any] = {}
 
 
+def describe_problem(scope: Scope, path: str, problem: Problem) -> ProblemOut:
+    """A problem as callers see it; `path` is what was refused. A code that the table lacks is told without its text."""
+    if problem.code not in STATUS:
+        problem = Problem(InternalError.code, "the service failed", "tell the operator the request's number")
+    return ProblemOut(
+        type=TYPE + problem.code,
+        title=problem.code.replace("-", " ").capitalize(),
+        status=STATUS[problem.code],
+        detail=problem.message,
+        instance=path,
+        code=problem.code,
+        hint=problem.hint,
+        request=scope.get("request_id", ""),
+        details=problem.details,
+    )
+
+
 def problem_response(
     request: Request, code: str, message: str, hint: str = "", details: Mapping[str, Any] | None = None
 ) -> JSONResponse:
     """The answer for an error. A code that the table lacks is answered as 500 without its text."""
-    status = STATUS.get(code)
-    if status is None:
-        code, status = InternalError.code, 500
-        message, hint, details = "the service failed", "tell the operator the request's number", None
-    problem = ProblemOut(
-        type=TYPE + code,
-        title=code.replace("-", " ").capitalize(),
-        status=status,
-        detail=message,
-        instance=request.url.path,
-        code=code,
-        hint=hint,
-        request=request.scope.get("request_id", ""),
-        details=dict(details or {}),
-    )
-    request.scope["problem"] = code
+    problem = describe_problem(request.scope, request.url.path, Problem(code, message, hint, dict(details or {})))
+    request.scope["problem"] = problem.code
     headers = {}
-    if status == 401:
+    if problem.status == 401:
         reason = "" if code == TokenMissing.code else ', error="invalid_token"'
         headers["WWW-Authenticate"] = f'Bearer realm="kedge"{reason}'
-    if status in (429, 503):
-        headers["Retry-After"] = str(dict(details or {}).get("retry_after", RETRY_AFTER))
-    return JSONResponse(problem.model_dump(mode="json"), status, headers, PROBLEM_JSON)
+    if problem.status in (429, 503):
+        headers["Retry-After"] = str(problem.details.get("retry_after", RETRY_AFTER))
+    return JSONResponse(problem.model_dump(mode="json"), problem.status, headers, PROBLEM_JSON)
 
 
 async def answer_refused(request: Request, error: Refused) -> JSONResponse:

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from ceremonies import commands, entries
+from ceremonies.batches import Batches
 from ceremonies.chores import attempt, repeat
 from ceremonies.conduct import Conduct
 from ceremonies.desk import Desk, Handler
@@ -204,6 +205,7 @@ def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
     releases, receipts, uploads = Releases(room), Receipts(room), Uploads(room)
     return {
         commands.IssueDevice: issuance.issue,
+        commands.IssueDevices: Batches(room, issuance.issue).issue,
         commands.Upload: uploads.take,
         commands.SignRelease: releases.sign,
         commands.OpenCeremony: conduct.open,
