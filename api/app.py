@@ -47,7 +47,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.metrics = metrics
-    app.state.keyroom = KeyroomClient(settings.socket, timeout=settings.keyroom_timeout)
+    app.state.keyroom = KeyroomClient(settings.place, timeout=settings.keyroom_timeout)
     for router in ROUTERS:
         app.include_router(router)
     _describe(app)

@@ -117,7 +117,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         token-sender-wrong token-signature-invalid token-too-old""",
     403: """
         approval-unsigned binding-mismatch key-purpose-refused not-listed officer-unknown policy-refuses
-        quorum-not-met report-refused role-refused serial-not-in-order ssh-signature-invalid token-grant-missing""",
+        peer-refused quorum-not-met report-refused role-refused serial-not-in-order ssh-signature-invalid
+        token-grant-missing""",
     404: """
         ceremony-unknown document-unknown key-unknown no-trust-set nothing-there release-unknown route-unknown
         tile-absent work-order-unknown""",
@@ -154,7 +155,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         hsm-public-key-differs hsm-request-invalid hsm-signature-mismatch hsm-software-refused
         hsm-token-ambiguous hsm-token-exists hsm-wrong-process hsm-wrong-thread internal-error inventory-differs
         journal-forked key-missing key-resurrected leaf-invalid node-invalid refused settings-invalid
-        signature-missing stage-stale store-unsafe unsafe-production witness-contradicts witness-misconfigured""",
+        signature-missing stage-stale store-unsafe tls-misconfigured unsafe-production witness-contradicts
+        witness-misconfigured""",
     503: """
         clock-behind clock-went-back door-closed hsm-circuit-open hsm-closed hsm-ended hsm-pin-locked
         hsm-token-not-found hsm-token-replaced hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy

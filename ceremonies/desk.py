@@ -87,7 +87,7 @@ class Desk:
         try:
             identity = await self._verify(request)
         except KeyroomError as error:
-            self._suppress(request.source, error)
+            self.gather(request.source, error)
             raise
         actor = Actor(cred=identity.cred, role=identity.role, src=request.source, sub=identity.sub)
         if identity.role not in command.roles:
@@ -111,7 +111,8 @@ class Desk:
         await self._room.jwks.refresh(issuer, now, key_unknown=True)
         return verify_token(request.token, policy, now, self._room.jwks)
 
-    def _suppress(self, source: str, error: KeyroomError) -> None:
+    def gather(self, source: str, error: KeyroomError) -> None:
+        """A failure without a valid token, to be written with others of the same source."""
         key = source if source in self._suppressed or len(self._suppressed) < SOURCES_LIMIT else "others"
         count, digest = self._suppressed.get(key, (0, b""))
         self._suppressed[key] = (count + 1, hashlib.sha256(digest + entries.reason(error).encode()).digest())

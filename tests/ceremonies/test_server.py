@@ -14,13 +14,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from ceremonies import commands
-from ceremonies import server as module
+from ceremonies import connections as module
 from ceremonies.client import KeyroomClient
 from ceremonies.commands import AnyResult, HealthShown, Problem, Request
+from ceremonies.connections import CONNECTIONS, OPEN_REQUESTS
 from ceremonies.desk import Caller, Desk
 from ceremonies.frames import REQUEST_LIMIT, decode_answer, encode_frame, read_frame
 from ceremonies.process import handlers
-from ceremonies.server import CONNECTIONS, OPEN_REQUESTS, Server, peer_uid
+from ceremonies.server import Server, peer_uid
 from tests.world import World
 
 Use = Callable[[Path], Awaitable[None]]
