@@ -168,6 +168,11 @@ def last_second(certificate: bytes) -> int:
     return int(x509.load_der_x509_certificate(certificate).not_valid_after_utc.timestamp())
 
 
+def first_end(chain: bytes) -> int:
+    """When the first of some certificates (PEM) ends, in seconds since 1970. Raises ValueError."""
+    return min(int(item.not_valid_after_utc.timestamp()) for item in x509.load_pem_x509_certificates(chain))
+
+
 def keep_alive(connection: socket.socket) -> None:
     """Have the kernel notice that the other machine is gone."""
     for level, option, value in (

@@ -46,7 +46,7 @@ class Authority:
         ca: Path | None = None,
         age: float = 1,
     ) -> TlsFiles:
-        """A certificate for a DNS name with its key; `ca` is whom its owner believes. Written anew for the same name."""
+        """A certificate for a DNS name with its key; `ca`: whom its owner believes. The same name again: anew."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._begin(entitle(name), key.public_key(), days, age)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
