@@ -106,18 +106,21 @@ class KeyroomClient:
         if line is not None and not self._is_over(line):
             return line
         async with self._opening:
-            if self._line is None or self._is_over(self._line):
-                try:
-                    async with asyncio.timeout(CONNECT_S):
-                        reader, writer = await self._connect()
-                except (OSError, TimeoutError, TlsMisconfigured) as error:
-                    raise self._down(str(error) or "no connection in time") from error
-                if self._line is not None:
-                    self._line.retire()
-                self._line = Line(writer, asyncio.get_running_loop().time())
-                self._lines.add(self._line)
-                self._line.pump = asyncio.create_task(self._receive(self._line, reader))
-            return self._line
+            line = self._line
+            return await self._replace_line() if line is None or self._is_over(line) else line
+
+    async def _replace_line(self) -> Line:
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                reader, writer = await self._connect()
+        except (OSError, TimeoutError, TlsMisconfigured) as error:
+            raise self._down(str(error) or "no connection in time") from error
+        if self._line is not None:
+            self._line.retire()
+        line = self._line = Line(writer, asyncio.get_running_loop().time())
+        line.pump = asyncio.create_task(self._receive(line, reader))
+        self._lines.add(line)
+        return line
 
     def _is_over(self, line: Line) -> bool:
         if line.writer.is_closing():
