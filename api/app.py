@@ -36,6 +36,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # api.metrics and api.access do it
         generate_unique_id_function=_name_operation,
         responses=PROBLEM_RESPONSES,
         exception_handlers=dict(HANDLERS),

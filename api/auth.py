@@ -89,7 +89,7 @@ def read_token(request: Request) -> str:
     return found[1]
 
 
-def authorise(request: Request) -> Caller:
+async def authorise(request: Request) -> Caller:  # async: else each request costs a change of threads
     """The dependency of every route: its row in ROLES says whether a token is needed. No row, no answer."""
     path = request.scope["route"].path
     roles = ROLES.get((request.method, path))

@@ -17,8 +17,9 @@ from ceremonies import entries
 from ceremonies.commands import LOCAL, AnyResult, Command, Problem, Request
 from ceremonies.errors import KeyroomError, TokenRefused
 from ceremonies.orders import Actor
+from ceremonies.remembered import Remembered
 from ceremonies.room import TRACE, Room, Trace
-from ceremonies.tokens import Identity, verify_token
+from ceremonies.tokens import Identity
 from pki.errors import PkiError
 
 log = structlog.get_logger()
@@ -64,6 +65,7 @@ class Desk:
     def __init__(self, room: Room, handlers: Mapping[type[Command], Handler]) -> None:
         self._room = room
         self._handlers = handlers
+        self._tokens = Remembered(room.jwks)
         self._suppressed: dict[str, tuple[int, bytes]] = {}
 
     async def answer(self, request: Request, *, local: bool) -> AnyResult | Problem:
@@ -102,14 +104,14 @@ class Desk:
             raise TokenMissing("no token", hint="send Authorization: Bearer with a token of an issuer in the policy")
         policy, now = self._room.door.require_governing().policy, self._room.door.now()
         try:
-            return verify_token(request.token, policy, now, self._room.jwks)
+            return self._tokens.verify(request.token, policy, now)
         except KeyroomError as error:
             # Keys are fetched once and the token is tried once more; what the policy does not name is never fetched.
             if error.code not in ("token-key-unknown", "jwks-unavailable"):
                 raise
             issuer = policy.issuer_of(str(error.details["issuer"]))
         await self._room.jwks.refresh(issuer, now, key_unknown=True)
-        return verify_token(request.token, policy, now, self._room.jwks)
+        return self._tokens.verify(request.token, policy, now)
 
     def gather(self, source: str, error: KeyroomError) -> None:
         """A failure without a valid token, to be written with others of the same source."""
