@@ -36,6 +36,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # api.metrics and api.access do it
         generate_unique_id_function=_name_operation,
         responses=PROBLEM_RESPONSES,
         exception_handlers=dict(HANDLERS),
@@ -47,7 +48,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.metrics = metrics
-    app.state.keyroom = KeyroomClient(settings.socket, timeout=settings.keyroom_timeout)
+    app.state.keyroom = KeyroomClient(settings.place, timeout=settings.keyroom_timeout)
     for router in ROUTERS:
         app.include_router(router)
     _describe(app)

@@ -22,6 +22,7 @@ _STEP: Final = _CEREMONY + "/steps/{step}"
 
 ROLES: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("PUT", "/v1/work-orders/{work_order}/devices/{serial}"): frozenset({"station"}),
+    ("POST", "/v1/work-orders/{work_order}/devices"): frozenset({"station"}),
     ("PUT", "/v1/artefacts/{sha256}"): frozenset({"pipeline", "officer"}),
     ("POST", "/v1/releases"): frozenset({"pipeline"}),
     ("POST", "/v1/ceremonies"): _OFFICER,
@@ -88,7 +89,7 @@ def read_token(request: Request) -> str:
     return found[1]
 
 
-def authorise(request: Request) -> Caller:
+async def authorise(request: Request) -> Caller:  # async: else each request costs a change of threads
     """The dependency of every route: its row in ROLES says whether a token is needed. No row, no answer."""
     path = request.scope["route"].path
     roles = ROLES.get((request.method, path))

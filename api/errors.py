@@ -8,8 +8,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from ceremonies.client import KeyroomDown, Refused
+from ceremonies.commands import Problem
 from pki.errors import PkiError
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -115,7 +117,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         token-sender-wrong token-signature-invalid token-too-old""",
     403: """
         approval-unsigned binding-mismatch key-purpose-refused not-listed officer-unknown policy-refuses
-        quorum-not-met report-refused role-refused serial-not-in-order ssh-signature-invalid token-grant-missing""",
+        peer-refused quorum-not-met report-refused role-refused serial-not-in-order ssh-signature-invalid
+        token-grant-missing""",
     404: """
         ceremony-unknown document-unknown key-unknown no-trust-set nothing-there release-unknown route-unknown
         tile-absent work-order-unknown""",
@@ -152,7 +155,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         hsm-public-key-differs hsm-request-invalid hsm-signature-mismatch hsm-software-refused
         hsm-token-ambiguous hsm-token-exists hsm-wrong-process hsm-wrong-thread internal-error inventory-differs
         journal-forked key-missing key-resurrected leaf-invalid node-invalid refused settings-invalid
-        signature-missing stage-stale store-unsafe unsafe-production witness-contradicts witness-misconfigured""",
+        signature-missing stage-stale store-unsafe tls-misconfigured unsafe-production witness-contradicts
+        witness-misconfigured""",
     503: """
         clock-behind clock-went-back door-closed hsm-circuit-open hsm-closed hsm-ended hsm-pin-locked
         hsm-token-not-found hsm-token-replaced hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy
@@ -178,33 +182,36 @@ class ProblemOut(BaseModel):
     details: dict[str, Any] = {}
 
 
+def describe_problem(scope: Scope, path: str, problem: Problem) -> ProblemOut:
+    """A problem as callers see it; `path` is what was refused. A code that the table lacks is told without its text."""
+    if problem.code not in STATUS:
+        problem = Problem(InternalError.code, "the service failed", "tell the operator the request's number")
+    return ProblemOut(
+        type=TYPE + problem.code,
+        title=problem.code.replace("-", " ").capitalize(),
+        status=STATUS[problem.code],
+        detail=problem.message,
+        instance=path,
+        code=problem.code,
+        hint=problem.hint,
+        request=scope.get("request_id", ""),
+        details=problem.details,
+    )
+
+
 def problem_response(
     request: Request, code: str, message: str, hint: str = "", details: Mapping[str, Any] | None = None
 ) -> JSONResponse:
     """The answer for an error. A code that the table lacks is answered as 500 without its text."""
-    status = STATUS.get(code)
-    if status is None:
-        code, status = InternalError.code, 500
-        message, hint, details = "the service failed", "tell the operator the request's number", None
-    problem = ProblemOut(
-        type=TYPE + code,
-        title=code.replace("-", " ").capitalize(),
-        status=status,
-        detail=message,
-        instance=request.url.path,
-        code=code,
-        hint=hint,
-        request=request.scope.get("request_id", ""),
-        details=dict(details or {}),
-    )
-    request.scope["problem"] = code
+    problem = describe_problem(request.scope, request.url.path, Problem(code, message, hint, dict(details or {})))
+    request.scope["problem"] = problem.code
     headers = {}
-    if status == 401:
+    if problem.status == 401:
         reason = "" if code == TokenMissing.code else ', error="invalid_token"'
         headers["WWW-Authenticate"] = f'Bearer realm="kedge"{reason}'
-    if status in (429, 503):
-        headers["Retry-After"] = str(dict(details or {}).get("retry_after", RETRY_AFTER))
-    return JSONResponse(problem.model_dump(mode="json"), status, headers, PROBLEM_JSON)
+    if problem.status in (429, 503):
+        headers["Retry-After"] = str(problem.details.get("retry_after", RETRY_AFTER))
+    return JSONResponse(problem.model_dump(mode="json"), problem.status, headers, PROBLEM_JSON)
 
 
 async def answer_refused(request: Request, error: Refused) -> JSONResponse:

@@ -4,16 +4,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ceremonies.client import KeyroomAddress, TlsFiles
 
 PREFIX: Final = "KEDGE_API_"
+NOWHERE: Final = Path()
 LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
 class ApiSettings(BaseModel):
     """Settings of one API process. Each has an environment variable: KEDGE_API_ and its name in capitals.
 
-    socket: the keyroom's Unix socket. public_dir: the keyroom's static files (checkpoint and tiles), read only.
+    socket: the keyroom's Unix socket; or, on another machine, keyroom: its HOST:PORT, with keyroom_name, which its
+    certificate must have, and PEM files: keyroom_ca, the only authorities believed for it, keyroom_cert and
+    keyroom_key (mode 0400), which it knows this process by. public_dir: the keyroom's static files (checkpoint and
+    tiles), read only.
     allowed_hosts: names in the Host header; `*.example.com` covers subdomains. trusted_proxies: addresses whose
     X-Forwarded-For is believed; empty believes nobody. json_limit, csr_limit: bytes of a body. Seconds: head_time for
     the head of a request and for an idle connection, body_gap between two pieces of a body, body_time for all of it,
@@ -22,7 +28,12 @@ class ApiSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    socket: Path
+    socket: Path = NOWHERE
+    keyroom: str = ""
+    keyroom_name: str = ""
+    keyroom_ca: Path | None = None
+    keyroom_cert: Path | None = None
+    keyroom_key: Path | None = None
     public_dir: Path
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, lt=65536)] = 8300
@@ -51,6 +62,26 @@ class ApiSettings(BaseModel):
             raise ValueError("name the hosts; only a leading `*.` may stand for subdomains")
         return value
 
+    @model_validator(mode="after")
+    def _place_keyroom(self) -> Self:
+        if not self.keyroom and self.socket == NOWHERE:
+            raise ValueError("name the keyroom's socket, or with keyroom its address")
+        _ = self.place
+        return self
+
+    @property
+    def place(self) -> Path | KeyroomAddress:
+        """Where the keyroom is. Raises ValueError when that is told twice, or in part."""
+        told = (self.keyroom, self.keyroom_name, self.keyroom_ca, self.keyroom_cert, self.keyroom_key)
+        if self.socket != NOWHERE:
+            if any(told):
+                raise ValueError("the keyroom has a socket or an address, not both")
+            return self.socket
+        if not (self.keyroom and self.keyroom_name and self.keyroom_ca and self.keyroom_cert and self.keyroom_key):
+            raise ValueError("keyroom needs keyroom_name, keyroom_ca, keyroom_cert and keyroom_key")
+        files = TlsFiles(self.keyroom_cert, self.keyroom_key, self.keyroom_ca)
+        return KeyroomAddress(self.keyroom, self.keyroom_name, files)
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Read every KEDGE_API_ variable; one that names no setting is refused. Raises pydantic.ValidationError."""
@@ -64,4 +95,5 @@ class ApiSettings(BaseModel):
         return {
             PREFIX + name.upper(): ",".join(value) if isinstance(value, tuple) else str(value)
             for name, value in values.items()
+            if value != ""
         }

@@ -26,10 +26,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import MAX_BACKWARD_US
 from ceremonies.postgresql import check_server, check_way, driver_of, make_reader, make_url_safe, read_facts
-from ceremonies.settings import FeedPlace, KeyroomSettings
+from ceremonies.settings import FeedPlace, KeyroomSettings, RemotePlace
 from ceremonies.sinks import open_sink
 from ceremonies.store import open_sqlite, translated
 from ceremonies.submissions import list_peers, read_witnesses
+from ceremonies.tls import TlsFiles, first_end, make_context
 from pki.log.policy import weigh_cosignatures
 
 Grade = Literal["well", "warning", "unknown", "failing"]
@@ -38,6 +39,8 @@ SEVERITY: Final[tuple[Grade, ...]] = ("well", "warning", "unknown", "failing")
 LOW_BYTES: Final = 1 << 30
 EMPTY_BYTES: Final = 100 << 20
 CONNECT_S: Final = 3.0
+RENEW_S: Final = 30 * 86_400
+"""A certificate that ends sooner is told."""
 NETWORK_FILES: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "glusterfs", "ceph"})
 """File systems on which SQLite's locks and syncs cannot be relied upon (sqlite.org/howtocorrupt.html, section 2)."""
 _TIME_ERROR: Final = 5  # adjtimex(2): the clock is not synchronised
@@ -64,6 +67,8 @@ def check_place(settings: KeyroomSettings, now_us: int) -> Iterator[Checked]:
     yield check_synchronised()
     yield check_witnesses(settings)
     yield from (check_feed(feed) for feed in settings.feeds)
+    if settings.remote is not None:
+        yield from check_remote(settings.remote, now_us)
 
 
 def check_mode(check: str, path: Path, *, secret: bool) -> Checked:
@@ -227,6 +232,20 @@ def check_feed(feed: FeedPlace) -> Checked:
     except KeyroomError as error:
         return Checked(f"feed {feed.name}", "failing", f"{error}{f'; {error.hint}' if error.hint else ''}")
     return Checked(f"feed {feed.name}", "well", f"to {feed.to.partition('?')[0]}")
+
+
+def check_remote(remote: RemotePlace, now_us: int) -> Iterator[Checked]:
+    """The files for API processes on other machines fit together, and none of their certificates ends soon."""
+    try:
+        make_context(TlsFiles(remote.certificate, remote.key, remote.ca), server=True)
+    except KeyroomError as error:
+        yield Checked("remote", "failing", f"{error}{f'; {error.hint}' if error.hint else ''}")
+        return
+    yield Checked("remote", "well", f"{remote.listen}, {len(remote.peers)} peers")
+    for check, path in (("remote's certificate", remote.certificate), ("remote's authorities", remote.ca)):
+        left = first_end(path.read_bytes()) - now_us // 1_000_000
+        grade: Grade = "failing" if left <= 0 else "warning" if left < RENEW_S else "well"
+        yield Checked(check, grade, f"{path}: {left // 86_400} days left" if left > 0 else f"{path}: has ended")
 
 
 def check_witnesses(settings: KeyroomSettings) -> Checked:

@@ -11,28 +11,10 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from ceremonies.results import (
-    AnyResult,
-    AssetShown,
-    CeremoniesListed,
-    CeremonyShown,
-    DeviceIssued,
-    DocumentRead,
-    DocumentsListed,
-    EventShown,
-    EventsListed,
-    HealthShown,
-    JournalPart,
-    KeyShown,
-    KeysListed,
-    Problem,
-    ProofShown,
-    Proven,
-    ReceiptsTaken,
-    ReleaseSigned,
-    StepShown,
-    TileRead,
-    Uploaded,
+from ceremonies.results import (  # isort: skip
+    AnyResult, AssetShown, CeremoniesListed, CeremonyShown, DeviceIssued, DevicesIssued, DocumentRead, DocumentsListed,
+    EventShown, EventsListed, HealthShown, JournalPart, KeyShown, KeysListed, Problem, ProofShown, Proven,
+    ReceiptsTaken, ReleaseSigned, StepShown, TileRead, Uploaded,
 )  # fmt: skip
 
 Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z")]
@@ -41,9 +23,11 @@ Text = Annotated[str, Meta(max_length=256)]
 RequestId = Annotated[str, Meta(min_length=8, max_length=80, pattern="^[A-Za-z0-9][A-Za-z0-9._:-]*\\Z")]
 Document = Annotated[bytes, Meta(max_length=1 << 20)]
 Index = Annotated[int, Meta(ge=0, lt=1 << 53)]
+Csr = Annotated[bytes, Meta(max_length=1 << 17)]
 
 CHUNK_SIZE = 1 << 20
 ARTEFACT_LIMIT = 16 << 20
+BATCH_LIMIT = 100
 PUBLIC: frozenset[str] = frozenset({"public"})
 LOCAL: frozenset[str] = frozenset({"local"})
 STAFF = frozenset({"officer", "auditor", "operator"})
@@ -62,7 +46,22 @@ class IssueDevice(Command, frozen=True, tag="issue-device"):
     roles = frozenset({"station"})
     work_order: Name
     serial: Name
-    csr: Annotated[bytes, Meta(max_length=1 << 17)]
+    csr: Csr
+
+
+class DeviceRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """One item of a batch."""
+
+    serial: Name
+    csr: Csr
+
+
+class IssueDevices(Command, frozen=True, tag="issue-devices"):
+    """A batch inside one work order: each item is done as an IssueDevice of its own, and answered in order."""
+
+    roles = IssueDevice.roles
+    work_order: Name
+    items: Annotated[tuple[DeviceRequest, ...], Meta(min_length=1, max_length=BATCH_LIMIT)]
 
 
 # ---- releases ----
@@ -263,10 +262,10 @@ class ShowHealth(Command, frozen=True, tag="show-health"):
 
 
 AnyCommand = (
-    IssueDevice | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies | ShowCeremony | DecideStep |
-    ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument | ListTrustSets | ListCounterUpdates |
-    ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal | ExportParty | SummarizeJournal | ListEvents |
-    ShowHealth
+    IssueDevice | IssueDevices | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies | ShowCeremony |
+    DecideStep | ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument | ListTrustSets |
+    ListCounterUpdates | ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal | ExportParty |
+    SummarizeJournal | ListEvents | ShowHealth
 )  # fmt: skip
 
 
@@ -287,12 +286,13 @@ class Answer(Struct, frozen=True):
 
 
 __all__ = [
-    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AssetShown", "CHUNK_SIZE", "CeremoniesListed",
-    "CeremonyShown", "Command", "DecideStep", "DeviceIssued", "Document", "DocumentRead", "DocumentsListed",
-    "EventShown", "EventsListed", "ExecuteStep", "ExportJournal", "ExportParty", "HealthShown", "Hex32", "IssueDevice",
-    "JournalPart", "KeyShown", "KeysListed", "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates",
-    "ListEvents", "ListKeys", "ListTrustSets", "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC",
-    "Problem", "ProofShown", "Proven", "ReadDocument", "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request",
-    "RequestId", "STAFF", "ShowCeremony", "ShowHealth", "ShowProof", "SignRelease", "StepShown", "SubmitReceipts",
-    "SummarizeJournal", "SuspendKey", "TileRead", "Upload", "Uploaded",
+    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AssetShown", "BATCH_LIMIT", "CHUNK_SIZE",
+    "CeremoniesListed", "CeremonyShown", "Command", "DecideStep", "DeviceIssued", "DeviceRequest", "DevicesIssued",
+    "Document", "DocumentRead", "DocumentsListed", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal",
+    "ExportParty", "HealthShown", "Hex32", "IssueDevice", "IssueDevices", "JournalPart", "KeyShown", "KeysListed",
+    "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys", "ListTrustSets",
+    "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven",
+    "ReadDocument", "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request", "RequestId", "STAFF", "ShowCeremony",
+    "ShowHealth", "ShowProof", "SignRelease", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey",
+    "TileRead", "Upload", "Uploaded",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ Failures without a valid token are gathered, one entry per minute and source: a 
 import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -17,11 +17,14 @@ from ceremonies import entries
 from ceremonies.commands import LOCAL, AnyResult, Command, Problem, Request
 from ceremonies.errors import KeyroomError, TokenRefused
 from ceremonies.orders import Actor
+from ceremonies.remembered import Remembered
 from ceremonies.room import TRACE, Room, Trace
-from ceremonies.tokens import Identity, verify_token
+from ceremonies.tokens import Identity
 from pki.errors import PkiError
 
 log = structlog.get_logger()
+
+R = TypeVar("R")
 
 LOCAL_ACTOR = Actor(cred="", role="local", src="local", sub="operator")
 ANYONE = Actor(cred="", role="public", src="", sub="")
@@ -62,6 +65,7 @@ class Desk:
     def __init__(self, room: Room, handlers: Mapping[type[Command], Handler]) -> None:
         self._room = room
         self._handlers = handlers
+        self._tokens = Remembered(room.jwks)
         self._suppressed: dict[str, tuple[int, bytes]] = {}
 
     async def answer(self, request: Request, *, local: bool) -> AnyResult | Problem:
@@ -71,28 +75,10 @@ class Desk:
         self._room.count(f"requests_{name}")
         try:
             caller = await self._identify(request, local=local)
-            return await self._handle(command, caller)
+            return await carry_out(self._room, self._handlers[type(command)], command, caller)
         except Exception as error:  # noqa: BLE001  # whatever happens, the caller gets an answer and no traceback
             self._room.count(f"refusals_{name}")
             return problem_of(error, name)
-
-    async def _handle(self, command: Command, caller: Caller) -> AnyResult:
-        handler = self._handlers[type(command)]
-        if "public" in command.roles:
-            return await handler(command, caller)
-        trace = Trace()
-        TRACE.set(trace)
-        try:
-            result = await handler(command, caller)
-        except Exception as error:
-            if not trace.recorded:
-                # The refusal is the answer, also where nothing can be written.
-                with contextlib.suppress(KeyroomError, PkiError):
-                    await self._record("auth.fail", command, caller.actor, error)
-            raise
-        if not trace.recorded:
-            await self._record("export", command, caller.actor)
-        return result
 
     async def _identify(self, request: Request, *, local: bool) -> Caller:
         command = request.command
@@ -103,13 +89,13 @@ class Desk:
         try:
             identity = await self._verify(request)
         except KeyroomError as error:
-            self._suppress(request.source, error)
+            self.gather(request.source, error)
             raise
         actor = Actor(cred=identity.cred, role=identity.role, src=request.source, sub=identity.sub)
         if identity.role not in command.roles:
             allowed = ", ".join(sorted(command.roles - LOCAL)) or "none; it is taken on the keyroom's own machine only"
             refusal = RoleRefused(f"role {identity.role} may not ask this", hint=f"roles: {allowed}")
-            await self._record("auth.fail", command, actor, refusal)
+            await record_request(self._room, "auth.fail", command, actor, refusal)
             raise refusal
         return Caller(actor, identity)
 
@@ -118,22 +104,17 @@ class Desk:
             raise TokenMissing("no token", hint="send Authorization: Bearer with a token of an issuer in the policy")
         policy, now = self._room.door.require_governing().policy, self._room.door.now()
         try:
-            return verify_token(request.token, policy, now, self._room.jwks)
+            return self._tokens.verify(request.token, policy, now)
         except KeyroomError as error:
             # Keys are fetched once and the token is tried once more; what the policy does not name is never fetched.
             if error.code not in ("token-key-unknown", "jwks-unavailable"):
                 raise
             issuer = policy.issuer_of(str(error.details["issuer"]))
         await self._room.jwks.refresh(issuer, now, key_unknown=True)
-        return verify_token(request.token, policy, now, self._room.jwks)
+        return self._tokens.verify(request.token, policy, now)
 
-    async def _record(self, kind: str, command: Command, by: Actor, error: Exception | None = None) -> None:
-        what = describe(command)
-        if error is not None:
-            what["why"] = entries.reason(error) if is_ours(error) else INTERNAL
-        await self._room.act(lambda: self._room.ledger.record([entries.event(kind, by, what)]))
-
-    def _suppress(self, source: str, error: KeyroomError) -> None:
+    def gather(self, source: str, error: KeyroomError) -> None:
+        """A failure without a valid token, to be written with others of the same source."""
         key = source if source in self._suppressed or len(self._suppressed) < SOURCES_LIMIT else "others"
         count, digest = self._suppressed.get(key, (0, b""))
         self._suppressed[key] = (count + 1, hashlib.sha256(digest + entries.reason(error).encode()).digest())
@@ -161,6 +142,33 @@ class Desk:
         for source, (count, digest) in gathered.items():
             later, end = self._suppressed.get(source, (0, b""))
             self._suppressed[source] = (count + later, hashlib.sha256(digest + end).digest() if later else digest)
+
+
+async def carry_out(room: Room, handler: Callable[[Any, Caller], Awaitable[R]], command: Command, caller: Caller) -> R:
+    """Have a command done, and see to it that it leaves an entry, done or refused. Raises what the handler raises."""
+    if "public" in command.roles:
+        return await handler(command, caller)
+    trace = Trace()
+    TRACE.set(trace)
+    try:
+        result = await handler(command, caller)
+    except Exception as error:
+        if not trace.recorded:
+            # The refusal is the answer, also where nothing can be written.
+            with contextlib.suppress(KeyroomError, PkiError):
+                await record_request(room, "auth.fail", command, caller.actor, error)
+        raise
+    if not trace.recorded:
+        await record_request(room, "export", command, caller.actor)
+    return result
+
+
+async def record_request(room: Room, kind: str, command: Command, by: Actor, error: Exception | None = None) -> None:
+    """Write what was asked, and why it was refused."""
+    what = describe(command)
+    if error is not None:
+        what["why"] = entries.reason(error) if is_ours(error) else INTERNAL
+    await room.act(lambda: room.ledger.record([entries.event(kind, by, what)]))
 
 
 def tag_of(command: Command) -> str:

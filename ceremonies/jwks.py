@@ -22,6 +22,7 @@ FETCH_SECONDS: Final = 5.0
 MIN_INTERVAL: Final = timedelta(seconds=30)
 REFRESH_AFTER: Final = timedelta(minutes=5)
 STALE_AFTER: Final = timedelta(hours=1)
+INLINE_LIMIT: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,13 @@ class JwksCache:
     def __init__(self) -> None:
         self._entries: dict[KeysUrl, _Entry] = {}
         self._locks: dict[KeysUrl, asyncio.Lock] = {}
+        self._inline: dict[int, tuple[KeysInline, Mapping[str, IssuerKey]]] = {}
 
     def keys(self, issuer: Issuer, now: datetime) -> Mapping[str, IssuerKey]:
         """The issuer's keys by kid. Raises JwksUnavailable when none were fetched in the last hour."""
         location = issuer.jwks
         if isinstance(location, KeysInline):
-            return index_keys(parse_jwk(key) for key in location.keys)
+            return self._read_inline(location)
         entry = self._entries.get(location)
         if entry is None or entry.fetched is None or now - entry.fetched > STALE_AFTER:
             why = entry.error if entry and entry.error else "not fetched yet"
@@ -58,6 +60,15 @@ class JwksCache:
                 details={"issuer": issuer.issuer},
             )
         return entry.keys
+
+    def _read_inline(self, location: KeysInline) -> Mapping[str, IssuerKey]:
+        """Keys that stand in the policy, parsed once: they change with the policy, which is another value then."""
+        known = self._inline.get(id(location))
+        if known is None or known[0] is not location:
+            if len(self._inline) >= INLINE_LIMIT:
+                self._inline.clear()
+            known = self._inline[id(location)] = (location, index_keys(parse_jwk(key) for key in location.keys))
+        return known[1]
 
     async def refresh(self, issuer: Issuer, now: datetime, *, key_unknown: bool = False) -> None:
         """Fetch the issuer's keys when they are due, or when a token named a key that is not among them.

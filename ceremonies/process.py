@@ -13,11 +13,11 @@ from pathlib import Path
 import structlog
 
 from ceremonies import commands, entries
+from ceremonies.batches import Batches
 from ceremonies.chores import attempt, repeat
 from ceremonies.conduct import Conduct
 from ceremonies.desk import Desk, Handler
 from ceremonies.door import Door
-from ceremonies.errors import KeyroomError
 from ceremonies.exports import export_handlers
 from ceremonies.feeds import LOOK_EVERY_S, Feeds
 from ceremonies.governance import load_governing
@@ -26,6 +26,7 @@ from ceremonies.journal import Journal
 from ceremonies.keyring import Keyring
 from ceremonies.keywork import adopt_log_key, key_entry
 from ceremonies.ledger import Ledger
+from ceremonies.listeners import UnsafeProduction, check_peers, open_servers
 from ceremonies.lockout import Lockout
 from ceremonies.logs import configure_log
 from ceremonies.milestones import milestone_path, read_milestone
@@ -37,7 +38,6 @@ from ceremonies.readers import Readers
 from ceremonies.receipts import Receipts
 from ceremonies.releases import Releases
 from ceremonies.room import Room
-from ceremonies.server import Server
 from ceremonies.settings import KeyroomSettings, TokenPlace
 from ceremonies.software import software_sha256
 from ceremonies.standby import end_when_lost, open_store
@@ -68,12 +68,6 @@ SCRUB_EVERY_S = 0.2
 SELF = Actor(cred="", role="keyroom", src="", sub="process")
 TENDED_EVERY_S = 1.0
 PROBES_EVERY_S = 3600
-
-
-class UnsafeProduction(KeyroomError):
-    """A setting or a token that production does not allow."""
-
-    code = "unsafe-production"
 
 
 def surroundings() -> Surroundings:
@@ -157,16 +151,6 @@ def build_room(settings: KeyroomSettings, around: Surroundings, strongbox: Calla
     return rooms[0]
 
 
-def check_peers(settings: KeyroomSettings) -> None:
-    """In production the API runs as another user, neither the keyroom's own nor root. Raises UnsafeProduction."""
-    if settings.mode != "production":
-        return
-    if os.getuid() in settings.peer_uids or not settings.peer_uids:
-        raise UnsafeProduction("the API has the keyroom's uid", hint="run it as another user, named in peer_uids")
-    if 0 in settings.peer_uids:
-        raise UnsafeProduction("the API runs as root (uid 0)", hint="run it as a user of its own, named in peer_uids")
-
-
 def open_room(
     settings: KeyroomSettings,
     around: Surroundings,
@@ -204,6 +188,7 @@ def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
     releases, receipts, uploads = Releases(room), Receipts(room), Uploads(room)
     return {
         commands.IssueDevice: issuance.issue,
+        commands.IssueDevices: Batches(room, issuance.issue).issue,
         commands.Upload: uploads.take,
         commands.SignRelease: releases.sign,
         commands.OpenCeremony: conduct.open,
@@ -231,14 +216,15 @@ def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
 async def serve(room: Room) -> None:
     """Answer requests until SIGTERM or SIGINT; then finish what is under way and record the stop."""
     desk = Desk(room, handlers(room))
-    server, publisher = Server(desk, room.settings.socket, room.settings.peer_uids), Publisher(room)
+    servers, publisher = open_servers(desk, room), Publisher(room)
     upkeep = Upkeep(room, os._exit)
     feeds = Feeds(room)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    await server.start()
+    for server in servers:
+        await server.start()
     log.info("keyroom is up", socket=str(room.settings.socket), size=room.ledger.journal.size)
     chores = [
         asyncio.create_task(repeat(publisher.publish, PUBLISH_EVERY_S)),
@@ -252,7 +238,8 @@ async def serve(room: Room) -> None:
         *(asyncio.create_task(repeat(feed.turn, LOOK_EVERY_S)) for feed in feeds.feeds),
     ]
     await stopping.wait()
-    await server.stop()
+    for server in servers:
+        await server.stop()
     for chore in chores:
         chore.cancel()
     stop = partial(room.act, partial(record_stop, room.ledger))

@@ -102,12 +102,15 @@ class Readers:
         return await future
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes. Who waits still is told that the reader has ended."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
         for reader in self._readers:
             reader.end()
+            for waiting in reader.asked:
+                refuse(waiting)
+        refuse(self._waiting)
 
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -162,7 +165,7 @@ class Readers:
 def refuse(waiting: Sequence[Waiting]) -> None:
     """Tell those who wait still that their reader has ended."""
     for _, _, future in waiting:
-        if not future.done():
+        if not future.done() and not future.get_loop().is_closed():
             future.set_exception(ReaderEnded("the reader of this request has ended", hint="send it again"))
 
 

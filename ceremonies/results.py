@@ -208,8 +208,15 @@ class Problem(Struct, frozen=True, tag="problem"):
     details: dict[str, Any] = {}
 
 
+class DevicesIssued(Struct, frozen=True, tag="devices-issued"):
+    """One answer for each item of a batch, in order."""
+
+    answers: tuple[DeviceIssued | Problem, ...]
+
+
 AnyResult = (
     DeviceIssued
+    | DevicesIssued
     | Uploaded
     | ReleaseSigned
     | CeremonyShown

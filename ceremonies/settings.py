@@ -60,6 +60,24 @@ class FeedPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     severity: Literal["info", "notice", "warning", "critical"] = "info"
 
 
+class RemotePlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where API processes on other machines connect, by mutual TLS: `listen` is HOST:PORT.
+
+    certificate, key, ca: PEM files of the keyroom's chain, its key (mode 0400), and the authorities of its peers.
+    peers: who is let in, `dns:NAME` of the certificate's subject alternative names or `spki:` and the hex SHA-256 of
+    its public key. An empty list lets nobody in, and is refused.
+    """
+
+    listen: Annotated[str, Meta(min_length=3, max_length=300)]
+    certificate: Path
+    key: Path
+    ca: Path
+    peers: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^(dns:[A-Za-z0-9._-]{1,253}|spki:[0-9a-f]{64})\Z")], ...],
+        Meta(min_length=1, max_length=16),
+    ]
+
+
 class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the keyroom must be told. Relative paths start at the settings file's directory.
 
@@ -70,7 +88,7 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     peer_uids: users whose processes may connect besides the keyroom's own. deadline_s: the longest PKCS#11 call.
     sessions: how many PKCS#11 calls run at a time. inventory_every_s: from one comparison of the tokens to the next.
     readers: processes that read certification requests; with 0 the keyroom reads them itself.
-    feeds: where events are sent.
+    feeds: where events are sent. remote: where API processes on other machines connect; by default nowhere.
     """
 
     origin: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._/-]{3,120}\Z")]
@@ -92,6 +110,7 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     max_database_pages: int | None = None
     readers: Annotated[int, Meta(ge=0, le=64)] = 1
     feeds: Annotated[tuple[FeedPlace, ...], Meta(max_length=8)] = ()
+    remote: RemotePlace | None = None
 
     @property
     def database_url(self) -> str:
@@ -134,8 +153,9 @@ def load_settings(path: Path) -> KeyroomSettings:
     tokens = tuple(_resolve(token, base) for token in settings.tokens)
     ca = settings.witness_ca and base / settings.witness_ca
     feeds = tuple(_place_feed(base, feed) for feed in settings.feeds)
+    remote = settings.remote and _place_remote(base, settings.remote)
     places = {name: base / getattr(settings, name) for name in ("data", "public", "socket", "module")}
-    loaded = msgspec.structs.replace(settings, tokens=tokens, witness_ca=ca, feeds=feeds, **places)
+    loaded = msgspec.structs.replace(settings, tokens=tokens, witness_ca=ca, feeds=feeds, remote=remote, **places)
     _check_tokens(loaded)
     return loaded
 
@@ -158,6 +178,12 @@ def _place_feed(base: Path, feed: FeedPlace) -> FeedPlace:
     to = f"{kind}:{base / path}" if colon and kind in ("file", "syslog") else feed.to
     secret, ca = feed.secret_file and base / feed.secret_file, feed.ca and base / feed.ca
     return msgspec.structs.replace(feed, to=to, secret_file=secret, ca=ca)
+
+
+def _place_remote(base: Path, remote: RemotePlace) -> RemotePlace:
+    """Its paths from the settings' directory."""
+    paths = {name: base / getattr(remote, name) for name in ("certificate", "key", "ca")}
+    return msgspec.structs.replace(remote, **paths)
 
 
 def _read_value(kind: type, value: Any) -> Any:

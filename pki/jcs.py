@@ -101,7 +101,7 @@ def _check_scalar(value: object) -> None:
         if abs(value) > MAX_INTEGER:
             raise JsonMalformed("JSON integer is 2^53 or more")
     elif type(value) is str:
-        if any("\ud800" <= character <= "\udfff" for character in value):
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             raise JsonMalformed("JSON string has a lone surrogate")
     else:
         raise JsonMalformed(f"{type(value).__name__} is no JSON type")

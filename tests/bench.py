@@ -4,6 +4,7 @@ Writes bench-out/results.json as {name: {value, unit, ratio_to_raw, p50_ms, p99_
 """
 
 import asyncio
+import base64
 import json
 import os
 import platform
@@ -41,6 +42,8 @@ SECONDS = float(os.environ.get("KEDGE_BENCH_SECONDS", "10"))
 STATION = Caller(Actor(cred="bench", role="station", src="bench", sub="bench"))
 QUANTITY = 4_000_000
 CALLERS = 32
+BATCHERS = 4
+Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Results = dict[str, dict[str, Any]]
 
 
@@ -122,7 +125,9 @@ def fresh_keys(count: int) -> list[ec.EllipticCurvePrivateKey]:
 
 
 def measure_http(raw: RawSigner, results: Results) -> None:
-    """One certificate a request through API and keyroom as processes, 32 callers, load generator on the same cores."""
+    """Through API and keyroom as processes, load generator on the same cores: one certificate a request, 32 callers;
+    100 a request, 4 callers.
+    """
     with tempfile.TemporaryDirectory(prefix="kedge-bench-") as work:
         stage = Stage(Path(work) / "out", Path(work), Console(quiet=True))
         try:
@@ -138,42 +143,80 @@ def measure_http(raw: RawSigner, results: Results) -> None:
                 "valid_to": now + 86_400, "organization": "Bench",
             }  # fmt: skip
             officers.hold("bench-order", "work-order", plan)
-            before = raw.sign(SECONDS / 4)
-            measured = asyncio.run(load_http(stage, staff))
-            note(results, "http_single", measured, (before + raw.sign(SECONDS / 4)) / 2)
+            for name, load in (("http_single", load_singles), ("http_batch_100", load_batches)):
+                before = raw.sign(SECONDS / 4)
+                measured = asyncio.run(load(stage, staff))
+                note(results, name, measured, (before + raw.sign(SECONDS / 4)) / 2)
         finally:
             stage.stop()
 
 
-async def load_http(stage: Stage, staff: Issuer) -> tuple[int, float, list[float]]:
+async def load_singles(stage: Stage, staff: Issuer) -> tuple[int, float, list[float]]:
     """The load: one token, as a station has one for minutes; a kept connection for each caller."""
     requests = [make_request(key) for key in fresh_keys(int(800 * SECONDS))]
+    head = make_head(stage, staff, "application/x-pem-file")
+
+    async def issue(line: Line, number: int) -> None:
+        path = b"PUT /v1/work-orders/bench/devices/B-%07d" % number
+        status, body = await send(line, path, head, requests[number])
+        assert status == 200, body
+
+    return await load(stage, CALLERS, issue)
+
+
+async def load_batches(stage: Stage, staff: Issuer) -> tuple[int, float, list[float]]:
+    """The load in batches of 100. Operations are certificates; the times are those of whole batches."""
+    bodies = [
+        json.dumps(
+            {
+                "requests": [
+                    {"serial": f"B-{QUANTITY // 2 + 100 * batch + at:07}", "csr": base64.b64encode(csr).decode()}
+                    for at, csr in enumerate(make_request(key) for key in fresh_keys(100))
+                ]
+            }
+        ).encode()
+        for batch in range(int(18 * SECONDS))
+    ]
+    head = make_head(stage, staff, "application/json")
+
+    async def issue(line: Line, number: int) -> None:
+        status, body = await send(line, b"POST /v1/work-orders/bench/devices", head, bodies[number])
+        assert status == 200, body
+        assert body.count(b'"replayed":false') == 100, body[:2000]
+
+    count, seconds, times = await load(stage, BATCHERS, issue)
+    return 100 * count, seconds, times
+
+
+def make_head(stage: Stage, staff: Issuer, media_type: str) -> bytes:
+    """The head's lines, but for the first and the length."""
     token = staff.issue("station:bench", role="station", plant=PLANT, **{"class": CLASS})
     address = urlsplit(str(stage.url))
-    head = (
-        f"Host: {address.netloc}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/x-pem-file\r\n"
-    ).encode()
-    lines = [await asyncio.open_connection(address.hostname, address.port) for _ in range(CALLERS)]
+    return (f"Host: {address.netloc}\r\nAuthorization: Bearer {token}\r\nContent-Type: {media_type}\r\n").encode()
 
-    async def issue(number: int) -> None:
+
+async def load(
+    stage: Stage, callers: int, issue: Callable[[Line, int], Awaitable[None]]
+) -> tuple[int, float, list[float]]:
+    """Measure requests on so many kept connections."""
+    address = urlsplit(str(stage.url))
+    lines = [await asyncio.open_connection(address.hostname, address.port) for _ in range(callers)]
+
+    async def work(number: int) -> None:
         line = lines.pop()
-        path = b"/v1/work-orders/bench/devices/B-%07d" % number
-        status, body = await put(line, path, head, requests[number])
-        assert status == 200, body
+        await issue(line, number)
         lines.append(line)
 
-    measured = await measure(CALLERS, issue)
+    measured = await measure(callers, work)
     for _, writer in lines:
         writer.close()
     return measured
 
 
-async def put(
-    line: tuple[asyncio.StreamReader, asyncio.StreamWriter], path: bytes, head: bytes, body: bytes
-) -> tuple[int, bytes]:
+async def send(line: Line, target: bytes, head: bytes, body: bytes) -> tuple[int, bytes]:
     """One request on a kept connection. A client library takes longer for it than the API and the keyroom together."""
     reader, writer = line
-    writer.write(b"PUT %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (path, head, len(body), body))
+    writer.write(b"%b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (target, head, len(body), body))
     answer = await reader.readuntil(b"\r\n\r\n")
     (length,) = [int(item[15:]) for item in answer.split(b"\r\n") if item.lower().startswith(b"content-length:")]
     return int(answer[9:12]), await reader.readexactly(length)

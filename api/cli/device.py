@@ -1,4 +1,4 @@
-"""`kedge device`: one device certificate, as a provisioning station asks for it."""
+"""`kedge device`: device certificates, one or many, as a provisioning station asks for them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,8 +6,11 @@ from typing import Annotated
 import msgspec
 import typer
 
+from api.cli.errors import FileRefused, ItemsRefused
 from api.cli.files import Proven, read_file, write_file, write_proven
+from api.cli.lines import align
 from api.cli.session import connect, session_of
+from ceremonies.commands import BATCH_LIMIT
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, add_completion=False, callback=connect, help="Device certificates."
@@ -27,6 +30,20 @@ class Device(msgspec.Struct, frozen=True):
     birth_package: str | None
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """Why an item was refused; other members of the problem are not needed here."""
+
+    code: str
+    detail: str
+    hint: str = ""
+
+
+class Results(msgspec.Struct, frozen=True):
+    """The API's answer to a batch: one raw result for each item."""
+
+    results: tuple[msgspec.Raw, ...]
+
+
 @app.command()
 def issue(
     ctx: typer.Context,
@@ -40,10 +57,50 @@ def issue(
     data = read_file(csr, 1 << 17)
     media_type = "application/x-pem-file" if data.startswith(b"-----BEGIN") else "application/pkcs10"
     device = session.put(f"/v1/work-orders/{work_order}/devices/{serial}", Device, data, media_type)
-    files = [
+    files = write_device(out, serial, device)
+    again = ", the same as before" if device.replayed else ""
+    session.show(device, f"{serial}: issued{again}", *map(str, files))
+
+
+@app.command("issue-all")
+def issue_all(
+    ctx: typer.Context,
+    csrs: Annotated[Path, typer.Argument(help="A directory of CSRs, each named SERIAL.csr.")],
+    work_order: Annotated[str, typer.Option(help="The open work order.")],
+    out: Annotated[Path, typer.Option(help="Directory for the answers.")] = Path(),
+) -> None:
+    """Have all certificates of a directory issued, 100 in a request. May be repeated. Fails when one was refused."""
+    session = session_of(ctx)
+    paths = sorted(csrs.glob("*.csr"))
+    if not paths:
+        raise FileRefused(f"{csrs} has no file named SERIAL.csr")
+    found: dict[str, Device | Refusal] = {}
+    for start in range(0, len(paths), BATCH_LIMIT):
+        part = paths[start : start + BATCH_LIMIT]
+        body = {"requests": [{"serial": path.stem, "csr": read_file(path, 1 << 14)} for path in part]}
+        answer = session.post(f"/v1/work-orders/{work_order}/devices", Results, body)
+        for path, raw in zip(part, answer.results, strict=True):
+            found[path.stem] = result = read_result(raw)
+            if isinstance(result, Device):
+                write_device(out, path.stem, result)
+    refused = {serial: item for serial, item in found.items() if isinstance(item, Refusal)}
+    rows = [(serial, "REFUSED", f"{item.code}: {item.detail}") for serial, item in refused.items()]
+    session.show({"issued": len(found) - len(refused), "refused": refused}, *align(("serial", "", "why"), *rows))
+    if refused:
+        raise ItemsRefused(f"{len(refused)} of {len(found)} were refused", hint="the others are issued; repeat at will")
+
+
+def read_result(raw: msgspec.Raw) -> Device | Refusal:
+    """A device, or why there is none: a problem has a `code`."""
+    if "code" in msgspec.json.decode(raw):
+        return msgspec.json.decode(raw, type=Refusal)
+    return msgspec.json.decode(raw, type=Device)
+
+
+def write_device(out: Path, serial: str, device: Device) -> list[Path]:
+    """Certificate, chain, journal entry and proof as files, named as we asked, whatever the service says."""
+    return [
         write_file(out / f"{serial}.crt.pem", device.certificate.encode()),
         write_file(out / f"{serial}.chain.pem", device.chain.encode()),
         *write_proven(out, serial, device.proven),
     ]
-    again = ", the same as before" if device.replayed else ""
-    session.show(device, f"{serial}: issued{again}", *map(str, files))

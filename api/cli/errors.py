@@ -36,6 +36,12 @@ class ServiceAway(CliError):
     status = AWAY
 
 
+class ItemsRefused(CliError):
+    """Some items of a batch were refused; the others were done."""
+
+    code = "items-refused"
+
+
 class ConnectionMissing(CliError):
     """The command was not told whom to ask."""
 

@@ -1,15 +1,24 @@
-"""HTTP/1.1 for `kedge serve` that does not wait forever for the head of a request; bodies are timed by api.limits."""
+"""HTTP/1.1 for `kedge serve` that waits only so long for the head of a request, and only for so large a head; bodies
+are limited and timed by api.limits.
+"""
 
 import asyncio
+from typing import Final
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES: Final = 64 << 10
 
 
-class TimedProtocol(H11Protocol):
+class HeadTooLarge(ValueError):
+    """The head of a request is over HEAD_BYTES. The parser turns it into its own error, and the answer is 400."""
+
+
+class TimedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, but a head must be complete within the time that an idle connection may last."""
 
     _timer: asyncio.TimerHandle | None = None
+    _head = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """The first head is awaited from here on."""
@@ -18,11 +27,23 @@ class TimedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """While only part of a head is there, its time runs on; more bytes do not prolong it."""
+        self._head += len(data)
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE:
+        if self._timer is not None and self._head > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("Head too large.")
+
+    def on_headers_complete(self) -> None:
+        """A head is complete. Raises HeadTooLarge."""
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
+            raise HeadTooLarge
+        self._forget_head()
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """The next head is awaited from here on, unless it came already."""
+        super().on_response_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
             self._await_head()
-        else:
-            self._forget_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is awaited any more."""
@@ -31,6 +52,7 @@ class TimedProtocol(H11Protocol):
 
     def _await_head(self) -> None:
         if self._timer is None:
+            self._head = 0
             self._timer = self.loop.call_later(self.timeout_keep_alive, self.transport.close)
 
     def _forget_head(self) -> None:

@@ -11,8 +11,6 @@ from api.cli.errors import FileRefused
 if TYPE_CHECKING:
     from api.settings import ApiSettings
 
-HEAD_BYTES = 64 << 10
-
 
 def run(
     socket: Annotated[Path | None, typer.Option(help="The keyroom's Unix socket.")] = None,
@@ -39,7 +37,6 @@ def run(
         access_log=False,  # api.access writes it, without tokens
         server_header=False,
         http=TimedProtocol,
-        h11_max_incomplete_event_size=HEAD_BYTES,
         ws="none",
         limit_concurrency=settings.concurrency,
         timeout_keep_alive=settings.head_time,

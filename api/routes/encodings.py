@@ -4,7 +4,7 @@ import base64
 import binascii
 from typing import Annotated, Any
 
-from fastapi import Path
+from fastapi import Path, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
 HEX32 = "^[0-9a-f]{64}$"
@@ -61,6 +61,11 @@ class Out(BaseModel):
     """An answer, made from a result of the keyroom by its attributes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
+
+
+def write_out(value: Out) -> Response:
+    """An answer that was validated when it was made: FastAPI would do it again."""
+    return Response(value.model_dump_json(), media_type="application/json")
 
 
 class ProvenOut(Out):

@@ -29,10 +29,11 @@ EVENTS = commands.EventsListed(
     84,
 )  # fmt: skip
 
+DEVICE = commands.DeviceIssued("BMS-1", b"-----BEGIN CERTIFICATE-----\n", b"chain\n", "01ab", False, PROVEN, None, None)
+
 REPLIES: dict[type, Reply] = {
-    commands.IssueDevice: commands.DeviceIssued(
-        "BMS-1", b"-----BEGIN CERTIFICATE-----\n", b"chain\n", "01ab", False, PROVEN, None, None
-    ),
+    commands.IssueDevice: DEVICE,
+    commands.IssueDevices: commands.DevicesIssued((DEVICE,)),
     commands.Upload: lambda command: commands.Uploaded(
         command.digest, command.offset + len(command.data), command.final
     ),
@@ -75,6 +76,11 @@ REQUESTS: dict[tuple[str, str], tuple[str, dict[str, Any], type[commands.Command
         "/v1/work-orders/wo-1/devices/BMS-1",
         {"content": b"0\x82", "headers": {"Content-Type": "application/pkcs10"}},
         commands.IssueDevice,
+    ),
+    ("POST", "/v1/work-orders/{work_order}/devices"): (
+        "/v1/work-orders/wo-1/devices",
+        {"json": {"requests": [{"serial": "BMS-1", "csr": "MII="}]}},
+        commands.IssueDevices,
     ),
     ("PUT", "/v1/artefacts/{sha256}"): (
         f"/v1/artefacts/{DIGEST}",

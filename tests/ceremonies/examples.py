@@ -32,6 +32,7 @@ def example(kind: type[Command]) -> Command:
     digest = hashlib.sha256(artefact).hexdigest()
     examples: tuple[Command, ...] = (
         commands.IssueDevice("wo-1", "BMS-000001", make_request()),
+        commands.IssueDevices("wo-1", (commands.DeviceRequest("BMS-000002", make_request()),)),
         commands.Upload(digest, 0, artefact, True),
         commands.SignRelease("release-1", CLASS, "stable", "1.0.0", 1, digest),
         commands.OpenCeremony("another-order", "work-order", order_plan("wo-2")),

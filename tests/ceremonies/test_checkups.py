@@ -1,5 +1,6 @@
 import socket
 import sqlite3
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,12 +16,14 @@ from ceremonies.checkups import (
     check_files,
     check_mode,
     check_place,
+    check_remote,
     check_synchronised,
     check_witnesses,
     find_worst,
 )
-from ceremonies.settings import FeedPlace, KeyroomSettings
+from ceremonies.settings import FeedPlace, KeyroomSettings, RemotePlace
 from pki.log.notes import WITNESS_KEY, VerifierKey
+from tests.ceremonies.authorities import Authority
 from tests.ceremonies.templates import Templates
 from tests.postgres import Cluster
 from tests.world import World, copy_world
@@ -164,3 +167,17 @@ def test_feeds_are_checked_and_nothing_is_sent(tmp_path: Path) -> None:
     wrong = check_feed(FeedPlace("siem", "https://siem.example/in"))
     assert (wrong.check, wrong.grade) == ("feed siem", "failing")
     assert "no secret_file" in wrong.found
+
+
+@pytest.mark.parametrize(("days", "grade"), [(-0.01, "failing"), (20, "warning"), (100, "well")])
+def test_certificates_for_other_machines_that_end_are_told(tmp_path: Path, days: float, grade: str) -> None:
+    files = Authority(tmp_path).issue("keyroom.example", days=days)
+    place = RemotePlace("127.0.0.1:0", files.certificate, files.key, files.ca, ("dns:api.example",))
+    now_us = time.time_ns() // 1000
+    found = by_check(list(check_remote(place, now_us)))
+    assert {check: item.grade for check, item in found.items()} == {
+        "remote": "well", "remote's certificate": grade, "remote's authorities": "well"
+    }  # fmt: skip
+    files.key.chmod(0o640)
+    (only,) = check_remote(place, now_us)
+    assert (only.grade, "chmod 0400" in only.found) == ("failing", True)

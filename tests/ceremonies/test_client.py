@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from ceremonies import client as module
 from ceremonies import commands
-from ceremonies.client import KeyroomClient, KeyroomDown, Refused, ask_once
+from ceremonies.client import KeyroomAddress, KeyroomClient, KeyroomDown, Refused, ask_once
 from ceremonies.commands import Answer, HealthShown, Problem
 from ceremonies.frames import FrameInvalid, encode_frame
+from ceremonies.remotes import RemoteServer
 from ceremonies.server import Server
+from ceremonies.settings import RemotePlace
+from tests.ceremonies.authorities import CLIENT, SERVER, Authority
 from tests.world import World
 
 
@@ -160,3 +164,32 @@ def test_ask_once_works_from_outside_a_loop(genesis_world: World) -> None:
     assert isinstance(asyncio.run(run()), HealthShown)
     with pytest.raises(KeyroomDown):
         ask_once(genesis_world.path / "keyroom.sock", commands.ShowHealth())
+
+
+def test_a_connection_to_another_machine_is_replaced_in_time(
+    genesis_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits on the old one is answered there; the new one shows a certificate that was renewed meanwhile."""
+    authority = Authority(tmp_path / "ca")
+    keyroom, api = authority.issue("keyroom.example", SERVER), authority.issue("api.example", CLIENT)
+    peers = ("dns:api.example",)
+    place = RemotePlace("127.0.0.1:0", keyroom.certificate, keyroom.key, keyroom.ca, peers)
+
+    async def run() -> None:
+        server = RemoteServer(genesis_world.desk, place, genesis_world.around.now_us, apart=False)
+        await server.start()
+        client = KeyroomClient(KeyroomAddress(f"127.0.0.1:{server.port}", "keyroom.example", api))
+        await client.ask(commands.ShowHealth())
+        first = client._line
+        await client.ask(commands.ShowHealth())
+        assert client._line is first
+        monkeypatch.setattr(module, "RENEW_S", 0.0)
+        answers = await asyncio.gather(*(client.ask(commands.ShowHealth()) for _ in range(30)))
+        assert [type(answer) for answer in answers] == [HealthShown] * 30
+        assert client._line is not first
+        await asyncio.sleep(0.1)
+        assert len(client._lines) == 1
+        await client.close()
+        await server.stop()
+
+    asyncio.run(run())

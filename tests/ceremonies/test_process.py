@@ -18,8 +18,8 @@ from ceremonies import commands, process
 from ceremonies.client import KeyroomDown, Refused, ask_once
 from ceremonies.commands import AnyCommand, HealthShown
 from ceremonies.journal import JournalForked
+from ceremonies.listeners import UnsafeProduction
 from ceremonies.process import (
-    UnsafeProduction,
     build_room,
     handlers,
     make_tokens,
@@ -176,17 +176,6 @@ def test_production_needs_two_users(genesis_template: World, tmp_path: Path) -> 
     with pytest.raises(UnsafeProduction):
         world.start(production(world.settings(), 0, other))
     world.start(production(world.settings(), other)).stop()
-
-
-@pytest.mark.req("HS-6")
-def test_production_serves_no_root(genesis_template: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "getuid", lambda: 1000)
-    settings = genesis_template.settings()
-    for uids in ((0,), (0, 1001)):
-        with pytest.raises(UnsafeProduction, match="root"):
-            process.check_peers(production(settings, *uids))
-    process.check_peers(production(settings, 1001, 1002))
-    process.check_peers(settings)
 
 
 @pytest.mark.req("HS-6")

@@ -278,3 +278,21 @@ def test_every_error_of_a_request_arrives_as_itself() -> None:
         assert (type(found), found.message, found.hint) == (kind, "what happened", "what to do")
     with pytest.raises(LookupError):
         read_error(Refused("no-such-rule", "", ""))
+
+
+def test_close_answers_who_waits_still() -> None:
+    """Those whose request a reader has, and those whose request was not sent yet."""
+
+    async def run() -> None:
+        readers = Readers(1)
+        (reader,) = readers._readers
+        os.kill(reader.process.pid, signal.SIGSTOP)  # it reads, and never answers
+        asked = [asyncio.create_task(readers.take_in(make_intake(), None)) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        late = asyncio.create_task(readers.take_in(make_intake(), None))
+        await asyncio.sleep(0)
+        readers.close()
+        found = await asyncio.wait_for(asyncio.gather(*asked, late, return_exceptions=True), 5)
+        assert [type(item) for item in found] == [ReaderEnded] * 4
+
+    asyncio.run(run())

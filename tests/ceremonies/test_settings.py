@@ -110,6 +110,31 @@ severity = "warning"
         load(tmp_path, GOOD + feeds.replace('"warning"', '"loud"'))
 
 
+REMOTE = """
+[remote]
+listen = "10.0.0.5:8400"
+certificate = "tls/keyroom.pem"
+key = "tls/keyroom.key"
+ca = "/etc/kedge/api-ca.pem"
+peers = ["dns:api-1.example"]
+"""
+
+
+def test_the_files_of_the_remote_address_stand_beside_the_file(tmp_path: Path) -> None:
+    assert load(tmp_path).remote is None
+    remote = load(tmp_path, GOOD + REMOTE).remote
+    assert remote is not None
+    assert (remote.certificate, remote.key) == (tmp_path / "tls/keyroom.pem", tmp_path / "tls/keyroom.key")
+    assert remote.ca == Path("/etc/kedge/api-ca.pem")
+
+
+@pytest.mark.req("AZ-5")
+@pytest.mark.parametrize("peers", ["[]", '["api-1.example"]', '["dns:*"]', '["spki:00"]', '["dns:"]', '["uri:x"]'])
+def test_who_is_let_in_must_be_named(tmp_path: Path, peers: str) -> None:
+    with pytest.raises(SettingsInvalid, match="peers"):
+        load(tmp_path, GOOD + REMOTE.replace('["dns:api-1.example"]', peers))
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match=r"nowhere\.toml"):
         load_settings(tmp_path / "nowhere.toml")

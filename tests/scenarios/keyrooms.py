@@ -25,8 +25,8 @@ AWAY = (
 PATIENCE_S = 60.0
 
 
-def write_settings(world: World, node: str) -> Path:
-    """The settings file of one of the keyrooms; they differ in nothing but their name."""
+def write_settings(world: World, node: str, more: str = "") -> Path:
+    """The settings file of one of the keyrooms; they differ in their name, and in what `more` says."""
     given = world.settings()
     lines = [
         f'origin = "{given.origin}"', f'node = "{node}"', f'data = "{given.data}"', f'public = "{given.public}"',
@@ -37,17 +37,17 @@ def write_settings(world: World, node: str) -> Path:
         file = world.path / "hsm" / f"{label}.pin"
         lines += ["[[tokens]]", f'label = "{label}"', f'pin_file = "{file}"', f"roles = {list(roles or MAIN_ROLES)}"]
     file = world.path / f"{node}.toml"
-    file.write_text("\n".join(lines) + "\n")
+    file.write_text("\n".join(lines) + "\n" + more)
     return file
 
 
 class Running:
     """A `kedge keyroom` process; what it says is in a file."""
 
-    def __init__(self, world: World, node: str) -> None:
+    def __init__(self, world: World, node: str, more: str = "") -> None:
         self.log = world.path / f"{node}.log"
         environment = {**os.environ, **make_token_dir(world.path / "hsm")}
-        command = [*KEDGE, "keyroom", "--settings", str(write_settings(world, node))]
+        command = [*KEDGE, "keyroom", "--settings", str(write_settings(world, node, more))]
         with self.log.open("a") as said:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=said)
 

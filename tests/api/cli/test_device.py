@@ -1,9 +1,12 @@
+import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ceremonies import commands
-from tests.api.cli.running import answer, refusal
+from tests.api.answers import DEVICE
+from tests.api.cli.running import answer, kedge, refusal
 from tests.api.conftest import TOKEN, Served
 from tests.api.peer import Peer
 
@@ -28,3 +31,35 @@ def test_issue_writes_certificate_chain_entry_and_proof(
     answer(*wanted)
     peer.replies = {commands.IssueDevice: commands.Problem("serial-taken", "BMS-1 has another key")}
     assert refusal(*wanted) == "serial-taken"
+
+
+def test_issue_all_asks_in_batches_and_tells_what_was_refused(served: Served, peer: Peer, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "csrs").mkdir()
+    count = commands.BATCH_LIMIT + 2
+    for number in range(count):
+        (tmp_path / "csrs" / f"BMS-{number:03}.csr").write_bytes(b"%d" % number)
+
+    def reply(command: commands.IssueDevices) -> commands.DevicesIssued:
+        devices = [msgspec.structs.replace(DEVICE, serial=item.serial) for item in command.items]
+        taken = commands.Problem("serial-taken", "another key")
+        return commands.DevicesIssued(
+            tuple(taken if item.serial == "BMS-101" and refusing else item for item in devices)
+        )
+
+    refusing = True
+    peer.replies = {commands.IssueDevices: reply}
+    web = ["device", "--url", served.url, "--token-file", str(tmp_path / "token"), "issue-all", str(tmp_path / "csrs")]
+    wanted = [*web, "--work-order", "wo-1", "--out", str(tmp_path / "out")]
+    result = kedge("--json", *wanted)
+    assert result.exit_code == 1
+    shown = json.loads(result.stdout)
+    assert (shown["issued"], list(shown["refused"])) == (count - 1, ["BMS-101"])
+    assert shown["refused"]["BMS-101"]["code"] == "serial-taken"
+    asked = [request.command for request in peer.asked]
+    assert [len(command.items) for command in asked if isinstance(command, commands.IssueDevices)] == [100, 2]
+    assert len(list((tmp_path / "out").iterdir())) == 4 * (count - 1)
+    refusing = False
+    assert answer(*wanted) == {"issued": count, "refused": {}}
+    (tmp_path / "csrs" / "empty").mkdir()
+    assert refusal(*web[:-1], tmp_path / "csrs" / "empty", "--work-order", "wo-1") == "file-refused"

@@ -63,7 +63,7 @@ def test_program_serves_and_logs_json_without_banners(url: str, place: Path) -> 
 
 @pytest.mark.req("SD-4", "T19")
 @pytest.mark.parametrize(
-    "first", [b"", b"GET /healthz HTTP/1.1\r\n", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /"]
+    "first", [b"", b"GET /healthz HTTP/1.1\r\n", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\n"]
 )
 def test_head_that_never_ends_is_given_up(url: str, first: bytes) -> None:
     port = int(url.rpartition(":")[2])

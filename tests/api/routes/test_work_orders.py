@@ -1,6 +1,10 @@
+import base64
+from typing import Any
+
 import pytest
 
-from ceremonies.commands import IssueDevice, Problem
+from ceremonies.commands import BATCH_LIMIT, DeviceRequest, DevicesIssued, IssueDevice, IssueDevices, Problem
+from tests.api.answers import DEVICE
 from tests.api.conftest import Served
 from tests.api.peer import Peer
 
@@ -40,3 +44,55 @@ def test_refusal_reaches_the_person_on_the_line(served: Served, peer: Peer, bear
         "work order wo-1 is exhausted",
         "call the supervisor",
     )
+
+
+BATCH = "/v1/work-orders/wo-1/devices"
+
+
+def item(serial: str = "BMS-1", csr: bytes = b"0\x82") -> dict[str, Any]:
+    return {"serial": serial, "csr": base64.b64encode(csr).decode()}
+
+
+def test_a_batch_is_one_command_and_answers_item_by_item(served: Served, peer: Peer, bearer: dict[str, str]) -> None:
+    taken = Problem("serial-taken", "it has another key", "call the supervisor", {"serial": "BMS-2"})
+    unheard = Problem("unheard-of", "a secret of the keyroom")
+    peer.replies = {IssueDevices: DevicesIssued((DEVICE, taken, unheard))}
+    items = [item("BMS-1"), item("BMS-2", b"-----BEGIN"), item("BMS-3")]
+    response = served.http.post(BATCH, headers=bearer, json={"requests": items})
+    assert response.status_code == 200
+    requests = (
+        DeviceRequest("BMS-1", b"0\x82"),
+        DeviceRequest("BMS-2", b"-----BEGIN"),
+        DeviceRequest("BMS-3", b"0\x82"),
+    )
+    assert [request.command for request in peer.asked] == [IssueDevices("wo-1", requests)]
+    device, problem, masked = response.json()["results"]
+    peer.replies = {IssueDevice: DEVICE}
+    headers = {**bearer, "Content-Type": "application/pkcs10"}
+    assert device == served.http.put(URL, headers=headers, content=b"0\x82").json()
+    peer.replies = {IssueDevice: taken}
+    alone = served.http.put(f"{BATCH}/BMS-2", headers=headers, content=b"0\x82").json()
+    assert {**problem, "request": ""} == {**alone, "request": ""}
+    assert (masked["code"], masked["status"], "secret" in masked["detail"]) == ("internal-error", 500, False)
+
+
+@pytest.mark.req("SD-4", "T19")
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"requests": []}, "fields-invalid"),
+        ({"requests": [item()] * (BATCH_LIMIT + 1)}, "fields-invalid"),
+        ({"requests": [item("a b")]}, "fields-invalid"),
+        ({"requests": [{**item(), "surplus": 1}]}, "fields-invalid"),
+        ({"requests": [item(csr=b"")]}, "fields-invalid"),
+        ({"requests": [item(csr=bytes((1 << 17) + 1))]}, "fields-invalid"),
+        ({"requests": [item(csr=bytes(1 << 16))] * 20}, "body-too-large"),
+        ({}, "fields-invalid"),
+    ],
+)
+def test_a_malformed_batch_is_refused_as_a_whole(
+    served: Served, peer: Peer, bearer: dict[str, str], body: dict[str, Any], code: str
+) -> None:
+    response = served.http.post(BATCH, headers=bearer, json=body)
+    assert response.json()["code"] == code
+    assert peer.asked == []

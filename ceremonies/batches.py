@@ -1,0 +1,44 @@
+"""Batches of device certificates: each item is done by the single request's own handler, as if it had come alone.
+
+All items of a batch wait together, so that readers and door take them together; there is no second road. An item has
+its own refusal, its own entry and its own idempotency (order, serial, key); a repeated batch gets the same bytes.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from ceremonies.commands import DeviceIssued, DevicesIssued, IssueDevice, IssueDevices, Problem
+from ceremonies.desk import Caller, carry_out, problem_of, tag_of
+from ceremonies.room import TRACE, Room
+
+TURNS = 4
+"""Batches under way at once; more wait. Their items then fill the door's batches, and single requests wait for at most
+so many."""
+
+
+class Batches:
+    """Issues certificates in batches, with the handler of a single request."""
+
+    def __init__(self, room: Room, issue: Callable[[IssueDevice, Caller], Awaitable[DeviceIssued]]) -> None:
+        self._room = room
+        self._issue = issue
+        self._turns = asyncio.Semaphore(TURNS)
+
+    async def issue(self, command: IssueDevices, caller: Caller) -> DevicesIssued:
+        """Answer a station. No item's refusal touches another."""
+        singles = [IssueDevice(command.work_order, item.serial, item.csr) for item in command.items]
+        async with self._turns:
+            answers = await asyncio.gather(*(self._answer(single, caller) for single in singles))
+        if (trace := TRACE.get()) is not None:
+            trace.recorded = True  # by its items
+        return DevicesIssued(tuple(answers))
+
+    async def _answer(self, command: IssueDevice, caller: Caller) -> DeviceIssued | Problem:
+        """What a single request would be answered. A task of its own, so that it has its own trace."""
+        name = tag_of(command)
+        self._room.count(f"requests_{name}")
+        try:
+            return await carry_out(self._room, self._issue, command, caller)
+        except Exception as error:  # noqa: BLE001  # as at the desk: whatever happens, the item gets an answer
+            self._room.count(f"refusals_{name}")
+            return problem_of(error, name)
