@@ -147,14 +147,14 @@ _BY_STATUS: Final[dict[int, str]] = {
     431: "headers-too-large",
     500: """
         assembly-failed checkpoint-rejected cursor-malformed frontier-invalid hsm-call-failed hsm-call-refused
-        hsm-foreign-key hsm-key-altered hsm-key-ambiguous hsm-key-not-found hsm-module-in-use
+        hsm-foreign-key hsm-key-altered hsm-key-ambiguous hsm-key-not-found hsm-memo-invalid hsm-module-in-use
         hsm-module-unloadable hsm-no-free-slot hsm-pin-file-unsafe hsm-pin-incorrect hsm-pin-unreadable
         hsm-public-key-differs hsm-request-invalid hsm-signature-mismatch hsm-software-refused
         hsm-token-ambiguous hsm-token-exists hsm-wrong-process hsm-wrong-thread internal-error inventory-differs
         journal-forked key-missing key-resurrected leaf-invalid node-invalid refused settings-invalid
         signature-missing stage-stale store-unsafe unsafe-production witness-contradicts witness-misconfigured""",
     503: """
-        clock-behind clock-went-back door-closed hsm-circuit-open hsm-closed hsm-ended hsm-pin-locked
+        anchor-unwritten clock-behind clock-went-back door-closed hsm-circuit-open hsm-closed hsm-ended hsm-pin-locked
         hsm-token-not-found hsm-token-replaced hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy
         keyroom-down keyroom-locked keyroom-stopping log-key-missing reader-ended sink-failed store-locked
         store-lost store-unavailable witness-failed witnesses-behind""",

@@ -69,6 +69,7 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     witness_ca: PEM file of the only authorities trusted for https to them, if not the system's.
     peer_uids: users whose processes may connect besides the keyroom's own. deadline_s: the longest PKCS#11 call.
     sessions: how many PKCS#11 calls run at a time. inventory_every_s: from one comparison of the tokens to the next.
+    token_anchor_every_s: how far the anchor in the journal's token may be behind; with 0 there is none.
     readers: processes that read certification requests; with 0 the keyroom reads them itself.
     feeds: where events are sent.
     """
@@ -89,6 +90,7 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     deadline_s: Annotated[float, Meta(gt=0, le=300)] = 10.0
     sessions: Annotated[int, Meta(ge=1, le=64)] = 1
     inventory_every_s: Annotated[float, Meta(ge=0.1, le=3600)] = 300.0
+    token_anchor_every_s: Annotated[float, Meta(ge=0, le=86400)] = 60.0
     max_database_pages: int | None = None
     readers: Annotated[int, Meta(ge=0, le=64)] = 1
     feeds: Annotated[tuple[FeedPlace, ...], Meta(max_length=8)] = ()
