@@ -16,6 +16,7 @@ from ceremonies.checkups import (
     check_mode,
     check_place,
     check_synchronised,
+    check_token_anchor,
     check_witnesses,
     find_worst,
 )
@@ -164,3 +165,9 @@ def test_feeds_are_checked_and_nothing_is_sent(tmp_path: Path) -> None:
     wrong = check_feed(FeedPlace("siem", "https://siem.example/in"))
     assert (wrong.check, wrong.grade) == ("feed siem", "failing")
     assert "no secret_file" in wrong.found
+
+
+def test_a_token_without_an_anchor_warns(place: World) -> None:
+    assert check_token_anchor(place.settings()).grade == "well"
+    off = check_token_anchor(msgspec.structs.replace(place.settings(), token_anchor_every_s=0))
+    assert (off.grade, "token_anchor_every_s" in off.found) == ("warning", True)

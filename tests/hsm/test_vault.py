@@ -332,7 +332,7 @@ def test_calls_and_software_are_seen_through(pair: Pair) -> None:
 
 @pytest.mark.req("HS-9")
 def test_a_memo_is_kept_at_every_place_that_answers(pair: Pair) -> None:
-    vault = pair.open()
+    vault = pair.vault
     vault.write_memo("keys", "note", b"first")
     assert vault.read_memos("keys", "note") == (b"first", b"first")
     pair.first.fail("C_FindObjectsInit", "CKR_GENERAL_ERROR", times=FOREVER)
