@@ -40,6 +40,7 @@ from ceremonies.room import Room
 from ceremonies.server import Server
 from ceremonies.settings import KeyroomSettings, TokenPlace
 from ceremonies.software import software_sha256
+from ceremonies.stamping import Stamping
 from ceremonies.standby import end_when_lost, open_store
 from ceremonies.stocktaking import Stocktaking, start
 from ceremonies.store import Store
@@ -234,7 +235,7 @@ async def serve(room: Room) -> None:
     desk = Desk(room, handlers(room))
     server, publisher = Server(desk, room.settings.socket, room.settings.peer_uids), Publisher(room)
     upkeep = Upkeep(room, os._exit)
-    feeds = Feeds(room)
+    feeds, stamping = Feeds(room), Stamping(room)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -248,10 +249,10 @@ async def serve(room: Room) -> None:
         asyncio.create_task(repeat(partial(room.act, room.store.confirm, urgent=True), CONFIRM_EVERY_S)),
         asyncio.create_task(repeat(upkeep.turn, UPKEEP_EVERY_S)),
         asyncio.create_task(repeat(upkeep.pin, room.anchor.every_s)),
+        asyncio.create_task(repeat(stamping.turn, UPKEEP_EVERY_S)),
         asyncio.create_task(repeat(upkeep.scrub, SCRUB_EVERY_S)),
         *(asyncio.create_task(repeat(chore, every_s)) for chore, every_s in token_chores(room)),
-        asyncio.create_task(repeat(feeds.tell, LOOK_EVERY_S)),
-        *(asyncio.create_task(repeat(feed.turn, LOOK_EVERY_S)) for feed in feeds.feeds),
+        *(asyncio.create_task(repeat(turn, LOOK_EVERY_S)) for turn in (feeds.tell, *(f.turn for f in feeds.feeds))),
     ]
     await stopping.wait()
     await server.stop()
