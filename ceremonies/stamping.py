@@ -137,7 +137,6 @@ async def ask_authority(authority: Authority, note: bytes) -> bytes:
 
 
 async def _post(authority: Authority, body: bytes, headers: dict[str, str]) -> bytes:
-    data = b""
     try:
         async with (
             asyncio.timeout(ASK_S),
@@ -149,10 +148,15 @@ async def _post(authority: Authority, body: bytes, headers: dict[str, str]) -> b
             media = response.headers.get("content-type", "").partition(";")[0].strip()
             if response.status_code != 200 or media != REPLY:
                 raise StampFailed(f"{authority.url} answered {response.status_code} {media[:80]}")
-            async for chunk in response.aiter_raw(4096):
-                data += chunk
-                if len(data) > MAX_STAMP:
-                    raise StampFailed(f"{authority.url} sends more than {MAX_STAMP} bytes")
+            return await _drain(authority, response)
     except (httpx.HTTPError, OSError) as error:
         raise StampFailed(f"{authority.url} is away: {str(error) or type(error).__name__}") from error
+
+
+async def _drain(authority: Authority, response: httpx.Response) -> bytes:
+    data = b""
+    async for chunk in response.aiter_raw(4096):
+        data += chunk
+        if len(data) > MAX_STAMP:
+            raise StampFailed(f"{authority.url} sends more than {MAX_STAMP} bytes")
     return data
