@@ -144,13 +144,13 @@ _BY_STATUS: Final[dict[int, str]] = {
         possession-unproven profile-forbids profile-unknown proof-invalid receipt-refused recovery-changed
         rehearsal-failed release-refused role-undefined roster-malformed self-test-failed set-chain-detached
         set-index-refused set-malformed set-outranked set-previous-mismatch set-ref-mismatch signature-invalid
-        slot-empty slots-unready soak-unmet subject-refused summary-wrong target-mismatch threshold-not-met
-        tile-invalid trust-error trust-policy-invalid trust-set-missing validity-refused verifier-key-invalid
-        witnesses-missing write-failed x509-error""",
+        slot-empty slots-unready soak-unmet stamp-invalid subject-refused summary-wrong target-mismatch
+        threshold-not-met tile-invalid trust-error trust-policy-invalid trust-set-missing validity-refused
+        verifier-key-invalid witnesses-missing write-failed x509-error""",
     431: "headers-too-large",
     500: """
         assembly-failed checkpoint-rejected cursor-malformed frontier-invalid hsm-call-failed hsm-call-refused
-        hsm-foreign-key hsm-key-altered hsm-key-ambiguous hsm-key-not-found hsm-module-in-use
+        hsm-foreign-key hsm-key-altered hsm-key-ambiguous hsm-key-not-found hsm-memo-invalid hsm-module-in-use
         hsm-module-unloadable hsm-no-free-slot hsm-pin-file-unsafe hsm-pin-incorrect hsm-pin-unreadable
         hsm-public-key-differs hsm-request-invalid hsm-signature-mismatch hsm-software-refused
         hsm-token-ambiguous hsm-token-exists hsm-wrong-process hsm-wrong-thread internal-error inventory-differs
@@ -158,9 +158,9 @@ _BY_STATUS: Final[dict[int, str]] = {
         signature-missing stage-stale store-unsafe tls-misconfigured unsafe-production witness-contradicts
         witness-misconfigured""",
     503: """
-        clock-behind clock-went-back door-closed hsm-circuit-open hsm-closed hsm-ended hsm-pin-locked
+        anchor-unwritten clock-behind clock-went-back door-closed hsm-circuit-open hsm-closed hsm-ended hsm-pin-locked
         hsm-token-not-found hsm-token-replaced hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy
-        keyroom-down keyroom-locked keyroom-stopping log-key-missing reader-ended sink-failed store-locked
+        keyroom-down keyroom-locked keyroom-stopping log-key-missing reader-ended sink-failed stamp-failed store-locked
         store-lost store-unavailable witness-failed witnesses-behind""",
 }
 STATUS: Final[Mapping[str, int]] = {code: status for status, codes in _BY_STATUS.items() for code in codes.split()}

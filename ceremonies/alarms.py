@@ -14,6 +14,7 @@ ALARMS: Final = {
     "log-key": "no journal key is active",
     "operation": "an operation is open: the database did not take its outcome",
     "token": "a token does not work",
+    "token-anchor": "the journal's anchor in its token was lost, altered, or cannot be written",
     "witnesses": "no quorum of witnesses covers the journal",
     "writer": "the thread that writes has ended",
     "unknown-outcome": "recovery closed an operation whose outcome is not known",

@@ -66,6 +66,7 @@ def check_place(settings: KeyroomSettings, now_us: int) -> Iterator[Checked]:
     yield from check_database(settings, now_us)
     yield check_synchronised()
     yield check_witnesses(settings)
+    yield check_token_anchor(settings)
     yield from (check_feed(feed) for feed in settings.feeds)
     if settings.remote is not None:
         yield from check_remote(settings.remote, now_us)
@@ -223,6 +224,14 @@ def check_synchronised() -> Checked:
     if answer == _TIME_ERROR:
         return Checked("time source", "warning", "nothing keeps the clock right: run an NTP client")
     return Checked("time source", "well", "synchronised")
+
+
+def check_token_anchor(settings: KeyroomSettings) -> Checked:
+    """Whether the journal's token keeps its head."""
+    if settings.token_anchor_every_s:
+        return Checked("token anchor", "well", f"at most {settings.token_anchor_every_s:g} s behind the journal")
+    found = "off: the token does not notice a database restored with all its files (token_anchor_every_s)"
+    return Checked("token anchor", "warning", found)
 
 
 def check_feed(feed: FeedPlace) -> Checked:

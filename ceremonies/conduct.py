@@ -155,6 +155,7 @@ class Conduct:
             await self._carry_out(step, caller)
         self._withheld.setdefault(step, self._room.ledger.journal.size)
         await self._room.witnesses.demand(self._withheld[step])
+        await self._room.act(self._room.anchor.keep)
         self._withheld.pop(step, None)
         return await self._show(command.id)
 

@@ -1,4 +1,6 @@
-"""The checkpoints that a quorum of witnesses cosigned: kept for ever, served to the world, part of every export."""
+"""The checkpoints that a quorum of witnesses cosigned, and those that an authority stamped: kept for ever, part of
+every export; the former are served to the world.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,7 +11,7 @@ from ceremonies.journal import Journal
 from ceremonies.logkey import read_checkpoint
 from ceremonies.statements import apply_changes
 from ceremonies.store import Change, Insert, Store, Update, octets, table_of
-from ceremonies.tables import CosignedRow, DocumentRow
+from ceremonies.tables import CosignedRow, DocumentRow, StampRow
 from pki.log.checkpoints import parse_checkpoint
 from pki.log.notes import VerifierKey
 
@@ -48,6 +50,36 @@ def list_cosigned(store: Store, after: int, before: int) -> Sequence[Cosigned]:
     query = select(column.size, column.note).where(column.size > after, column.size < before)
     rows = store.rows(query.order_by(column.size).limit(PAGE))
     return [Cosigned(row["size"], octets(row["note"])) for row in rows]
+
+
+class Stamped(msgspec.Struct, frozen=True):
+    """A checkpoint, and a time-stamp over its bytes (DER TimeStampResp)."""
+
+    size: int
+    note: bytes
+    response: bytes
+
+
+def keep_stamp(store: Store, stamped: Stamped) -> None:
+    """Store a time-stamp durably; the first of a size stays. Writer's thread."""
+    if store.find(StampRow, size=stamped.size) is None:
+        values = {"size": stamped.size, "note": stamped.note, "response": stamped.response}
+        with store.write() as connection:
+            apply_changes(connection, [Insert(StampRow, values)])
+
+
+def list_stamps(store: Store, after: int, until: int) -> Sequence[Stamped]:
+    """Up to `PAGE` time-stamps of checkpoints with more than `after` entries and at most `until`, smallest first."""
+    table = table_of(StampRow)
+    query = select(table).where(table.c.size > after, table.c.size <= until).order_by(table.c.size).limit(PAGE)
+    return [Stamped(row["size"], octets(row["note"]), octets(row["response"])) for row in store.rows(query)]
+
+
+def newest_stamp(store: Store) -> int:
+    """The size of the newest checkpoint that was stamped; 0 when none was."""
+    column = table_of(StampRow).c.size
+    row = store.row(select(column).order_by(column.desc()).limit(1))
+    return int(row["size"]) if row else 0
 
 
 def check_cosigned(store: Store, journal: Journal, key: VerifierKey) -> None:

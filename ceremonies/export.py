@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from ceremonies import entries
 from ceremonies.commands import ExportJournal, JournalPart
-from ceremonies.cosigned import list_cosigned
+from ceremonies.cosigned import list_cosigned, list_stamps
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
 from ceremonies.increments import Files, list_carried, list_fresh
@@ -138,8 +138,24 @@ class Export:
         while found := list_cosigned(self._room.store, after, ask.command.size):
             for earlier in found:
                 after = earlier.size
-                if self._room.witnesses.suffices(earlier.note):  # those of an earlier quorum would fail under today's
+                stamped = [
+                    item for item in list_stamps(self._room.store, after - 1, after) if self._suffices(item.note)
+                ]
+                if self._suffices(earlier.note) and not stamped:  # the path is that of the note that was stamped
                     yield f"checkpoints/{after}", earlier.note, f"checkpoint/{after}"
+
+    def _stamps(self, ask: Ask, start: str) -> Files:
+        after = int(start)
+        while found := list_stamps(self._room.store, after, ask.command.size):
+            for stamped in found:
+                after = stamped.size
+                if self._suffices(stamped.note):
+                    yield f"checkpoints/{after}", stamped.note, f"stamp/{after - 1}"
+                    yield f"checkpoints/{after}.tsr", stamped.response, f"stamp/{after}"
+
+    def _suffices(self, note: bytes) -> bool:
+        """Whether it may be exported: a checkpoint of an earlier quorum would fail under today's."""
+        return self._room.witnesses.suffices(note)
 
 
 async def cover_head(room: Room) -> tuple[bytes, int]:
@@ -178,7 +194,8 @@ _SOURCES: Mapping[str, tuple[_Source, Callable[[int], str]]] = MappingProxyType(
         "evidence": (Export._evidence, lambda _: "checkpoint/0"),
         "fresh": (Export._fresh, lambda _: "carried/0"),
         "carried": (Export._carried, "checkpoint/{}".format),
-        "checkpoint": (Export._checkpoints, lambda _: ""),
+        "checkpoint": (Export._checkpoints, "stamp/{}".format),
+        "stamp": (Export._stamps, lambda _: ""),
     }
 )
 

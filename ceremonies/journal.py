@@ -258,13 +258,13 @@ class Journal:
         """The proof that the journal of `new` entries extends that of `old`."""
         return self._tree.consistency_proof(old, new)
 
-    def check_extends(self, size: int, root: bytes) -> None:
-        """Check that the journal still holds what was published at `size`. Raises JournalForked."""
+    def check_extends(self, size: int, root: bytes, which: str = "the published one") -> None:
+        """Check that the journal still holds what was published at `size`. Raises JournalForked, naming `which`."""
         try:
             verify_consistency(size, root, self.size, self.root, self._tree.consistency_proof(size, self.size))
         except LogError as error:
             raise JournalForked(
-                f"the journal of {self.size} entries does not extend the published one of {size}",
+                f"the journal of {self.size} entries does not extend {which} of {size}",
                 hint="an older database was restored, or entries were changed: stop, investigate, restore the newest",
             ) from error
 

@@ -29,8 +29,8 @@ class Ledger:
     `under_way` is an index before every intent that somebody works on; None when there is none.
 
     `replay` holds what follows from the entries. Raises JournalForked when they do not lead to the journal's head.
-    `keep` stores a signed checkpoint durably, beside the database: the anchor of the next start. `milestone`: entries
-    before it are not read now; `began` keeps it.
+    `keep` stores a signed checkpoint durably, beside the database: the anchor of the next start; `pin` does so where
+    who restores the database cannot reach. `milestone`: entries before it are not read now; `began` keeps it.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Ledger:
         self.began = milestone
         self.log_key: LogKey | None = None
         self.keep = keep
+        self.pin: Keep = lambda _: None
         self.settled = True
         self.under_way: int | None = None
 
@@ -133,3 +134,4 @@ class Ledger:
         """Store the checkpoint of the committed head, so that no start accepts less; nothing before there is a key."""
         if note := self.sign_checkpoint():
             self.keep(note)
+            self.pin(note)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from ceremonies.errors import KeyroomError
-from pki.log.checkpoints import Checkpoint
+from ceremonies.journal import RESTORE, JournalForked
+from pki.log.checkpoints import Checkpoint, parse_checkpoint
 from pki.log.notes import LOG_KEY, VerifierKey, assemble_note, verify_note
 from pki.log.proofs import encode_proof
 
@@ -52,3 +53,12 @@ def read_checkpoint(note: bytes, vkey: VerifierKey) -> bytes:
     if not signatures:
         raise CheckpointRejected(f"checkpoint is not signed by {vkey.name}", hint="restore the published checkpoint")
     return verified.text
+
+
+def read_kept(note: bytes, where: str, log_key: LogKey | None) -> Checkpoint:
+    """A checkpoint that was kept for the next start. Raises JournalForked when the journal has no key that could have
+    signed it, CheckpointRejected when its key did not, and the LogError of what does not parse.
+    """
+    if log_key is None:
+        raise JournalForked(f"{where} is signed, and the journal has no key: its entries are lost", hint=RESTORE)
+    return parse_checkpoint(read_checkpoint(note, log_key.vkey))

@@ -40,6 +40,7 @@ from ceremonies.releases import Releases
 from ceremonies.room import Room
 from ceremonies.settings import KeyroomSettings, TokenPlace
 from ceremonies.software import software_sha256
+from ceremonies.stamping import Stamping
 from ceremonies.standby import end_when_lost, open_store
 from ceremonies.stocktaking import Stocktaking, start
 from ceremonies.store import Store
@@ -171,12 +172,13 @@ def open_room(
         undo.callback(box.close)
         keyring = Keyring(key_entry(row) for row in store.list(KeyRow, "label"))
         door = Door(ledger, box, around, keyring)
-        adopt_log_key(door)
-        check_published(settings, ledger)
-        door.governing = load_governing(store, journal, settings)
         room = Room(settings, around, store, ledger, door, Pipeline(door), *workers)
+        adopt_log_key(door)
+        check_published(settings, ledger, room.anchor.read())
+        door.governing = load_governing(store, journal, settings)
         room.witnesses.check_start()
-        start(door, SELF, compare_inventory)
+        room.anchor.begin()
+        start(door, SELF, compare_inventory, room.anchor)
         lockout.record(ledger, SELF)
         undo.pop_all()
     return room
@@ -218,7 +220,7 @@ async def serve(room: Room) -> None:
     desk = Desk(room, handlers(room))
     servers, publisher = open_servers(desk, room), Publisher(room)
     upkeep = Upkeep(room, os._exit)
-    feeds = Feeds(room)
+    feeds, stamping = Feeds(room), Stamping(room)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -232,10 +234,11 @@ async def serve(room: Room) -> None:
         asyncio.create_task(repeat(room.witnesses.advance, ADVANCE_EVERY_S)),
         asyncio.create_task(repeat(partial(room.act, room.store.confirm, urgent=True), CONFIRM_EVERY_S)),
         asyncio.create_task(repeat(upkeep.turn, UPKEEP_EVERY_S)),
+        asyncio.create_task(repeat(upkeep.pin, room.anchor.every_s)),
+        asyncio.create_task(repeat(stamping.turn, UPKEEP_EVERY_S)),
         asyncio.create_task(repeat(upkeep.scrub, SCRUB_EVERY_S)),
         *(asyncio.create_task(repeat(chore, every_s)) for chore, every_s in token_chores(room)),
-        asyncio.create_task(repeat(feeds.tell, LOOK_EVERY_S)),
-        *(asyncio.create_task(repeat(feed.turn, LOOK_EVERY_S)) for feed in feeds.feeds),
+        *(asyncio.create_task(repeat(turn, LOOK_EVERY_S)) for turn in (feeds.tell, *(f.turn for f in feeds.feeds))),
     ]
     await stopping.wait()
     for server in servers:
@@ -243,7 +246,7 @@ async def serve(room: Room) -> None:
     for chore in chores:
         chore.cancel()
     stop = partial(room.act, partial(record_stop, room.ledger))
-    for last in (desk.record_suppressed, stop, room.witnesses.advance, publisher.publish, upkeep.keep):
+    for last in (desk.record_suppressed, stop, room.witnesses.advance, publisher.publish, upkeep.pin, upkeep.keep):
         await attempt(last)
     await attempt(partial(room.act, room.door.strongbox.close))
     room.writer.stop()

@@ -7,19 +7,20 @@ anchor, the last signed one beside the database: at start the journal must exten
 import asyncio
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ceremonies.anchors import TOKENS_ONE
 from ceremonies.cosigned import late_documents
-from ceremonies.journal import RESTORE, JournalForked
+from ceremonies.journal import JournalForked
 from ceremonies.ledger import Ledger
-from ceremonies.logkey import LogKey, read_checkpoint
+from ceremonies.logkey import LogKey, read_kept
 from ceremonies.room import Room
 from ceremonies.settings import KeyroomSettings
 from ceremonies.store import Store
 from ceremonies.tables import CertificateRow, CounterUpdateRow, TrustSetRow
 from ceremonies.tiling import read_tile
-from pki.log.checkpoints import Checkpoint, parse_checkpoint
+from pki.log.checkpoints import Checkpoint
 from pki.log.tiles import ENTRIES, changed_tiles
 
 
@@ -76,15 +77,12 @@ def find_checkpoint(path: Path, log_key: LogKey | None) -> Checkpoint | None:
     """The checkpoint that was kept there. Raises JournalForked when the journal has no key that could have signed it,
     CheckpointRejected when its key did not, and the LogError of what does not parse.
     """
-    if not path.exists():
-        return None
-    if log_key is None:
-        raise JournalForked(f"{path} is signed, and the journal has no key: its entries are lost", hint=RESTORE)
-    return parse_checkpoint(read_checkpoint(path.read_bytes(), log_key.vkey))
+    return read_kept(path.read_bytes(), str(path), log_key) if path.exists() else None
 
 
-def check_published(settings: KeyroomSettings, ledger: Ledger) -> None:
+def check_published(settings: KeyroomSettings, ledger: Ledger, kept: Sequence[Checkpoint] = ()) -> None:
     """The journal must extend the checkpoint that the world has seen, and the anchor; after genesis there is one.
+    And those that are `kept` elsewhere: in the journal's token.
 
     Raises JournalForked, CheckpointRejected.
     """
@@ -97,6 +95,8 @@ def check_published(settings: KeyroomSettings, ledger: Ledger) -> None:
         )
     for checkpoint in checkpoints:
         ledger.journal.check_extends(checkpoint.size, checkpoint.root)
+    for checkpoint in kept:
+        ledger.journal.check_extends(checkpoint.size, checkpoint.root, TOKENS_ONE)
 
 
 def public_documents(store: Store, size: int) -> Iterable[tuple[str, bytes]]:

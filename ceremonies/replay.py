@@ -64,7 +64,7 @@ class Replay(msgspec.Struct):
 
     orders: the entry that opened each work order. suspended: of each suspended key (spki) the entry that suspended it.
     makers: the ceremony that made each key. sealed: how many documents of each kind. pending: requests whose first
-    intent has no document yet.
+    intent has no document yet. token_anchor: whether the last start kept an anchor in the journal's token.
     """
 
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
@@ -80,6 +80,7 @@ class Replay(msgspec.Struct):
     requests: int = 0
     documents: int = 0
     pending: set[str] = msgspec.field(default_factory=set)
+    token_anchor: bool = False
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry."""
@@ -99,6 +100,8 @@ class Replay(msgspec.Struct):
             self.closed.add(entry["op"]["what"]["ceremony"])
         elif kind in GOVERNING:
             self.governing[kind] = placed.seq
+        elif kind == "log.start":
+            self.token_anchor = bool(entry["op"]["what"].get("token_anchor"))
 
     def _take_operation(self, operation: str, step: str, placed: Placed, entry: EntryDraft) -> None:
         if step == "intent":

@@ -5,6 +5,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from ceremonies.anchors import TokenAnchor
 from ceremonies.door import Door
 from ceremonies.errors import KeyroomError
 from ceremonies.jwks import JwksCache
@@ -44,6 +45,7 @@ class Room:
     writer: Writer
     readers: Readers
     witnesses: Witnesses = field(init=False)
+    anchor: TokenAnchor = field(init=False)
     jwks: JwksCache = field(default_factory=JwksCache)
     counters: dict[str, int] = field(default_factory=dict)
     alarms: dict[str, str] = field(default_factory=dict)
@@ -51,6 +53,8 @@ class Room:
 
     def __post_init__(self) -> None:
         self.witnesses = Witnesses(self.settings, self.ledger, self.surroundings, self.writer.run)
+        self.anchor = TokenAnchor(self.settings, self.ledger, self.door.strongbox, self.alarms)
+        self.ledger.pin = self.anchor.write
 
     async def seal(self, order: Order) -> Sealed:
         """Send one order through the door, which records what it signs and what it refuses. Raises what refused it,

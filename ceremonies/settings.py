@@ -78,6 +78,17 @@ class RemotePlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ]
 
 
+class AuthorityPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A time-stamping authority (RFC 3161). certificates: PEM file of the roots that its stamps must lead to. policy:
+    the OID that its stamps must bear, if any. ca: PEM file of the only authorities believed for https to it.
+    """
+
+    url: Annotated[str, Meta(min_length=1, max_length=1024)]
+    certificates: Path
+    policy: str = ""
+    ca: Path | None = None
+
+
 class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the keyroom must be told. Relative paths start at the settings file's directory.
 
@@ -87,8 +98,10 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     witness_ca: PEM file of the only authorities trusted for https to them, if not the system's.
     peer_uids: users whose processes may connect besides the keyroom's own. deadline_s: the longest PKCS#11 call.
     sessions: how many PKCS#11 calls run at a time. inventory_every_s: from one comparison of the tokens to the next.
+    token_anchor_every_s: how far the anchor in the journal's token may be behind; with 0 there is none.
     readers: processes that read certification requests; with 0 the keyroom reads them itself.
     feeds: where events are sent. remote: where API processes on other machines connect; by default nowhere.
+    timestamp_authorities: who stamps the newest checkpoint every timestamp_every_s.
     """
 
     origin: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._/-]{3,120}\Z")]
@@ -107,10 +120,13 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     deadline_s: Annotated[float, Meta(gt=0, le=300)] = 10.0
     sessions: Annotated[int, Meta(ge=1, le=64)] = 1
     inventory_every_s: Annotated[float, Meta(ge=0.1, le=3600)] = 300.0
+    token_anchor_every_s: Annotated[float, Meta(ge=0, le=86400)] = 60.0
     max_database_pages: int | None = None
     readers: Annotated[int, Meta(ge=0, le=64)] = 1
     feeds: Annotated[tuple[FeedPlace, ...], Meta(max_length=8)] = ()
     remote: RemotePlace | None = None
+    timestamp_authorities: Annotated[tuple[AuthorityPlace, ...], Meta(max_length=8)] = ()
+    timestamp_every_s: Annotated[float, Meta(ge=1, le=604800)] = 3600.0
 
     @property
     def database_url(self) -> str:
@@ -154,8 +170,20 @@ def load_settings(path: Path) -> KeyroomSettings:
     ca = settings.witness_ca and base / settings.witness_ca
     feeds = tuple(_place_feed(base, feed) for feed in settings.feeds)
     remote = settings.remote and _place_remote(base, settings.remote)
+    stampers = tuple(
+        msgspec.structs.replace(item, certificates=base / item.certificates, ca=item.ca and base / item.ca)
+        for item in settings.timestamp_authorities
+    )
     places = {name: base / getattr(settings, name) for name in ("data", "public", "socket", "module")}
-    loaded = msgspec.structs.replace(settings, tokens=tokens, witness_ca=ca, feeds=feeds, remote=remote, **places)
+    loaded = msgspec.structs.replace(
+        settings,
+        tokens=tokens,
+        witness_ca=ca,
+        feeds=feeds,
+        remote=remote,
+        timestamp_authorities=stampers,
+        **places,
+    )
     _check_tokens(loaded)
     return loaded
 

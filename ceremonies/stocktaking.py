@@ -5,12 +5,13 @@ the journal calls destroyed: each is an alarm (entry `hsm.inventory`, readiness,
 it was made may sign nothing until a `resume` ceremony.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
 import structlog
 
 from ceremonies import entries, keywork
+from ceremonies.anchors import TokenAnchor
 from ceremonies.door import Door, key_name
 from ceremonies.errors import KeyroomError
 from ceremonies.keyring import KeyEntry
@@ -37,7 +38,7 @@ HARMLESS: Final = "not-cloned"
 """A clone that lacks a newer key: told and recorded, and the token's first place has it."""
 ALARM: Final = "inventory"
 
-Compare = Callable[[Iterable[Any], Sequence[Any]], Sequence[Difference]]
+Compare = Callable[[Iterable[Any], Sequence[Any], Collection[tuple[str, str]]], Sequence[Difference]]
 
 
 class Shelves:
@@ -51,7 +52,7 @@ class Shelves:
         return (token, key_id) in self._held
 
 
-def start(door: Door, by: Actor, compare: Compare) -> None:
+def start(door: Door, by: Actor, compare: Compare, anchor: TokenAnchor) -> None:
     """Recover, compare tokens with the journal, record the start. No key is used before this is done.
 
     Raises JournalForked, KeyResurrected, KeyMissing, InventoryDiffers.
@@ -60,10 +61,10 @@ def start(door: Door, by: Actor, compare: Compare) -> None:
     found = door.strongbox.inventory()
     check_keys(door.keyring, Shelves(found))
     living = [key for key in door.keyring if key.state != "destroyed"]
-    differences = compare([key_name(key) for key in living], found)
+    differences = compare([key_name(key) for key in living], found, anchor.places)
     door.ledger.record(
         [
-            entries.event("log.start", by, {"closed_intents": closed}),
+            entries.event("log.start", by, {"closed_intents": closed, **anchor.facts}),
             entries.event("hsm.inventory", by, inventory_facts(found, differences)),
         ]
     )
@@ -123,7 +124,7 @@ class Stocktaking:
         found = door.strongbox.inventory()
         there = {token.label for token in found}
         names = [key_name(key) for key in door.keyring if key.state != "destroyed" and key.token in there]
-        return found, list(self._compare(names, found))
+        return found, list(self._compare(names, found, self._room.anchor.places))
 
     def _record(self, found: Sequence[Stock], differences: Sequence[Difference]) -> None:
         room, now = self._room, self._room.surroundings.mono_us()

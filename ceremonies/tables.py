@@ -280,3 +280,12 @@ class CosignedRow(SQLModel, table=True):
     __tablename__ = "cosigned"
     size: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     note: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class StampRow(SQLModel, table=True):
+    """A time-stamp (RFC 3161, DER TimeStampResp) over a checkpoint, which stands here as it was stamped."""
+
+    __tablename__ = "stamp"
+    size: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    note: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    response: bytes = Field(sa_column=Column(LargeBinary, nullable=False))

@@ -1,4 +1,4 @@
-"""Upkeep of milestones while the keyroom runs: new ones are written, entries before the one at the start read again."""
+"""Upkeep while the keyroom runs: new milestones, entries before the one at the start read again, the token's anchor."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from ceremonies.room import Room
 log = structlog.get_logger()
 
 FORKED = 72
-"""Exit status when an entry was changed behind the keyroom."""
+"""Exit status when an entry was changed behind the keyroom, or another journal goes on under its token."""
 
 WORTH = 1_000
 """Fewer entries than these are read quicker than a milestone."""
@@ -52,6 +52,14 @@ class Upkeep:
         except JournalForked as error:
             log.critical("an entry was changed; the keyroom ends, and the next start reads everything", why=str(error))
             self._path.unlink(missing_ok=True)
+            self._end(FORKED)
+
+    async def pin(self) -> None:
+        """Bring the anchor in the token up to the journal's head. One that contradicts the journal ends the keyroom."""
+        try:
+            await self._room.act(self._room.anchor.keep)
+        except JournalForked as error:
+            log.critical("the token's anchor is of another journal; the keyroom ends", why=str(error))
             self._end(FORKED)
 
     def _take(self) -> tuple[int, bytes]:

@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from hsm.algorithms import ALGORITHMS, Algorithm
-from hsm.drills import Recipe, draw_random, drill_ids, drill_sessions, drill_threads
+from hsm.drills import Recipe, draw_random, drill_ids, drill_memos, drill_sessions, drill_threads
 from hsm.errors import HsmError
 from hsm.findings import Finding, Grade
 from hsm.module import Module
@@ -116,6 +116,8 @@ def _steps(visit: Visit, begin: Callable[[str], None]) -> Iterator[Finding]:
             recipe = write_recipe(algorithm, refused)
     begin("sessions")
     yield from drill_sessions(visit)
+    begin("data objects")
+    yield from drill_memos(visit)
     if recipe is None:
         yield Finding("drills", Grade.UNKNOWN, "no algorithm signs: nothing to drill with")
         return

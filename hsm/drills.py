@@ -13,14 +13,17 @@ from hsm.algorithms import Algorithm
 from hsm.errors import HsmError
 from hsm.faults import Fault, fault_of, rv_of
 from hsm.findings import Finding, Grade, measure
+from hsm.memos import read_memos, write_memo
 from hsm.objects import handle_of
 from hsm.pins import PinSource
 from hsm.seat import Seat
-from hsm.visits import Template, Visit
+from hsm.visits import LABEL, Template, Visit
 
 SESSIONS: Final = 32
 FEWEST: Final = 4
 RANDOM_BYTES: Final = 32
+MEMOS: Final = 5
+WITHOUT_MEMOS: Final = "a journal key in this token needs token_anchor_every_s = 0"
 GAIN: Final = 1.2
 """Threads together must be this much quicker than one before it is called a gain."""
 
@@ -94,6 +97,29 @@ def _log_in_again(visit: Visit) -> Finding:
         grade = Grade.WELL if error.rv == "CKR_USER_ALREADY_LOGGED_IN" else Grade.WARNING
         return Finding("second login", grade, error.rv or error.message)
     return Finding("second login", Grade.WELL, "taken as nothing new")
+
+
+def drill_memos(visit: Visit) -> Iterator[Finding]:
+    """Whether the token keeps a private data object, gives it back, and lets it be replaced and destroyed."""
+    seat, token = visit.seat, visit.task.token
+    samples: list[int] = []
+    try:
+        for number in range(MEMOS):
+            before = visit.clock()
+            write_memo(seat, token, LABEL, b"kedge doctor %d" % number)
+            samples.append(int(1_000_000 * (visit.clock() - before)))
+        read = read_memos(seat, token, LABEL)
+    except HsmError as error:
+        yield Finding("data objects", Grade.WARNING, f"{error.rv or error.message}; {WITHOUT_MEMOS}", {"rv": error.rv})
+        return
+    finally:
+        visit.clean()
+    if read != (b"kedge doctor %d" % (MEMOS - 1),):
+        yield Finding("data objects", Grade.WARNING, f"{len(read)} objects after {MEMOS} writes; {WITHOUT_MEMOS}")
+        return
+    figures = measure(samples)
+    said = f"kept and replaced; p50 {figures['p50_us'] / 1000:.1f} ms per replacement"
+    yield Finding("data objects", Grade.WELL, said, figures)
 
 
 def drill_ids(visit: Visit, recipe: Recipe) -> Iterator[Finding]:

@@ -174,6 +174,12 @@ class SignatureMismatch(HsmError):
     default_fault = Fault.STOP
 
 
+class MemoInvalid(HsmError):
+    """A memo in the token is not one that was written here, or there are too many."""
+
+    code = "hsm-memo-invalid"
+
+
 class TokenUnavailable(HsmError):
     """The device or the library is gone and loading it again did not help or must wait."""
 

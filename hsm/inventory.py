@@ -1,6 +1,6 @@
 """What is in the tokens, and how that differs from what the caller's register says should be there."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -8,7 +8,7 @@ import msgspec
 from hsm.keys import KeyName
 from hsm.objects import StoredObject, find_objects, read_object
 from hsm.seat import Seat
-from hsm.templates import PRIVATE_FLAGS, PROVENANCE, PUBLIC_FLAGS, find_deviations
+from hsm.templates import MEMO_FLAGS, PRIVATE_FLAGS, PROVENANCE, PUBLIC_FLAGS, find_deviations
 
 _EXPECTED_FLAGS: Final = {"private-key": PRIVATE_FLAGS | PROVENANCE, "public-key": PUBLIC_FLAGS}
 
@@ -57,9 +57,12 @@ def read_inventory(seat: Seat, label: str) -> TokenInventory:
     )
 
 
-def compare_inventory(expected: Iterable[KeyName], found: Sequence[TokenInventory]) -> tuple[Difference, ...]:
+def compare_inventory(
+    expected: Iterable[KeyName], found: Sequence[TokenInventory], memos: Collection[tuple[str, str]] = ()
+) -> tuple[Difference, ...]:
     """Every difference between registered keys and tokens; empty when they agree.
 
+    memos: token and label of what the caller keeps there (`hsm.memos`); whether one is there, its reader finds out.
     A private key that was exchanged under the same attributes is not seen here: it fails at its first signature.
     """
     registered: dict[str, list[KeyName]] = {}
@@ -67,23 +70,33 @@ def compare_inventory(expected: Iterable[KeyName], found: Sequence[TokenInventor
         registered.setdefault(key.token, []).append(key)
     differences: list[Difference] = []
     for token in found:
-        differences += _compare_token(registered.get(token.label, []), token)
+        kept = [item for item in token.objects if item.kind == "data" and (token.label, item.label) in memos]
+        differences += (item for memo in kept for item in _compare_memo(token.label, memo))
+        rest = [item for item in token.objects if item not in kept]
+        differences += _compare_token(registered.get(token.label, []), token, rest)
     for label in registered.keys() - {token.label for token in found}:
         differences += (_lack(key, "missing", "there is no such token") for key in registered[label])
     return tuple(differences)
 
 
-def _compare_token(expected: Sequence[KeyName], token: TokenInventory) -> list[Difference]:
+def _compare_memo(token: str, memo: StoredObject) -> list[Difference]:
+    deviations = find_deviations(memo.attributes, MEMO_FLAGS)
+    return [Difference("altered", token, memo.id, memo.label, f"data has {deviation}") for deviation in deviations]
+
+
+def _compare_token(
+    expected: Sequence[KeyName], token: TokenInventory, objects: Iterable[StoredObject]
+) -> list[Difference]:
     stored: dict[bytes, list[StoredObject]] = {}
-    for item in token.objects:
+    for item in objects:
         stored.setdefault(item.id, []).append(item)
     differences: list[Difference] = []
     for key in expected:
-        objects = stored.pop(key.id, [])
-        if token.clone and not objects:
+        mine = stored.pop(key.id, [])
+        if token.clone and not mine:
             differences.append(_lack(key, "not-cloned", f"not in the clone with serial {token.serial}"))
         else:
-            differences += _compare_key(key, objects)
+            differences += _compare_key(key, mine)
     differences += (
         Difference("unknown", token.label, key_id, item.label, _describe_foreign(item))
         for key_id, objects in stored.items()

@@ -9,7 +9,7 @@ from pkcs11 import Attribute, ObjectClass
 from pkcs11 import types as p11
 
 from hsm.algorithms import Algorithm, encode_spki, find_algorithm, load_public_key
-from hsm.templates import PRIVATE_FLAGS, PROVENANCE, PUBLIC_FLAGS, name_attribute
+from hsm.templates import MEMO_FLAGS, PRIVATE_FLAGS, PROVENANCE, PUBLIC_FLAGS, name_attribute
 
 _KINDS: Final[dict[int, str]] = {
     ObjectClass.DATA: "data",
@@ -21,6 +21,7 @@ _KINDS: Final[dict[int, str]] = {
 _FLAGS: Final[dict[int, tuple[Attribute, ...]]] = {
     ObjectClass.PRIVATE_KEY: (*PRIVATE_FLAGS, *PROVENANCE),
     ObjectClass.PUBLIC_KEY: tuple(PUBLIC_FLAGS),
+    ObjectClass.DATA: tuple(MEMO_FLAGS),
 }
 _IDENTITY: Final = (Attribute.ID, Attribute.LABEL, Attribute.KEY_TYPE, Attribute.EC_PARAMS, Attribute.EC_POINT)
 

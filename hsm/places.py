@@ -180,3 +180,19 @@ class Place:
         return PlaceReport(
             self.token, str(self), circuit.is_open, circuit.failures, self.probes, self.failed_probes, why
         )
+
+
+def ask_all(places: Sequence[Place], work: Callable[[Strongbox, str], Result]) -> Sequence[Result]:
+    """What every place of a token says, without those that are away. Raises what the first said when none answers."""
+    done: list[Result] = []
+    failed: HsmError | None = None
+    for place in places:
+        try:
+            done.append(place.attempt(work))
+        except HsmError as error:
+            if not may_move(error):
+                raise
+            failed = error if failed is None or isinstance(failed, CircuitOpen) else failed
+    if failed is not None and not done:
+        raise failed
+    return done

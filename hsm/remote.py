@@ -81,6 +81,14 @@ class RemoteStrongbox:
         """See Vault.exists."""
         return self._ask(bool, "exists", token, key_id)
 
+    def read_memos(self, token: str, label: str) -> tuple[bytes, ...]:
+        """See Vault.read_memos."""
+        return self._ask(tuple[bytes, ...], "read_memos", token, label)
+
+    def write_memo(self, token: str, label: str, data: bytes) -> int:
+        """See Vault.write_memo."""
+        return self._ask(int, "write_memo", token, label, data)
+
     def inventory(self) -> tuple[TokenInventory, ...]:
         """See Vault.inventory."""
         return self._ask(tuple[TokenInventory, ...], "inventory")

@@ -71,6 +71,12 @@ class Box(Protocol):
     def exists(self, token: str, key_id: bytes) -> bool:
         """See Strongbox.exists."""
 
+    def read_memos(self, token: str, label: str) -> tuple[bytes, ...]:
+        """See Strongbox.read_memos."""
+
+    def write_memo(self, token: str, label: str, data: bytes) -> int:
+        """See Strongbox.write_memo."""
+
     def inventory(self) -> tuple[TokenInventory, ...]:
         """See Strongbox.inventory."""
 

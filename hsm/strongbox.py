@@ -32,6 +32,7 @@ from hsm.gate import Gate
 from hsm.generation import check_request, generate_key
 from hsm.inventory import TokenInventory, read_inventory
 from hsm.keys import GeneratedKey, KeyName, describe_key
+from hsm.memos import read_memos, write_memo
 from hsm.module import Module
 from hsm.pins import PinSource
 from hsm.seat import Register, Seat
@@ -57,13 +58,11 @@ class Strongbox(Calm):
         self._register = Register({settings.name: settings for settings in tokens})
         self._os_locking = os_locking
         self._clock = clock
-        self._owner = get_ident()
-        self._process = os.getpid()
+        self._owner, self._process = get_ident(), os.getpid()
         self._gate = Gate()
         self._seats: dict[int, Seat] = {}
-        self._generation = 0
+        self._generation, self._closed = 0, False
         self._reloaded: float | None = None
-        self._closed = False
 
     @classmethod
     def open(
@@ -150,6 +149,14 @@ class Strongbox(Calm):
         """Random bytes, 1 to 1024, from the generator of a token; of the first when none is named."""
         name = token or next(iter(self._register.tokens))
         return self._run(name, lambda seat: seat.draw_random(name, count))
+
+    def read_memos(self, token: str, label: str) -> tuple[bytes, ...]:
+        """Every memo of a label; see `hsm.memos`. Raises MemoInvalid and the faults of the token."""
+        return self._run(token, lambda seat: read_memos(seat, token, label))
+
+    def write_memo(self, token: str, label: str, data: bytes) -> int:
+        """Replace every memo of a label by one; how many there were. Raises RequestInvalid, the faults of the token."""
+        return self._run(token, lambda seat: write_memo(seat, token, label, data))
 
     def has_found(self, token: str) -> bool:
         """Whether the token was there at least once."""

@@ -49,6 +49,14 @@ PUBLIC_FLAGS: Final[dict[Attribute, bool]] = {
 }
 
 
+# A memo (hsm.memos): nobody reads it who has not logged in, and it is replaced, never changed.
+MEMO_FLAGS: Final[dict[Attribute, bool]] = {
+    Attribute.TOKEN: True,
+    Attribute.PRIVATE: True,
+    Attribute.MODIFIABLE: False,
+}
+
+
 class TolerantMapper(AttributeMapper):
     """Attribute values of objects that somebody else put into the token must not break a search or an inventory."""
 

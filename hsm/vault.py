@@ -21,7 +21,7 @@ from hsm.circuit import PlaceReport, may_move
 from hsm.errors import CircuitOpen, HsmError, RequestInvalid, TokenNotFound
 from hsm.inventory import TokenInventory
 from hsm.keys import GeneratedKey, KeyName
-from hsm.places import Device, Place, PlaceSettings
+from hsm.places import Device, Place, PlaceSettings, ask_all
 from hsm.series import Item, Made, sign_one
 from hsm.strongbox import Strongbox
 
@@ -140,6 +140,14 @@ class Vault:
         if failed is not None:
             raise failed
         return False
+
+    def read_memos(self, token: str, label: str) -> tuple[bytes, ...]:
+        """The memos of a label at every place that answers; see Strongbox.read_memos. Raises when no place answers."""
+        return sum(ask_all(self._find(token), lambda box, name: box.read_memos(name, label)), ())
+
+    def write_memo(self, token: str, label: str, data: bytes) -> int:
+        """Replace the memos of a label at every place that answers; how many there were at the first of these."""
+        return ask_all(self._find(token), lambda box, name: box.write_memo(name, label, data))[0]
 
     def inventory(self) -> tuple[TokenInventory, ...]:
         """Every token with all its objects, place by place; `reports` tell which places are away and left out."""

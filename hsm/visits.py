@@ -127,6 +127,8 @@ class Visit:
 
 
 def is_of_visit(item: p11.Object, prefix: bytes) -> bool:
-    """Whether a visit made the object: by its id, and by its label where the token keeps one."""
+    """Whether a visit made the object: by its id, and by its label where the token keeps one. Data has no id."""
     stored = read_object(item)
+    if stored.kind == "data":
+        return stored.label == LABEL
     return stored.id.startswith(prefix) and stored.label in (LABEL, "")

@@ -92,6 +92,8 @@ def methods(vault: Vault) -> Mapping[str, tuple[Callable[..., Any], Any]]:
         "generate": (vault.generate, tuple[str, bytes, str, str]),
         "destroy": (vault.destroy, tuple[str, bytes]),
         "exists": (vault.exists, tuple[str, bytes]),
+        "read_memos": (vault.read_memos, tuple[str, str]),
+        "write_memo": (vault.write_memo, tuple[str, str, bytes]),
         "inventory": (vault.inventory, tuple[()]),
         "random": (vault.random, tuple[int]),
         "token_serial": (vault.token_serial, tuple[str]),

@@ -13,24 +13,32 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hsm.errors import HsmError, KeyExists, KeyNotFound
 from hsm.inventory import TokenInventory
 from hsm.keys import GeneratedKey, KeyName, Signed
+from hsm.memos import check_memo
 from hsm.objects import StoredObject
 from hsm.series import Calm, Made
-from hsm.templates import PRIVATE_FLAGS, PROVENANCE, PUBLIC_FLAGS, name_attribute
+from hsm.templates import MEMO_FLAGS, PRIVATE_FLAGS, PROVENANCE, PUBLIC_FLAGS, name_attribute
 
 _Private = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 _FLAGS: Final = {"private-key": PRIVATE_FLAGS | PROVENANCE, "public-key": PUBLIC_FLAGS}
+_MEMO: Final = {name_attribute(flag): value for flag, value in MEMO_FLAGS.items()}
 _LABELS: Final[dict[tuple[str, bytes], str]] = {}
 """A soft key does not know its label, and its token may be copied: labels are remembered for all of them."""
 
 
 class Softbox(Calm):
-    """Keys in memory. `shared` may be given to a second Softbox: the token outlives the process."""
+    """Keys and memos in memory. Both may be given to a second Softbox: the token outlives the process."""
 
     is_software = True
     stopped: tuple[tuple[bytes, str], ...] = ()
 
-    def __init__(self, labels: Sequence[str], shared: dict[tuple[str, bytes], _Private] | None = None) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        shared: dict[tuple[str, bytes], _Private] | None = None,
+        memos: dict[tuple[str, str], tuple[bytes, ...]] | None = None,
+    ) -> None:
         self.labels = tuple(labels)
+        self.memos: dict[tuple[str, str], tuple[bytes, ...]] = {} if memos is None else memos
         self.keys: dict[tuple[str, bytes], _Private] = {} if shared is None else shared
         self.signed = 0
         self.signed_by: Counter[str] = Counter()
@@ -87,6 +95,17 @@ class Softbox(Calm):
         """Whether a key is there."""
         return (token, key_id) in self.keys
 
+    def read_memos(self, token: str, label: str) -> tuple[bytes, ...]:
+        """As the strongbox does."""
+        return self.memos.get((token, label), ())
+
+    def write_memo(self, token: str, label: str, data: bytes) -> int:
+        """As the strongbox does."""
+        check_memo(label, data)
+        before = self.read_memos(token, label)
+        self.memos[token, label] = (data,)
+        return len(before)
+
     def inventory(self) -> tuple[TokenInventory, ...]:
         """Every token with both halves of its keys, as generated."""
         return tuple(
@@ -101,6 +120,12 @@ class Softbox(Calm):
                     for (token, key_id), private in sorted(self.keys.items(), key=lambda item: item[0])
                     if token == label
                     for kind in _FLAGS
+                )
+                + tuple(
+                    StoredObject("data", b"", name, "", b"", "", _MEMO)
+                    for (token, name), memos in self.memos.items()
+                    if token == label
+                    for _ in memos
                 ),
             )
             for label in self.labels

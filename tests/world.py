@@ -279,7 +279,8 @@ def place_tokens(path: Path) -> tuple[TokenPlace, ...]:
 def soft_world(path: Path, database: Database | None = None) -> World:
     """A world whose tokens are soft keys; on SQLite, or on this empty database of PostgreSQL."""
     shared: dict[Any, Any] = {}
-    return World(path, lambda: cast(Strongbox, Softbox(tuple(TOKENS), shared)), database=database)
+    memos: dict[Any, Any] = {}
+    return World(path, lambda: cast(Strongbox, Softbox(tuple(TOKENS), shared, memos)), database=database)
 
 
 def soft_keys(world: World) -> Softbox:
@@ -301,8 +302,9 @@ def copy_world(template: World, path: Path) -> World:
     """The same people, database, public files and keys at another place; not started. The template is stopped."""
     box: object = template.room.door.strongbox
     if isinstance(box, Softbox):
-        shared = dict(box.keys)
-        return _move_in(template, World(path, lambda: cast(Strongbox, Softbox(tuple(TOKENS), shared)), template.around))
+        shared, memos = dict(box.keys), dict(box.memos)
+        soft = World(path, lambda: cast(Strongbox, Softbox(tuple(TOKENS), shared, memos)), template.around)
+        return _move_in(template, soft)
     shutil.copytree(template.path / "hsm", path / "hsm")
     return _move_in(template, World(path, lambda: open_tokens(path / "hsm", tuple(TOKENS)), template.around))
 

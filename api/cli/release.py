@@ -12,10 +12,10 @@ from msgspec import UNSET
 from api.cli.errors import FileRefused, ProofMismatch
 from api.cli.files import Proven, read_file, write_file, write_proven
 from api.cli.session import connect, session_of
+from api.cli.verify import read_trust
 from ceremonies.commands import ARTEFACT_LIMIT, RequestId, Uploaded
 from pki.formats.mcuboot import read_image
 from pki.formats.mcuboot_verify import verify_image
-from pki.log.policy import parse_policy
 from pki.log.proofs import verify_proof
 
 app = typer.Typer(
@@ -85,7 +85,7 @@ def verify(
     trust: Annotated[Path, typer.Option(help="The journal's trust policy, from another source than DIRECTORY.")],
 ) -> None:
     """Check a signed image as a bootloader does, and that image and manifest are in the journal."""
-    session, policy = session_of(ctx), parse_policy(read_file(trust, 1 << 18))
+    session, policy = session_of(ctx), read_trust(trust)[0]
     image = read_file(directory / IMAGE, ARTEFACT_LIMIT)
     verify_image(image, [read_spki(path) for path in key])
     entries = {}

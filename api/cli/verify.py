@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
+from cryptography import x509
 
 from api.cli.errors import CONSISTENT
 from api.cli.files import FILE_LIMIT, list_files, read_file
@@ -15,6 +16,7 @@ from pki.log.exports import verify_export
 from pki.log.files import SCHEMA, Files
 from pki.log.policy import TrustPolicy, parse_policy
 from pki.log.schema import leaf_schema
+from pki.log.stamps import parse_authorities
 
 
 def verify_directory(
@@ -29,13 +31,20 @@ def verify_directory(
     Complete exports, increments (--since) and exports of one party. Status 0: authenticated. 1: a fault was found.
     3: consistent, but without --trust nobody vouches for it.
     """
-    policy = parse_policy(read_file(trust, 1 << 18)) if trust else None
+    policy, authorities = read_trust(trust) if trust else (None, ())
     before = read_file(since, 1 << 20) if since else None
-    report = verify_export(open_export(directory, policy), before, allow_open=allow_open)
+    files = msgspec.structs.replace(open_export(directory, policy), authorities=authorities)
+    report = verify_export(files, before, allow_open=allow_open)
     session, value = session_of(ctx), msgspec.to_builtins(report)
     session.show(value, *list_report(value))
     if report.verdict != "authenticated":
         raise typer.Exit(CONSISTENT)
+
+
+def read_trust(path: Path) -> tuple[TrustPolicy, tuple[x509.Certificate, ...]]:
+    """A trust file: a tlog-policy, and behind it the certificates (PEM) believed for time-stamps, if any."""
+    text, begin, rest = read_file(path, 1 << 18).partition(b"-----BEGIN CERTIFICATE-----")
+    return parse_policy(text), parse_authorities(begin + rest) if begin else ()
 
 
 def open_export(directory: Path, policy: TrustPolicy | None) -> Files:

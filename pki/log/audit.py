@@ -2,7 +2,8 @@
 
 Steps, each naming the first bad thing it meets:
 1. the checkpoint parses; with a policy, a listed log signed it and the witnesses' quorum cosigned it;
-2. the files are exactly those of a log of that size: none missing, none surplus (c2sp.org/tlog-tiles);
+2. the files are exactly those of a log of that size: none missing, none surplus (c2sp.org/tlog-tiles); time-stamps
+   are those of earlier checkpoints (`pki.log.stamps`);
 3. each entry hashes to its place in tile/0, and is a leaf in canonical form (`pki.log.leaves`);
 4. seq, prev, kctr, approvals and intents fit together (`pki.log.ledger`);
 5. drafts, signed bytes, public keys and signatures bear the entries out (`pki.log.evidence`);
@@ -26,6 +27,7 @@ from pki.log.parties import named_entries
 from pki.log.policy import TrustPolicy
 from pki.log.proven import ProvenLeaf
 from pki.log.reports import ALL, BETWEEN, Report, Tally
+from pki.log.stamps import check_stamps
 from pki.log.tiles import (
     ENTRIES,
     WIDTH,
@@ -81,7 +83,8 @@ class Audit:
         self._since = since.size if since else 0
         self._earlier = _check_earlier(files, self._checkpoint, first)
         self._checked_earlier = len(self._earlier)
-        rest = set(files.paths) - {CHECKPOINT} - DOCUMENTS - {path for path, _ in self._earlier}
+        self._stamps = check_stamps(files, [path for path, _ in self._earlier])
+        rest = set(files.paths) - {CHECKPOINT} - DOCUMENTS - {path for path, _ in self._earlier} - self._stamps.keys()
         if since is not None:
             self._earlier = sorted([*self._earlier, (SINCE, since)], key=lambda item: item[1].size)
         self._evidence = Evidence(files.read, _check_tiles(rest, known, size))
@@ -190,6 +193,7 @@ class Audit:
             self._ledger.uses,
             open=unclosed,
             checkpoints=self._checked_earlier,
+            stamps=tuple(self._stamps.values()),
             scope="increment" if self._known else "complete",
             since=self._since,
             completeness=BETWEEN.format(self._since) if self._known else ALL,

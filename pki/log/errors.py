@@ -111,6 +111,12 @@ class CosignatureMissing(LogError):
     code = "cosignature-missing"
 
 
+class StampInvalid(LogError):
+    """The bytes are not a time-stamp of these data by a trusted authority."""
+
+    code = "stamp-invalid"
+
+
 class AuditFailed(LogError):
     """An exported journal is not what it claims to be.
 

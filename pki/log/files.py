@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import msgspec
+from cryptography import x509
 
 from pki.errors import PkiError
 from pki.log.checkpoints import Checkpoint, parse_checkpoint
@@ -18,12 +19,13 @@ DOCUMENTS = frozenset([SCHEMA, "trust.cddl"])
 
 
 class Files(msgspec.Struct, frozen=True):
-    """An export: its files, relative with `/`, how to read one, and whom to trust."""
+    """An export: its files, relative with `/`, how to read one, and whom to trust; for time-stamps, `authorities`."""
 
     read: Callable[[str], bytes]
     paths: frozenset[str]
     policy: TrustPolicy | None
     documents: Mapping[str, bytes] = MappingProxyType({SCHEMA: leaf_schema()})
+    authorities: tuple[x509.Certificate, ...] = ()
 
     def head(self, path: str = CHECKPOINT) -> tuple[Checkpoint, VerifiedCheckpoint | None]:
         """A checkpoint of the export, verified when there is a policy. Raises AuditFailed."""

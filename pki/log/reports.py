@@ -23,7 +23,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     first, last: times of the first and the last entry, empty in an empty journal.
     types: number of entries by type. open: intents that nothing has closed yet.
     documents_absent: documents that entries name and the export does not hold, because they are large.
-    checkpoints: earlier checkpoints that the entries bear out.
+    checkpoints: earlier checkpoints that the entries bear out. stamps: what each time-stamp of one says.
     scope: `complete`, `increment`, or the party. since: size of the auditor's last checkpoint, which this one extends.
     entries: how many were checked. uses: the last kctr of each key (its label) that was counted.
     completeness: what is not shown, and what is.
@@ -44,6 +44,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     documents: int
     documents_absent: int
     checkpoints: int
+    stamps: tuple[str, ...] = ()
     scope: str = "complete"
     since: int = 0
     entries: int = 0

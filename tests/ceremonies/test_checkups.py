@@ -18,6 +18,7 @@ from ceremonies.checkups import (
     check_place,
     check_remote,
     check_synchronised,
+    check_token_anchor,
     check_witnesses,
     find_worst,
 )
@@ -181,3 +182,9 @@ def test_certificates_for_other_machines_that_end_are_told(tmp_path: Path, days:
     files.key.chmod(0o640)
     (only,) = check_remote(place, now_us)
     assert (only.grade, "chmod 0400" in only.found) == ("failing", True)
+
+
+def test_a_token_without_an_anchor_warns(place: World) -> None:
+    assert check_token_anchor(place.settings()).grade == "well"
+    off = check_token_anchor(msgspec.structs.replace(place.settings(), token_anchor_every_s=0))
+    assert (off.grade, "token_anchor_every_s" in off.found) == ("warning", True)

@@ -1,7 +1,7 @@
 """Stocktaking over soft keys; with real tokens and an intruder: tests/scenarios/test_inventory.py."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -52,10 +52,10 @@ def test_what_is_missing_for_one_look_only_suspends_nothing(genesis_world: World
     key = genesis_world.room.door.keyring.labelled("device-ca")
     looks: list[int] = []
 
-    def compare(names: Iterable[Any], found: Sequence[Any]) -> Sequence[Difference]:
+    def compare(names: Iterable[Any], found: Sequence[Any], memos: Collection[Any]) -> Sequence[Difference]:
         looks.append(1)
         gone = Found("missing", key.token, bytes.fromhex(key.cka_id), key.label, "private-key not in the token")
-        return [gone] if len(looks) == 1 else compare_inventory(names, found)
+        return [gone] if len(looks) == 1 else compare_inventory(names, found, memos)
 
     asyncio.run(Stocktaking(genesis_world.room, compare).turn())
     assert len(looks) == 2
@@ -83,7 +83,7 @@ def test_tokens_that_cannot_be_compared_are_a_problem(genesis_world: World, monk
 def test_the_journal_key_is_told_and_cannot_be_suspended(genesis_world: World) -> None:
     key = genesis_world.room.door.keyring.labelled("journal")
     strange = Found("altered", key.token, bytes.fromhex(key.cka_id), key.label, "private-key has label 'x'")
-    asyncio.run(Stocktaking(genesis_world.room, lambda _names, _found: [strange]).turn())
+    asyncio.run(Stocktaking(genesis_world.room, lambda *_: [strange]).turn())
     assert genesis_world.room.door.keyring.get(key.spki).state == "active"
     assert "inventory" in genesis_world.room.alarms
 
@@ -92,7 +92,7 @@ def test_a_key_that_a_clone_lacks_is_told_and_stays_in_use(genesis_world: World)
     key = genesis_world.room.door.keyring.labelled("device-ca")
     lacking = Found("not-cloned", key.token, bytes.fromhex(key.cka_id), key.label, "not in the clone with serial 1")
     before = count_inventories(genesis_world)
-    asyncio.run(Stocktaking(genesis_world.room, lambda _names, _found: [lacking]).turn())
+    asyncio.run(Stocktaking(genesis_world.room, lambda *_: [lacking]).turn())
     assert genesis_world.room.door.keyring.get(key.spki).state == "active"
     assert genesis_world.room.alarms == {}
     assert (count_inventories(genesis_world), genesis_world.room.counters["inventory_differences"]) == (before + 1, 1)

@@ -36,7 +36,16 @@ from tests.ceremonies.small import make_order, seal
 from tests.pki.log.building import ORIGIN
 from tests.witnessed import Bench, log_vkey, policy_text, witnessed_copy
 from tests.witnessing import make_notary, serving
-from tests.world import RefusedError, World, copy_world, export_journal, issue_device, make_request, soft_world
+from tests.world import (
+    RefusedError,
+    World,
+    copy_world,
+    export_journal,
+    issue_device,
+    make_request,
+    soft_keys,
+    soft_world,
+)
 
 T = TypeVar("T")
 
@@ -230,10 +239,11 @@ def copy_state(world: World, path: Path) -> None:
 
 @pytest.mark.req("T26", "AU-11")
 def test_yesterdays_database_does_not_start(world: World, tmp_path: Path) -> None:
-    """Database, anchor and public files are all restored, so that nothing here remembers. The witnesses do."""
+    """Database, anchor, public files and tokens are all restored: nothing here remembers. The witnesses do."""
     do(Publisher(world.room).publish())
     world.stop()
     copy_state(world, tmp_path / "yesterday")
+    memos = dict(soft_keys(world).memos)
     world.start()
     do(issue(world, 1))
     do(world.room.witnesses.advance())
@@ -242,6 +252,7 @@ def test_yesterdays_database_does_not_start(world: World, tmp_path: Path) -> Non
     for name in ("data", "public"):
         shutil.rmtree(world.path / name)
         shutil.copytree(tmp_path / "yesterday" / name, world.path / name)
+    soft_keys(world).memos.update(memos)
     with pytest.raises(JournalForked, match=f"has cosigned {size} entries, the journal has"):
         world.start()
     restored = msgspec.structs.replace(world.settings(), witnesses="quorum none\n")
@@ -252,6 +263,7 @@ def test_yesterdays_database_does_not_start(world: World, tmp_path: Path) -> Non
 def test_another_history_does_not_start(world: World, tmp_path: Path) -> None:
     world.stop()
     copy_state(world, tmp_path / "yesterday")
+    memos = dict(soft_keys(world).memos)
     world.start()
     do(issue(world, 1))
     do(world.room.witnesses.advance())
@@ -259,6 +271,7 @@ def test_another_history_does_not_start(world: World, tmp_path: Path) -> None:
     for name in ("data", "public"):
         shutil.rmtree(world.path / name)
         shutil.copytree(tmp_path / "yesterday" / name, world.path / name)
+    soft_keys(world).memos.update(memos)
     world.start(msgspec.structs.replace(world.settings(), witnesses="quorum none\n"))
     for number in range(2, 12):
         do(issue(world, number))

@@ -4,7 +4,7 @@ import pytest
 from pkcs11 import Attribute
 
 from hsm.algorithms import ALGORITHMS
-from hsm.drills import draw_random, drill_ids, drill_sessions, drill_threads
+from hsm.drills import draw_random, drill_ids, drill_memos, drill_sessions, drill_threads
 from hsm.errors import CallFailed
 from hsm.findings import Finding, Grade
 from hsm.seat import Seat
@@ -34,6 +34,18 @@ def test_sessions_share_the_login_and_say_when_they_are_lost(token_dir: Path) ->
         assert found["sessions"].figures == {"opened": 32}
         assert found["lost session"].figures == {"rv": "CKR_SESSION_HANDLE_INVALID"}
         assert found["second login"].said == "CKR_USER_ALREADY_LOGGED_IN"
+
+
+def test_data_objects_are_kept_replaced_and_removed(token_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with visiting(token_dir) as visit:
+        (found,) = drill_memos(visit)
+        assert (found.grade, found.figures["count"]) == (Grade.WELL, 5)
+        assert list(visit.session.get_objects()) == []
+        with monkeypatch.context() as patched:
+            patched.setattr("hsm.memos._find", lambda *_: [])  # nothing is destroyed, and nothing found
+            (found,) = drill_memos(visit)
+        assert (found.grade, found.said.split(";")[0]) == (Grade.WARNING, "0 objects after 5 writes")
+        assert list(visit.session.get_objects()) == []
 
 
 @pytest.mark.req("HS-2")

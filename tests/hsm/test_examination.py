@@ -50,10 +50,11 @@ def test_softhsm_does_everything(token_dir: Path) -> None:
 def test_nss_knows_no_copyable_and_calls_its_own_keys_foreign(foreign: dict[str, Found]) -> None:
     found = foreign["nss"]
     assert failing(found) == {
-        "serial", "ed25519 mechanisms",
+        "serial", "ed25519 mechanisms", "data objects",
         *(f"{name} {what}" for name in ("p256", "p384") for what in (
             "template", "private attributes", "public attributes")),
     }  # fmt: skip
+    assert found["data objects"].figures == {"rv": "CKR_ATTRIBUTE_VALUE_INVALID"}
     assert found["p256 template"].figures["refused"] == ["public CKA_COPYABLE", "private CKA_COPYABLE"]
     assert "CKA_LOCAL=false" in found["p256 private attributes"].said
     assert found["p256 sign"].grade is Grade.WELL

@@ -63,6 +63,8 @@ class Bench:
             "exists": lambda: self.box.exists("keys", self.key.id),
             "random": lambda: self.box.random(8),
             "inventory": self.box.inventory,
+            "read memos": lambda: self.box.read_memos("keys", "note"),
+            "write memo": lambda: self.box.write_memo("keys", "note", b"text"),
             "generate": lambda: self.box.generate("keys", secrets.token_bytes(16), "new", "p256"),
             "destroy": self.destroy,
         }
@@ -138,7 +140,7 @@ def test_each_return_value_of_a_signature_has_its_class(bench: Bench, function: 
 
 
 @pytest.mark.req("HS-9")
-@pytest.mark.parametrize("name", ["sign", "open and sign", "exists", "random", "inventory"])
+@pytest.mark.parametrize("name", ["sign", "open and sign", "exists", "random", "inventory", "read memos", "write memo"])
 def test_every_call_of_a_request_follows_its_class(bench: Bench, name: str) -> None:
     for function, normal in bench.count(name).items():
         if function in UNHEARD:

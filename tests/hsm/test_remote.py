@@ -461,3 +461,11 @@ def test_the_process_outlives_the_thread_that_started_it(token_dir: Path) -> Non
     time.sleep(0.1)
     assert len(opened[0].random(8)) == 8
     opened[0].close()
+
+
+def test_memos_travel(box: RemoteStrongbox) -> None:
+    assert box.write_memo("journal", "note", b"first") == 0
+    assert box.write_memo("journal", "note", b"second") == 1
+    assert box.read_memos("journal", "note") == (b"second",)
+    with pytest.raises(RequestInvalid):
+        box.write_memo("journal", "note", b"")

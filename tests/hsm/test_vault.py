@@ -328,3 +328,19 @@ def test_calls_and_software_are_seen_through(pair: Pair) -> None:
         pair.vault.exists("other", bytes(16))
     with pytest.raises(KeyNotFound):
         pair.vault.sign(msgspec.structs.replace(pair.key.name, id=bytes(16)), b"data")
+
+
+@pytest.mark.req("HS-9")
+def test_a_memo_is_kept_at_every_place_that_answers(pair: Pair) -> None:
+    vault = pair.vault
+    vault.write_memo("keys", "note", b"first")
+    assert vault.read_memos("keys", "note") == (b"first", b"first")
+    pair.first.fail("C_FindObjectsInit", "CKR_GENERAL_ERROR", times=FOREVER)
+    vault.write_memo("keys", "note", b"second")
+    assert vault.read_memos("keys", "note") == (b"second",)
+    pair.second.fail("C_FindObjectsInit", "CKR_GENERAL_ERROR", times=FOREVER)
+    with pytest.raises(HsmError, match="CKR_GENERAL_ERROR"):
+        vault.read_memos("keys", "note")
+    for device in (pair.first, pair.second):
+        device.heal()
+    assert sorted(vault.read_memos("keys", "note")) == [b"first", b"second"], "its reader must cope with an older one"

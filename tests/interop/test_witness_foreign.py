@@ -25,7 +25,7 @@ from tests.ceremonies.conftest import factory_template, genesis_template
 from tests.pki.log.building import LOG, ORIGIN
 from tests.witnessed import log_vkey
 from tests.witnessing import SmallLog, make_notary, serving
-from tests.world import World, copy_world, export_journal, issue_device, make_request
+from tests.world import World, copy_world, export_journal, issue_device, make_request, soft_keys
 
 __all__ = ["factory_template", "genesis_template"]
 
@@ -134,6 +134,7 @@ def test_a_foreign_witness_stops_yesterdays_database(world: World, tmp_path: Pat
     world.stop()
     for name in ("data", "public"):
         shutil.copytree(world.path / name, tmp_path / "yesterday" / name)
+    memos = dict(soft_keys(world).memos)
     world.start()
     asyncio.run(issue_device(world, 1, make_request()))
     asyncio.run(world.room.witnesses.advance())
@@ -141,6 +142,7 @@ def test_a_foreign_witness_stops_yesterdays_database(world: World, tmp_path: Pat
     for name in ("data", "public"):
         shutil.rmtree(world.path / name)
         shutil.copytree(tmp_path / "yesterday" / name, world.path / name)
+    soft_keys(world).memos.update(memos)
     with pytest.raises(JournalForked, match="has cosigned"):
         world.start()
 

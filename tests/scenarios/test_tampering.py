@@ -23,7 +23,8 @@ from ceremonies.tables import EntryRow
 from hsm.strongbox import Strongbox
 from pki.log.errors import LogError
 from tests.ceremonies.examples import read_leaves
-from tests.engines import UNLOCK
+from tests.ceremonies.templates import Templates
+from tests.engines import UNLOCK, Engine
 from tests.postgres import SQLITE
 from tests.softbox import Softbox
 from tests.world import TOKENS, World, audit_world, copy_world, issue_device, make_request, soft_keys
@@ -254,6 +255,40 @@ def test_the_anchor_alone_stops_yesterdays_database(factory_template: World, use
         world.start()
 
 
+@pytest.mark.engines
+@pytest.mark.req("AU-2", "T5", "T26")
+def test_the_token_stops_yesterdays_database_with_all_its_files(
+    templates: Templates, engine: Engine, tmp_path: Path
+) -> None:
+    """Database, anchor, milestone and public files of one moment: nothing on disk contradicts itself."""
+    yesterday = templates.genesis(engine)
+    world = copy_world(yesterday, tmp_path).start()
+    asyncio.run(world.open_order())
+    world.stop()
+    restore(world, yesterday)
+    with pytest.raises(JournalForked, match="does not extend the one in the token"):
+        world.start()
+
+
+@pytest.mark.req("AU-2", "T5", "T26")
+def test_softhsm_stops_yesterdays_database_with_all_its_files(templates: Templates, tmp_path: Path) -> None:
+    yesterday = templates.genesis(keys="softhsm")
+    world = copy_world(yesterday, tmp_path).start()
+    asyncio.run(world.open_order())
+    world.stop()
+    restore(world, yesterday)
+    with pytest.raises(JournalForked, match="does not extend the one in the token"):
+        world.start()
+
+
+def restore(world: World, yesterday: World) -> None:
+    """Bring everything back but the tokens."""
+    world.database = yesterday.database and yesterday.database.copy()
+    for name in ("data", "public"):
+        shutil.rmtree(world.path / name)
+        shutil.copytree(yesterday.path / name, world.path / name)
+
+
 @pytest.mark.req("AU-2", "T5", "T26")
 def test_after_genesis_a_start_needs_an_anchor(used_world: World, tmp_path: Path) -> None:
     world = copy_world(used_world, tmp_path)
@@ -310,11 +345,11 @@ def test_another_key_under_one_of_our_ids_stops_the_start(genesis_template: Worl
 @pytest.mark.req("T30", "KL-12")
 def test_a_destroyed_key_that_comes_back_stops_the_start(genesis_template: World, tmp_path: Path) -> None:
     world = copy_world(genesis_template, tmp_path).start()
-    before = dict(soft_keys(world).keys)
+    before, memos = dict(soft_keys(world).keys), soft_keys(world).memos
     asyncio.run(world.ceremony("drop", "destroy", {"labels": ["site-ca"], "reason": "never used"}))
     assert len(soft_keys(world).keys) == len(before) - 1
     world.stop()
-    world.strongbox = lambda: cast(Strongbox, Softbox(tuple(TOKENS), before))
+    world.strongbox = lambda: cast(Strongbox, Softbox(tuple(TOKENS), before, memos))
     with pytest.raises(KeyResurrected, match="site-ca"):
         world.start()
 
@@ -324,7 +359,7 @@ def test_a_missing_key_stops_the_start(genesis_template: World, tmp_path: Path) 
     world = copy_world(genesis_template, tmp_path)
     left = dict(soft_keys(genesis_template).keys)
     del left[next(name for name in left if name[0] == "kedge-recovery")]
-    world.strongbox = lambda: cast(Strongbox, Softbox(tuple(TOKENS), left))
+    world.strongbox = lambda: cast(Strongbox, Softbox(tuple(TOKENS), left, soft_keys(genesis_template).memos))
     with pytest.raises(KeyMissing, match="kedge-recovery"):
         world.start()
 

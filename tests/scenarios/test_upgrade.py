@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from ceremonies.anchors import LABEL
 from ceremonies.checkups import check_database
 from ceremonies.commands import KeysListed, ListKeys, SuspendKey
 from ceremonies.settings import KeyroomSettings
@@ -21,7 +22,7 @@ from pki.log.audit import audit_journal
 from pki.log.policy import parse_policy
 from tests.ceremonies.issuer_keys import IssuerSigner
 from tests.softbox import Softbox, remember_label
-from tests.world import TOKENS, World, export_journal
+from tests.world import TOKENS, World, export_journal, soft_keys
 
 DATA = Path(__file__).parents[1] / "data"
 STORES = sorted(DATA.glob("store-*.tar.gz"))
@@ -40,7 +41,8 @@ class OldWorld(World):
 
     def __init__(self, place: Path, told: dict[str, Any]) -> None:
         private = {(key["token"], bytes.fromhex(key["id"])): load(key["pem"]) for key in told["keys"]}
-        super().__init__(place, lambda: cast(Box, Softbox(tuple(TOKENS), private)))
+        memos: dict[Any, Any] = {}
+        super().__init__(place, lambda: cast(Box, Softbox(tuple(TOKENS), private, memos)))
         self.issuer = IssuerSigner(told["kid"], told["algorithm"], load(told["issuer"]))
         self.digest = told["roster_sha256"]
 
@@ -92,6 +94,9 @@ def test_an_earlier_store_is_migrated_and_verifies(world: World, place: Path, to
     journal = world.room.ledger.journal
     assert read_version(place) > before
     assert journal.size > told["size"], "log.start and inventory are new"
+    assert world.room.ledger.replay.token_anchor
+    (kept,) = soft_keys(world).read_memos("kedge-journal", LABEL)
+    assert kept == world.room.ledger.sign_checkpoint()
     keys = asyncio.run(world.ask(ListKeys(), "auditor", KeysListed)).keys
     assert {key.label: key.state for key in keys}["site-ca"] == "suspended"
     asyncio.run(world.ask(SuspendKey("director", "a drill after the upgrade"), "officer", object))
