@@ -62,11 +62,9 @@ def storm(world: World, kills: list[Trap | str], chance: random.Random) -> dict[
         plant.kill()
         crowd.stop()
     plant.check_nothing_left()
-    assert plant.start().wait_up()
     judge(audit, crowd)
     audit.check_sums()
     audit.check_names(crowd.issued)
-    assert plant.end() == 0
     return {
         "kills": sum(met.values()), "points": dict(met), "seconds": round(time.monotonic() - begun),
         "issued": len(crowd.issued), "repeated": crowd.repeated, "ceremonies": len(crowd.held), "entries": audit.size,
