@@ -278,3 +278,21 @@ def test_every_error_of_a_request_arrives_as_itself() -> None:
         assert (type(found), found.message, found.hint) == (kind, "what happened", "what to do")
     with pytest.raises(LookupError):
         read_error(Refused("no-such-rule", "", ""))
+
+
+def test_a_reader_that_never_answers_is_replaced(factory_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it for ever: its callers hold slots that others need, also to stop a key."""
+    monkeypatch.setattr(module, "ANSWER_S", 2.5)
+    place = find_place(factory_world)
+
+    async def task(readers: Readers) -> None:
+        assert await readers.take_in(make_intake(), place)
+        first = readers._readers[0]
+        os.kill(first.process.pid, signal.SIGSTOP)
+        with pytest.raises(ReaderEnded):
+            await asyncio.wait_for(readers.take_in(make_intake(), place), 20)
+        assert readers._readers[0] is not first
+        assert await readers.take_in(make_intake(), place)
+        assert len(readers._tasks) <= 2 * len(readers._readers)
+
+    with_readers(1, task)
