@@ -20,7 +20,7 @@ ORDER = "storm"
 MOST = 200_000
 # While the CA is suspended its line cannot be loaded; what a hung or ended process had, may be sent again.
 PATIENT = (*AWAY, "key-not-active", "work-order-unknown", "reader-ended", "hsm-token-unavailable", "hsm-circuit-open")
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 
 
 class Stopped(Exception):  # noqa: N818  # it is no error

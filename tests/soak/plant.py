@@ -9,12 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from tests.scenarios.keyrooms import PATIENCE_S, ROOT, write_settings
+from tests.scenarios.keyrooms import ROOT, write_settings
 from tests.softhsm import make_token_dir
 from tests.world import World
 
 WARDEN, READER = "hsm.warden", "ceremonies.reader"
-LINGER_S = 5.0
+LINGER_S = 15.0
+PATIENCE_S = 240.0
+"""A machine that does nothing else starts a keyroom in two seconds; one that is shared may stand still for minutes."""
 
 
 class Trap(msgspec.Struct, frozen=True):

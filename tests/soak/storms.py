@@ -20,7 +20,7 @@ from tests.world import World
 CALLERS = 24
 NAMED = tuple(POINTS)[1:]
 RANDOM = ("", WARDEN, READER)
-FEW, MANY = 30, 400
+FEW, MANY = 30, 90
 PATIENCE_S = 20.0
 SIGKILLED = -9
 
@@ -54,7 +54,9 @@ def storm(world: World, kills: list[Trap | str], chance: random.Random) -> dict[
                 plant.check_nothing_left()
                 judge(audit, crowd)
             if kill is not None:
-                met[strike(plant, crowd, kill, chance)] += 1
+                hit = strike(plant, crowd, kill, chance)
+                met[hit] += 1
+                print(f"{sum(met.values())}: {hit}, {len(crowd.issued)} issued", flush=True)  # noqa: T201
         crowd.wait_more(FEW)
         crowd.stop()
         assert plant.end() == 0
