@@ -5,12 +5,20 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from ceremonies.client import KeyroomClient, KeyroomDown, Refused
 from ceremonies.commands import (
-    AnyCommand, AnyResult, CeremonyShown, DeviceIssued, ExecuteStep, IssueDevice, KeysListed, Problem, ShowCeremony,
+    AnyCommand,
+    AnyResult,
+    CeremonyShown,
+    DeviceIssued,
+    ExecuteStep,
+    IssueDevice,
+    KeysListed,
+    Problem,
+    ShowCeremony,
     SuspendKey,
 )  # fmt: skip
 from tests.scenarios.keyrooms import AWAY
@@ -23,7 +31,7 @@ PATIENT = (*AWAY, "key-not-active", "work-order-unknown", "reader-ended", "hsm-t
 PATIENCE_S = 240.0
 
 
-class Stopped(Exception):  # noqa: N818  # it is no error
+class Stopped(Exception):  # it is no error
     """The load was told to end."""
 
 
@@ -64,7 +72,7 @@ class Crowd:
         self._last = 0
         self._stopping = False
         self._requests: dict[str, bytes] = {}
-        self._random = random.Random(callers)  # noqa: S311
+        self._random = random.Random(callers)
         self.issued: dict[str, bytes] = {}
         self.repeated = 0
         self.held: list[str] = []
@@ -88,12 +96,14 @@ class Crowd:
         if self._officers:
             work.append(self._until_stopped(self._govern(people[0])))
         try:
-            await asyncio.gather(*work)
+            async with asyncio.TaskGroup() as group:  # the first that fails ends all
+                for item in work:
+                    group.create_task(item)
         finally:
             for client in clients:
                 await client.close()
 
-    async def _until_stopped(self, work: Awaitable[None]) -> None:
+    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except Stopped:
@@ -145,7 +155,8 @@ class Crowd:
             roots = [f"oem-root-{number}" for number in range(turn, turn + 4)]
             names = {roots[3]: "oem-root", f"spare-{turn}": "director"}
             keys = [
-                {"label": name, "role": role, "algorithm": "p256", "token": "kedge-main"} for name, role in names.items()
+                {"label": name, "role": role, "algorithm": "p256", "token": "kedge-main"}
+                for name, role in names.items()
             ]
             wanted = plan_set(roots=(turn + 1, turn + 2, turn + 3))
             await self._hold(world, f"rotate-{turn}", "trust-set",
@@ -163,7 +174,9 @@ class Crowd:
         while True:
             show = ShowCeremony(name)
             shown: CeremonyShown = await self.insist(lambda: world.ask(show, "officer", CeremonyShown))
-            step = next((item.step for item in sorted(shown.steps, key=lambda s: s.step, reverse=True) if not item.done), None)
+            step = next(
+                (item.step for item in sorted(shown.steps, key=lambda s: s.step, reverse=True) if not item.done), None
+            )
             if step is None:
                 self.held.append(name)
                 return

@@ -153,6 +153,37 @@ def test_the_server_crashes_again_and_again(storm_on_postgresql: World, cluster:
     check_whole(world, at.audit, verifier)
 
 
+def test_two_keyrooms_take_turns(storm_on_postgresql: World, verifier: Path) -> None:
+    """The active one is killed, the other serves, the killed one comes back as standby; the journal stays one."""
+    world = storm_on_postgresql
+    active, other = Plant(world, "keyroom-1"), Plant(world, "keyroom-2")
+    assert active.start().wait_up()
+    crowd, audit, gaps = Crowd(world, 16, officers=False), Audit(reader(world)), list[float]()
+    try:
+        for _ in range(TURNS):
+            other.start()
+            wait(lambda: other.says("standby"), time.monotonic() + 120, other.log.read_text)  # noqa: B023
+            crowd.wait_more(FEW)
+            killed = time.monotonic()
+            active.kill()
+            assert other.wait_up()
+            crowd.wait_more(FEW)
+            gaps.append(round(crowd.gap_after(killed), 2))
+            print(f"took over after {gaps[-1]} s", flush=True)
+            received = list(crowd.issued.values())
+            audit.catch_up().check_released(received)
+            active.wait_end()
+            active.check_nothing_left()
+            active, other = other, active
+    finally:
+        crowd.stop()
+        active.kill()
+        other.kill()
+    active.wait_end()
+    audit.check_names(crowd.issued)
+    print(check_whole(world, audit, verifier), gaps)
+
+
 def test_the_server_takes_nothing_but_reads(storm_on_postgresql: World, verifier: Path) -> None:
     world = storm_on_postgresql
     database = database_of(world)

@@ -56,7 +56,7 @@ def storm(world: World, kills: list[Trap | str], chance: random.Random) -> dict[
             if kill is not None:
                 hit = strike(plant, crowd, kill, chance)
                 met[hit] += 1
-                print(f"{sum(met.values())}: {hit}, {len(crowd.issued)} issued", flush=True)  # noqa: T201
+                print(f"{sum(met.values())}: {hit}, {len(crowd.issued)} issued", flush=True)
         crowd.wait_more(FEW)
         crowd.stop()
         assert plant.end() == 0

@@ -43,7 +43,7 @@ def at(owner: Any, name: str, *, done: bool) -> Callable[[int], None]:
     return lambda number: at_call(owner, name, number, done=done)
 
 
-# The lines of the crash table. One transaction is T1 of a batch and T2 of the last but one: the points of T1 are of both.
+# The lines of the crash table. One transaction is T1 of a batch and T2 of an earlier one: points of T1 are of both.
 POINTS: dict[str, Callable[[int], None]] = {
     "nowhere": lambda _: None,
     "before T1": at(Recording, "write", done=False),
@@ -86,10 +86,12 @@ def obey_read_only(seams: Path) -> None:
 
     @contextmanager
     def write(store: Store) -> Iterator[Connection]:
-        with real(store) as connection:
-            if connection.dialect.name == "sqlite":
-                connection.exec_driver_sql(f"PRAGMA query_only={int((seams / 'read-only').exists())}")
-            yield connection
+        if store._sqlite:  # before the transaction: BEGIN IMMEDIATE itself is refused
+            connection = store._writer.raw_connection()
+            connection.cursor().execute(f"PRAGMA query_only={int((seams / 'read-only').exists())}")
+            connection.close()
+        with real(store) as given:
+            yield given
 
     Store.write = write  # type: ignore[method-assign]  # the seam of a test, below everything that it tests
 
