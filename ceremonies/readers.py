@@ -30,8 +30,8 @@ FRAME = 16
 """Requests in one frame: few, so that the first are on their way to the door while the next are read."""
 
 ANSWER_S = 30.0
-"""How long a reader may say nothing while it is asked; then it is ended. It reads thousands of requests in a second, but
-a new one must start first, on a busy machine.
+"""How long a reader may say nothing while it is asked; then it is ended. It reads thousands of requests in a second,
+but a new one must start first, on a busy machine.
 """
 
 PLACES = 256

@@ -30,7 +30,7 @@ def orders(count: int) -> list[IssueDevice]:
 def test_a_suspension_in_a_flood_is_done_in_time_and_nothing_is_signed_after_it(
     factory_template: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was under way ends; no intent follows the entry of the suspension, and nobody gets more than has an outcome."""
+    """What was under way ends; no intent follows the suspension, and nobody gets more than has an outcome."""
     monkeypatch.setattr(writer, "BATCH", 4)
     world = copy_world(factory_template, tmp_path).start()
     signing = asyncio.Event()
@@ -181,6 +181,6 @@ def test_an_entry_that_is_taken_away_behind_a_running_keyroom_is_no_proof(
         asyncio.run(run())
     finally:
         world.stop()
-    with pytest.raises(Exception, match="entry|journal") as refused:
+    with pytest.raises(Exception, match=r"entry|journal") as refused:
         world.start()
     assert getattr(refused.value, "code", "") == "journal-forked"

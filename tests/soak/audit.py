@@ -122,8 +122,8 @@ class Audit:
 
 
 def check_whole(world: World, audit: Audit, verifier: Path) -> str:
-    """The stopped world: it starts, its rows are what its entries say; our verifier, `kedge verify` and Go's sumdb accept
-    its export. Returns the foreign verifier's word.
+    """The stopped world: it starts, its rows are what its entries say; our verifier, `kedge verify` and Go's sumdb
+    accept its export. Returns the foreign verifier's word.
     """
     world.start()
     try:

@@ -173,7 +173,7 @@ class Crowd:
         await self.insist(lambda: world.propose(name, action, plan), ("ceremony-exists",))
         while True:
             show = ShowCeremony(name)
-            shown: CeremonyShown = await self.insist(lambda: world.ask(show, "officer", CeremonyShown))
+            shown: CeremonyShown = await self.insist(lambda: world.ask(show, "officer", CeremonyShown))  # noqa: B023
             step = next(
                 (item.step for item in sorted(shown.steps, key=lambda s: s.step, reverse=True) if not item.done), None
             )

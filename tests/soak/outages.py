@@ -68,7 +68,7 @@ def test_the_public_directory_is_full(storm_world: World, verifier: Path) -> Non
             before = published.read_bytes()
             at.crowd.wait_more(FEW)
             ballast.unlink()
-            wait(lambda: published.read_bytes() != before, time.monotonic() + 30, lambda: "nothing is published")
+            wait(lambda: published.read_bytes() != before, time.monotonic() + 30, lambda: "nothing is published")  # noqa: B023
     check_whole(storm_world, at.audit, verifier)
 
 

@@ -93,7 +93,7 @@ def obey_read_only(seams: Path) -> None:
         with real(store) as given:
             yield given
 
-    Store.write = write  # type: ignore[method-assign]  # the seam of a test, below everything that it tests
+    Store.write = write  # type: ignore[method-assign,assignment]  # the seam of a test, below everything that it tests
 
 
 def main(settings: Path, point: str, number: int, seams: Path) -> None:
