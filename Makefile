@@ -12,7 +12,7 @@ COVERAGE_FLOOR := 90
 UNMEASURED := tests/api/cli/demo tests/scenarios/test_device_model.py
 LOCKS := base build dev foreign witness
 
-.PHONY: help setup tools demo up check format lint types imports sizes test compliance bench soak lock audit clean
+.PHONY: help setup tools demo up check format lint types imports sizes test compliance bench soak storms lock audit clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -76,8 +76,12 @@ bench: setup ## measure the road of a signature, into bench-out/results.json
 
 soak: setup tools ## property, model and kill tests with many more histories and rounds
 	@KEDGE_HISTORIES=$${KEDGE_HISTORIES:-20000} KEDGE_ROUNDS=$${KEDGE_ROUNDS:-20} \
-		KEDGE_SOAK_SECONDS=$${KEDGE_SOAK_SECONDS:-180} \
+		KEDGE_SOAK_SECONDS=$${KEDGE_SOAK_SECONDS:-180} KEDGE_KILLS=$${KEDGE_KILLS:-100} \
 		$(PYTEST) -n 2 --hypothesis-profile=soak --timeout=0 tests/pki tests/scenarios
+	@$(PYTEST) -n 0 -s --timeout=0 tests/soak/outages.py
+
+storms: setup tools ## kill -9 under load (KEDGE_KILLS on each engine) and outages of the machine, without the rest of soak; as root
+	@KEDGE_KILLS=$${KEDGE_KILLS:-50} $(PYTEST) -n 0 -s --timeout=0 tests/scenarios/test_storm.py tests/soak/outages.py
 
 lock: setup ## choose dependency versions anew and write them with their hashes
 	@for name in $(LOCKS); do tools/lock "$$name"; done

@@ -1,7 +1,7 @@
 """Readers: certification requests are read in processes of their own, so that the keyroom's time is for keys.
 
-All requests that wait go to a reader in one frame. A reader that ends is started again; what it had is refused with
-`reader-ended`, and may be sent again: nothing was recorded or signed.
+All requests that wait go to a reader in one frame. A reader that ends, or does not answer in time, is replaced; what it
+had is refused with `reader-ended`, and may be sent again: nothing was recorded or signed.
 """
 
 import asyncio
@@ -29,6 +29,11 @@ _answers = msgspec.msgpack.Decoder(list[Taken | Refused])
 FRAME = 16
 """Requests in one frame: few, so that the first are on their way to the door while the next are read."""
 
+ANSWER_S = 30.0
+"""How long a reader may say nothing while it is asked; then it is ended. It reads thousands of requests in a second,
+but a new one must start first, on a busy machine.
+"""
+
 PLACES = 256
 """How many work orders a reader is told before it is told anew."""
 
@@ -54,6 +59,8 @@ class Reader:
         self.places: dict[Place, int] = {}
         self.turn = asyncio.Lock()
         self.stream: asyncio.StreamWriter | None = None
+        self.since = 0.0
+        """Loop time since when it owes an answer, if it has requests."""
 
     @property
     def load(self) -> int:
@@ -117,6 +124,8 @@ class Readers:
         for start in range(0, len(waiting), FRAME):
             reader = min(self._readers, key=lambda item: item.load)
             part = waiting[start : start + FRAME]
+            if not reader.asked:
+                reader.since = asyncio.get_running_loop().time()
             reader.asked.append(part)  # in the order in which they will be written
             task = asyncio.get_running_loop().create_task(self._ask(reader, part))
             self._tasks.add(task)
@@ -134,9 +143,18 @@ class Readers:
 
     async def _connect(self, reader: Reader) -> None:
         stream, reader.stream = await asyncio.open_connection(sock=reader.ours)
-        task = asyncio.get_running_loop().create_task(self._hear(reader, stream))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        for work in (self._hear(reader, stream), self._watch(reader)):
+            task = asyncio.get_running_loop().create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _watch(self, reader: Reader) -> None:
+        """End a reader that hangs: whoever waits for it keeps a place that others need, also to stop a key."""
+        while reader in self._readers:
+            await asyncio.sleep(ANSWER_S / 4)
+            if reader.asked and asyncio.get_running_loop().time() > reader.since + ANSWER_S:
+                log.error("a reader does not answer", seconds=ANSWER_S)
+                self._replace(reader)
 
     async def _hear(self, reader: Reader, stream: asyncio.StreamReader) -> None:
         """Hand out answers until the process ends."""
@@ -148,6 +166,7 @@ class Readers:
                 answers = _answers.decode(await stream.readexactly(length))
                 hand_out(reader.asked[0], answers)
                 reader.asked.popleft()
+                reader.since = asyncio.get_running_loop().time()
         except (OSError, asyncio.IncompleteReadError, msgspec.MsgspecError, LookupError, ValueError) as error:
             log.error("a reader has ended", error=type(error).__name__)
         self._replace(reader)

@@ -296,3 +296,21 @@ def test_close_answers_who_waits_still() -> None:
         assert [type(item) for item in found] == [ReaderEnded] * 4
 
     asyncio.run(run())
+
+
+def test_a_reader_that_never_answers_is_replaced(factory_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it for ever: its callers hold slots that others need, also to stop a key."""
+    monkeypatch.setattr(module, "ANSWER_S", 2.5)
+    place = find_place(factory_world)
+
+    async def task(readers: Readers) -> None:
+        await readers.take_in(make_intake(), place)
+        first = readers._readers[0]
+        os.kill(first.process.pid, signal.SIGSTOP)
+        with pytest.raises(ReaderEnded):
+            await asyncio.wait_for(readers.take_in(make_intake(), place), 20)
+        assert readers._readers[0] is not first
+        await readers.take_in(make_intake(), place)
+        assert len(readers._tasks) <= 2 * len(readers._readers)
+
+    with_readers(1, task)
