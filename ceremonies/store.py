@@ -31,7 +31,7 @@ Row = Mapping[str, Any]
 # with random keys touch a page each, and a page that is written often is copied once.
 PRAGMAS = (
     "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "wal_autocheckpoint=16384",
-    "cache_size=-65536", "secure_delete=OFF",
+    "cache_size=-65536", "secure_delete=OFF", "temp_store=MEMORY",
 )  # fmt: skip
 
 
