@@ -124,7 +124,7 @@ _BY_STATUS: Final[dict[int, str]] = {
     409: """
         already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over floor-refused
         gate-closed genesis-refused hsm-key-exists journal-key-needed key-known key-not-active
-        key-transition-refused label-taken nothing-locked quota-exhausted request-mismatch request-open
+        key-transition-refused label-taken nothing-locked overlap-refused quota-exhausted request-mismatch request-open
         sequence-stale serial-taken step-done step-outdated version-taken work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",

@@ -50,10 +50,10 @@ def list_cosigned(store: Store, after: int, before: int) -> Sequence[Cosigned]:
     return [Cosigned(row["size"], octets(row["note"])) for row in rows]
 
 
-def check_cosigned(store: Store, journal: Journal, key: VerifierKey) -> None:
+def check_cosigned(store: Store, journal: Journal, keys: Sequence[VerifierKey]) -> None:
     """The journal must extend every checkpoint that witnesses cosigned. Raises JournalForked, CheckpointRejected."""
     for cosigned in newest_cosigned(store, CHECKED):
-        checkpoint = parse_checkpoint(read_checkpoint(cosigned.note, key))
+        checkpoint = parse_checkpoint(read_checkpoint(cosigned.note, keys))
         journal.check_extends(checkpoint.size, checkpoint.root)
 
 

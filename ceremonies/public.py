@@ -80,7 +80,7 @@ def find_checkpoint(path: Path, log_key: LogKey | None) -> Checkpoint | None:
         return None
     if log_key is None:
         raise JournalForked(f"{path} is signed, and the journal has no key: its entries are lost", hint=RESTORE)
-    return parse_checkpoint(read_checkpoint(path.read_bytes(), log_key.vkey))
+    return parse_checkpoint(read_checkpoint(path.read_bytes(), log_key.known))
 
 
 def check_published(settings: KeyroomSettings, ledger: Ledger) -> None:
