@@ -115,7 +115,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         token-sender-wrong token-signature-invalid token-too-old""",
     403: """
         approval-unsigned binding-mismatch key-purpose-refused not-listed officer-unknown policy-refuses
-        quorum-not-met report-refused role-refused serial-not-in-order ssh-signature-invalid token-grant-missing""",
+        quorum-not-met recovery-refused report-refused role-refused serial-not-in-order ssh-signature-invalid
+        token-grant-missing""",
     404: """
         ceremony-unknown document-unknown key-unknown no-trust-set nothing-there release-unknown route-unknown
         tile-absent work-order-unknown""",

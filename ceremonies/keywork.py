@@ -13,6 +13,7 @@ from ceremonies.door import REFUSALS, Door, MadeKey, key_name
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import Placed
 from ceremonies.keyring import KeyEntry, KeyUnknown, check_plan, check_transition
+from ceremonies.ledger import Ledger
 from ceremonies.logkey import LogKey, Signer, verifier_key
 from ceremonies.orders import Actor, KeyPlan, StepRef
 from ceremonies.quorums import Mandate, NotListed
@@ -223,25 +224,22 @@ def adopt_log_key(door: Door) -> bool:
     Whether the log has these keys since just now.
     """
     keys = [key for key in door.ledger.replay.keys.values() if key.role == "journal"]
-    signers = [Signer(log_vkey(door, key), partial(door.strongbox.sign, key_name(key))) for key in _active(keys)]
+    active = [key for key in keys if key.state == "active"]
+    signers = [Signer(log_vkey(door.ledger, key), partial(door.strongbox.sign, key_name(key))) for key in active]
     vkeys = tuple(signer.vkey for signer in signers)
     if not signers or (door.ledger.log_key is not None and door.ledger.log_key.vkeys == vkeys):
         return False
-    earlier = [log_vkey(door, key) for key in keys if key.state not in ("pre-activation", "active")]
+    earlier = [log_vkey(door.ledger, key) for key in keys if key.state not in ("pre-activation", "active")]
     door.ledger.log_key = LogKey(signers, earlier)
     return True
 
 
-def _active(keys: Sequence[KeyEntry]) -> list[KeyEntry]:
-    return [key for key in keys if key.state == "active"]
-
-
-def log_vkey(door: Door, key: KeyEntry) -> VerifierKey:
+def log_vkey(ledger: Ledger, key: KeyEntry) -> VerifierKey:
     """A journal key as verifiers know it. Raises KeyUnknown."""
-    public_key = door.ledger.store.blob(key.spki)
+    public_key = ledger.store.blob(key.spki)
     if public_key is None:
         raise KeyUnknown(f"the public half of the journal key {key.label} is missing", hint="restore the database")
-    return verifier_key(door.ledger.journal.origin, public_key)
+    return verifier_key(ledger.journal.origin, public_key)
 
 
 def context(mandate: Mandate | None) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Replay(msgspec.Struct):
 
     orders: the entry that opened each work order. suspended: of each suspended key (spki) the entry that suspended it.
     makers: the ceremony that made each key. sealed: how many documents of each kind. pending: requests whose first
-    intent has no document yet.
+    intent has no document yet. recovered: the entries by which officers let the journal go on after a loss.
     """
 
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
@@ -80,6 +80,7 @@ class Replay(msgspec.Struct):
     requests: int = 0
     documents: int = 0
     pending: set[str] = msgspec.field(default_factory=set)
+    recovered: list[int] = msgspec.field(default_factory=list)
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry."""
@@ -99,6 +100,16 @@ class Replay(msgspec.Struct):
             self.closed.add(entry["op"]["what"]["ceremony"])
         elif kind in GOVERNING:
             self.governing[kind] = placed.seq
+        elif kind == "log.recover":
+            self._recover(placed.seq, entry)
+
+    def _recover(self, seq: int, entry: EntryDraft) -> None:
+        """What the lost entries may have used is spent: uses of keys, and every approval given so far."""
+        if "database" in entry["op"]["what"]:
+            self.recovered.append(seq)
+        self.closed |= {ceremony for ceremony, _ in self.approvals}
+        for key in entry.get("keys", ()):
+            self.keys[key["spki"]] = msgspec.structs.replace(self.keys[key["spki"]], uses=key["kctr"])
 
     def _take_operation(self, operation: str, step: str, placed: Placed, entry: EntryDraft) -> None:
         if step == "intent":

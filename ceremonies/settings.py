@@ -70,7 +70,7 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     peer_uids: users whose processes may connect besides the keyroom's own. deadline_s: the longest PKCS#11 call.
     sessions: how many PKCS#11 calls run at a time. inventory_every_s: from one comparison of the tokens to the next.
     readers: processes that read certification requests; with 0 the keyroom reads them itself.
-    feeds: where events are sent.
+    feeds: where events are sent. recovery: directory of an approved recovery of the journal (`ceremonies.salvage`).
     """
 
     origin: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._/-]{3,120}\Z")]
@@ -92,6 +92,7 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     max_database_pages: int | None = None
     readers: Annotated[int, Meta(ge=0, le=64)] = 1
     feeds: Annotated[tuple[FeedPlace, ...], Meta(max_length=8)] = ()
+    recovery: Path | None = None
 
     @property
     def database_url(self) -> str:
@@ -133,9 +134,10 @@ def load_settings(path: Path) -> KeyroomSettings:
     base = path.resolve().parent
     tokens = tuple(_resolve(token, base) for token in settings.tokens)
     ca = settings.witness_ca and base / settings.witness_ca
+    recovery = settings.recovery and base / settings.recovery
     feeds = tuple(_place_feed(base, feed) for feed in settings.feeds)
     places = {name: base / getattr(settings, name) for name in ("data", "public", "socket", "module")}
-    loaded = msgspec.structs.replace(settings, tokens=tokens, witness_ca=ca, feeds=feeds, **places)
+    loaded = msgspec.structs.replace(settings, tokens=tokens, witness_ca=ca, feeds=feeds, recovery=recovery, **places)
     _check_tokens(loaded)
     return loaded
 

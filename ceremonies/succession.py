@@ -141,7 +141,7 @@ def key_plan(plan: LogKeyPlan) -> KeyPlan:
 
 def vkey_of(room: Room, key: KeyEntry) -> str:
     """A journal key as auditors and witnesses write it."""
-    return log_vkey(room.door, key).encode()
+    return log_vkey(room.ledger, key).encode()
 
 
 LOG_KEY_ROTATE_ACTION = Action(

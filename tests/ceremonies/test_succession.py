@@ -183,7 +183,8 @@ def test_one_overlap_at_a_time(genesis_world: World) -> None:
         await world.carry_out("one", "bob", "carol")
         await world.approve("two", "results", "bob", "carol")
         assert problem(await execute(world, "two", "results")).code == "overlap-refused"
-        assert problem(await propose(world, "three", "log-key-rotate", {**ROTATE, "label": "journal-4"}))
+        refused = problem(await propose(world, "three", "log-key-rotate", {**ROTATE, "label": "journal-4"}))
+        assert refused.code == "overlap-refused"
         await world.ceremony("tidy", "destroy", {"labels": ["journal-3"], "reason": "never used"})
 
     asyncio.run(play())
