@@ -1,0 +1,286 @@
+"""A database from yesterday starts when a quorum of officers says so, and then as if the worst had happened."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from ceremonies import commands, salvage
+from ceremonies.approvals import parse_template
+from ceremonies.commands import Problem
+from ceremonies.errors import QuorumNotMet
+from ceremonies.journal import JournalForked
+from ceremonies.ledger import Ledger
+from ceremonies.losses import FILE, Proposal, RecoveryRefused
+from ceremonies.public import Publisher, anchor_path, published_path
+from pki.log.checkpoints import parse_checkpoint
+from pki.log.errors import AuditFailed
+from pki.log.exports import verify_export
+from pki.log.files import Files
+from pki.log.notes import parse_note
+from pki.log.policy import parse_policy
+from tests.ceremonies.field import problem, read_leaves
+from tests.ceremonies.salvaging import REASON, Loss
+from tests.ceremonies.templates import on_both_keys
+from tests.witnessed import log_vkey
+from tests.world import World, audit_world, export_journal, make_request
+
+
+@pytest.fixture
+def loss(factory_world: World, tmp_path: Path) -> Iterator[Loss]:
+    """Yesterday's database under today's anchors."""
+    made = Loss(factory_world, tmp_path)
+    yield made
+    made.world.stop()
+
+
+@pytest.mark.req("AU-2", "T26")
+@on_both_keys
+def test_officers_let_a_restored_journal_go_on(loss: Loss) -> None:
+    with pytest.raises(JournalForked, match=rf"journal of {loss.known + 0} entries .* published one of {loss.size}"):
+        loss.world.start()
+    loss.propose()
+    loss.approve("alice", "bob")
+    world = loss.recover()
+    recover, *following = read_leaves(world)[loss.known :]
+    assert recover.type == "log.recover"
+    assert recover.op and recover.op.what
+    what = recover.op.what
+    assert what["lost"] == {"from": loss.known, "to": loss.size}
+    assert (what["reason"], [item["officer"] for item in what["approvals"]]) == (REASON, ["alice", "bob"])
+    checkpoint = parse_checkpoint(parse_note(loss.checkpoint).text)
+    assert {(item["size"], item["root"], item["signed"]) for item in what["anchors"]} == {
+        (checkpoint.size, checkpoint.root.hex(), True)
+    }
+    states = {key.label: key.state for key in world.room.door.keyring if key.state == "active"}
+    assert states == {"journal": "active"}
+    assert {leaf.type for leaf in following} == {"key.state", "log.start", "hsm.inventory"}
+    report = asyncio.run(audit_world(world))
+    assert report.verdict == "authenticated"
+    assert report.recoveries == (f"entry {loss.known} gives up {what['lost']}: {REASON}",)
+
+
+@pytest.mark.req("T26")
+def test_the_next_starts_need_no_directory_and_the_world_sees_the_new_journal(loss: Loss) -> None:
+    loss.propose()
+    loss.approve("alice", "bob")
+    world = loss.recover()
+    asyncio.run(Publisher(world.room).publish())
+    size = parse_checkpoint(parse_note(published_path(world.settings()).read_bytes()).text).size
+    assert loss.known < size == world.room.ledger.journal.size
+    world.stop()
+    world.start()
+    world.stop()
+    # The directory may stay in the settings: a journal that extends its anchors is left alone.
+    before = loss.recover().room.ledger.replay.recovered
+    assert before == [loss.known]
+
+
+@pytest.mark.req("T27")
+def test_a_crash_right_after_the_recovery_was_written(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both anchors are still of the lost journal; the entry names them."""
+    loss.propose()
+    loss.approve("alice", "bob")
+    monkeypatch.setattr(Ledger, "anchor", end_here)
+    with pytest.raises(RuntimeError):
+        loss.recover()
+    monkeypatch.undo()
+    settings = loss.world.settings()
+    assert [path(settings).read_bytes() for path in (anchor_path, published_path)] == [loss.checkpoint] * 2
+    assert loss.world.start().room.ledger.replay.recovered == [loss.known]
+    assert anchor_path(settings).read_bytes() != loss.checkpoint
+
+
+@pytest.mark.req("T27")
+def test_a_crash_right_before_it_was_written(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss.propose()
+    loss.approve("alice", "bob")
+    monkeypatch.setattr(salvage, "write_recovery", end_here)
+    with pytest.raises(RuntimeError):
+        loss.recover()
+    monkeypatch.undo()
+    with pytest.raises(JournalForked):
+        loss.world.start()
+    assert loss.recover().room.ledger.replay.recovered == [loss.known]
+
+
+def end_here(*_args: Any) -> None:
+    """The process gets no further."""
+    raise RuntimeError("the process ends here")
+
+
+@pytest.mark.req("AZ-3", "T6")
+def test_without_the_quorum_nothing_starts_and_nothing_is_written(loss: Loss) -> None:
+    before = (loss.world.path / "data" / "kedge.db").read_bytes()
+    with pytest.raises(RecoveryRefused, match=FILE):
+        loss.recover()
+    proposal = loss.propose()
+    with pytest.raises(QuorumNotMet, match="0 of 2"):
+        loss.recover()
+    loss.approve("alice")
+    with pytest.raises(QuorumNotMet, match="1 of 2"):
+        loss.recover()
+    # The same officer under another's name, a stranger, and a statement whose signature is another's.
+    name = f"{proposal.ceremony}-plan-"
+    for other in ("bob", "mallory"):
+        for end in ("json", "json.sig"):
+            shutil.copy(loss.directory / f"{name}alice.{end}", loss.directory / f"{name}{other}.{end}")
+    with pytest.raises(QuorumNotMet, match="1 of 2"):
+        loss.recover()
+    loss.approve("bob")
+    loss.approve("carol", decision="reject")
+    with pytest.raises(QuorumNotMet, match="rejected by carol"):
+        loss.recover()
+    assert (loss.world.path / "data" / "kedge.db").read_bytes() == before
+    assert anchor_path(loss.world.settings()).read_bytes() == loss.checkpoint
+
+
+@pytest.mark.req("T6", "T26")
+@pytest.mark.parametrize("field", ["reason", "lost", "database", "anchors"])
+def test_a_statement_about_something_else_is_none(loss: Loss, field: str) -> None:
+    """What officers signed is rebuilt from the database and the anchors: an altered file cannot be approved."""
+    proposal = loss.propose()
+    shown = json.loads(proposal.shown)
+    shown[field] = {"reason": "nothing happened", "lost": {"from": 0, "to": 0}}.get(field, [])
+    altered = msgspec.structs.replace(proposal, shown=msgspec.json.encode(shown, order="sorted"))
+    (loss.directory / FILE).write_bytes(msgspec.json.encode(altered))
+    loss.approve("alice", "bob")
+    with pytest.raises(RecoveryRefused):
+        loss.recover()
+
+
+@pytest.mark.req("T6", "T26")
+def test_an_approval_is_for_these_anchors_and_not_for_ever(loss: Loss) -> None:
+    loss.propose()
+    loss.approve("alice", "bob")
+    anchor_path(loss.world.settings()).unlink()
+    with pytest.raises(RecoveryRefused, match="other anchors"):
+        loss.recover()
+    anchor_path(loss.world.settings()).write_bytes(loss.checkpoint)
+    proposal = msgspec.json.decode((loss.directory / FILE).read_bytes(), type=Proposal)
+    seconds = parse_template(proposal.template).not_after.timestamp() + 1
+    real = loss.world.around
+    loss.world.around = msgspec.structs.replace(real, now_us=lambda: int(seconds * 1_000_000))
+    with pytest.raises(QuorumNotMet):
+        loss.recover()
+    loss.world.around = real
+    loss.recover()
+
+
+@pytest.mark.req("T26")
+def test_a_recovery_that_nobody_approved_does_not_start(loss: Loss) -> None:
+    """Who can write to the database writes the entry, in its place, and takes a statement away that it names."""
+    loss.propose()
+    loss.approve("alice", "bob")
+    world = loss.recover()
+    leaf = read_leaves(world)[loss.known]
+    assert leaf.op and leaf.op.what
+    gone = leaf.op.what["approvals"][0]["statement"]
+    with world.room.store.write() as connection:
+        connection.exec_driver_sql(f"DELETE FROM blob WHERE sha256 = '{gone}'")
+    world.stop()
+    with pytest.raises(JournalForked, match="no quorum of officers approved"):
+        world.start()
+
+
+@pytest.mark.req("T26")
+def test_a_second_loss_needs_a_second_approval(loss: Loss, tmp_path: Path) -> None:
+    loss.propose()
+    loss.approve("alice", "bob")
+    world, data = loss.recover(), loss.world.path / "data"
+    world.stop()
+    shutil.copytree(data, tmp_path / "again")
+    world.start()
+    asyncio.run(world.ceremony("back", "resume", {"labels": ["director"], "reason": "looked at"}))
+    asyncio.run(Publisher(world.room).publish())
+    world.stop()
+    shutil.rmtree(data)
+    shutil.copytree(tmp_path / "again", data)
+    with pytest.raises(JournalForked):
+        world.start()
+    with pytest.raises(RecoveryRefused):
+        loss.recover()
+
+
+@pytest.mark.req("KL-4", "T26")
+def test_what_the_lost_entries_may_have_used_is_not_used_again(loss: Loss) -> None:
+    async def ask(number: int) -> str:
+        answer = await world.try_ask(commands.IssueDevice("wo-1", f"BMS-{number:06}", make_request()), "station")
+        return answer.code if isinstance(answer, Problem) else ""
+
+    loss.propose()
+    loss.approve("alice", "bob")
+    world = loss.recover()
+    assert asyncio.run(ask(4)) == "key-not-active"
+    asyncio.run(world.ceremony("back", "resume", {"labels": ["device-ca", "director"], "reason": "counted"}))
+    # Serials 2 and 3 were certified by entries that are lost: the order is closed, for them and for all others.
+    assert [asyncio.run(ask(number)) for number in (2, 4)] == ["work-order-closed"] * 2
+    asyncio.run(world.open_order("wo-2"))
+    csr = make_request()
+    command = commands.IssueDevice("wo-2", "BMS-000009", csr)
+    asyncio.run(world.ask(command, "station", commands.DeviceIssued))
+    key = world.room.door.keyring.labelled("device-ca")
+    assert key.uses == loss.uses["device-ca"] + loss.size - loss.known + 1
+    report = asyncio.run(audit_world(world))
+    assert report.uses[f"device-ca {key.spki[:16]}"] == key.uses
+
+
+@pytest.mark.req("AZ-3", "T26")
+def test_approvals_from_before_are_void(factory_world: World, tmp_path: Path) -> None:
+    """A step that was approved in what is left may have been executed in what is lost."""
+    plan = {"labels": ["site-ca"], "reason": "never used"}
+    asyncio.run(factory_world.propose("drop", "destroy", plan))
+    asyncio.run(factory_world.approve("drop", "plan", "bob", "carol"))
+    loss = Loss(factory_world, tmp_path)
+    loss.propose()
+    loss.approve("alice", "bob")
+    world = loss.recover()
+    answer = problem(asyncio.run(world.try_ask(commands.ExecuteStep("drop", "plan"), "officer")))
+    assert answer.code == "ceremony-over"
+    shown = asyncio.run(world.ask(commands.ShowCeremony("drop"), "local", commands.CeremonyShown))
+    assert shown.state == "aborted"
+    world.stop()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ceremonies.procedures.check_open", lambda *_: None)
+        world.start()
+    assert "drop" in world.room.ledger.replay.closed
+    world.stop()
+
+
+@pytest.mark.req("AU-2", "T26")
+def test_a_fork_stays_visible_to_whoever_saw_the_lost_part(loss: Loss) -> None:
+    loss.propose()
+    loss.approve("alice", "bob")
+    world = loss.recover()
+    files = asyncio.run(export_journal(world))
+    policy = parse_policy(f"log {log_vkey(world).encode()}\nquorum none\n".encode())
+    export = Files(files.__getitem__, frozenset(files), policy)
+    assert verify_export(export).recoveries
+    with pytest.raises(AuditFailed, match="since"):
+        verify_export(export, loss.checkpoint)
+
+
+@pytest.mark.req("T26")
+def test_a_milestone_of_the_lost_journal_is_left_behind(loss: Loss) -> None:
+    milestone = loss.world.path / "data" / "milestone"
+    milestone.write_bytes(b"of another journal")
+    loss.propose()
+    loss.approve("alice", "bob")
+    loss.recover()
+    assert not milestone.exists()
+
+
+def test_more_keys_than_one_entry_can_name(loss: Loss) -> None:
+    loss.propose()
+    loss.approve("alice", "bob")
+    key = loss.recover().room.door.keyring.labelled("device-ca")
+    keys = [msgspec.structs.replace(key, uses=number) for number in range(130)]
+    drafts = list(salvage.word_recovery({"database": {}}, keys))
+    assert [len(draft["keys"]) for draft in drafts] == [64, 64, 1]
+    assert ["database" in draft["op"]["what"] for draft in drafts] == [True, False, False]
+    assert [list(draft) for draft in salvage.word_recovery({}, [])] == [["type", "actor", "op"]]
