@@ -15,6 +15,7 @@ from ceremonies.approvals import parse_template
 from ceremonies.commands import Problem
 from ceremonies.errors import QuorumNotMet
 from ceremonies.journal import JournalForked
+from ceremonies.keyring import KeyNotActive
 from ceremonies.ledger import Ledger
 from ceremonies.losses import FILE, Proposal, RecoveryRefused
 from ceremonies.public import Publisher, anchor_path, published_path
@@ -26,6 +27,7 @@ from pki.log.notes import parse_note
 from pki.log.policy import parse_policy
 from tests.ceremonies.field import problem, read_leaves
 from tests.ceremonies.salvaging import REASON, Loss
+from tests.ceremonies.small import act, make_order, seal
 from tests.ceremonies.templates import on_both_keys
 from tests.witnessed import log_vkey
 from tests.world import World, audit_world, export_journal, make_request
@@ -188,6 +190,20 @@ def test_a_recovery_that_nobody_approved_does_not_start(loss: Loss) -> None:
         world.start()
 
 
+@pytest.mark.req("T6", "T26")
+def test_the_approvals_are_counted_again_at_every_start(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes a `log.recover` into the database, with all that hangs on it, has no officers' signatures."""
+    loss.propose()
+    loss.approve("alice")
+    with monkeypatch.context() as patched:
+        patched.setattr(salvage, "demand_quorum", lambda *_: ("alice",))
+        world = loss.recover()
+    assert world.room.ledger.replay.recovered == [loss.known]
+    world.stop()
+    with pytest.raises(JournalForked, match="1 of 2 approvals"):
+        world.start()
+
+
 @pytest.mark.req("T26")
 def test_a_second_loss_needs_a_second_approval(loss: Loss, tmp_path: Path) -> None:
     loss.propose()
@@ -216,8 +232,10 @@ def test_what_the_lost_entries_may_have_used_is_not_used_again(loss: Loss) -> No
     loss.propose()
     loss.approve("alice", "bob")
     world = loss.recover()
-    assert asyncio.run(ask(4)) == "key-not-active"
-    asyncio.run(world.ceremony("back", "resume", {"labels": ["device-ca", "director"], "reason": "counted"}))
+    with pytest.raises(KeyNotActive, match="director is suspended"):
+        seal(world, make_order(world, b"anything"))
+    labels = ["device-ca", "identity-root", "site-ca"]
+    asyncio.run(world.ceremony("back", "resume", {"labels": labels, "reason": "counted what was lost"}))
     # Serials 2 and 3 were certified by entries that are lost: the order is closed, for them and for all others.
     assert [asyncio.run(ask(number)) for number in (2, 4)] == ["work-order-closed"] * 2
     asyncio.run(world.open_order("wo-2"))
@@ -228,6 +246,40 @@ def test_what_the_lost_entries_may_have_used_is_not_used_again(loss: Loss) -> No
     assert key.uses == loss.uses["device-ca"] + loss.size - loss.known + 1
     report = asyncio.run(audit_world(world))
     assert report.uses[f"device-ca {key.spki[:16]}"] == key.uses
+
+
+@pytest.mark.req("AU-10", "T26")
+def test_an_increment_from_after_the_recovery_counts_on(loss: Loss) -> None:
+    """The entry stands for the last use of each key that it names, also where it is carried."""
+    loss.propose()
+    loss.approve("alice", "bob")
+    world = loss.recover()
+    labels = ["device-ca", "identity-root", "site-ca"]
+    asyncio.run(world.ceremony("back", "resume", {"labels": labels, "reason": "counted what was lost"}))
+    asyncio.run(world.open_order("wo-2"))
+    while world.room.ledger.journal.size < 256 + loss.known:  # so that the increment's first bundle begins after it
+        act(world, lambda: world.room.ledger.record([{"type": "probe"}] * 64))
+    before = asyncio.run(export_journal(world))["checkpoint"]
+    command = commands.IssueDevice("wo-2", "BMS-000009", make_request())
+    asyncio.run(world.ask(command, "station", commands.DeviceIssued))
+    files = asyncio.run(export_since(world, before))
+    policy = parse_policy(f"log {log_vkey(world).encode()}\nquorum none\n".encode())
+    report = verify_export(Files(files.__getitem__, frozenset(files), policy), before)
+    key = world.room.door.keyring.labelled("device-ca")
+    assert report.uses[f"device-ca {key.spki[:16]}"] == key.uses
+    assert f"proven/{loss.known}.json" in files
+
+
+async def export_since(world: World, note: bytes) -> dict[str, bytes]:
+    """Every file of an increment."""
+    since, files, cursor, size = parse_checkpoint(parse_note(note).text), dict[str, bytes](), "", 0
+    while True:
+        command = commands.ExportJournal(size, cursor, since=since.size, root=since.root.hex())
+        part = await world.ask(command, "auditor", commands.JournalPart)
+        files.update(part.files)
+        size, cursor = part.size, part.cursor
+        if not cursor:
+            return files
 
 
 @pytest.mark.req("AZ-3", "T26")
@@ -245,10 +297,7 @@ def test_approvals_from_before_are_void(factory_world: World, tmp_path: Path) ->
     shown = asyncio.run(world.ask(commands.ShowCeremony("drop"), "local", commands.CeremonyShown))
     assert shown.state == "aborted"
     world.stop()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ceremonies.procedures.check_open", lambda *_: None)
-        world.start()
-    assert "drop" in world.room.ledger.replay.closed
+    assert "drop" in world.start().room.ledger.replay.closed
     world.stop()
 
 
