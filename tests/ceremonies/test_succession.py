@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from ceremonies import commands, succession
+from ceremonies.approvals import parse_template
 from ceremonies.commands import CeremonyShown, ExecuteStep, SuspendKey
 from ceremonies.logkey import CheckpointRejected
 from ceremonies.public import Publisher, anchor_path, published_path
@@ -138,7 +139,9 @@ def test_nothing_changes_without_the_quorum(genesis_world: World) -> None:
             await world.approve("change", "plan", *officers)
             assert problem(await execute(world, "change", "plan")).code == "quorum-not-met"
         await world.approve("change", "plan", "bob")
-        await world.ask(ExecuteStep("change", "plan"), "officer", CeremonyShown)
+        shown = await world.ask(ExecuteStep("change", "plan"), "officer", CeremonyShown)
+        kinds = {item.step: parse_template(item.template).params["kinds"] for item in shown.steps}
+        assert kinds == {"plan": ["key.generate", "log.key.rotate"], "results": ["key.active", "log.key.rotate"]}
         assert problem(await execute(world, "change", "results")).code == "quorum-not-met"
         for role in ("station", "auditor", "operator", "pipeline"):
             command = commands.OpenCeremony("other", "log-key-rotate", msgspec.json.encode(ROTATE))

@@ -84,7 +84,7 @@ def test_a_head_with_both_signatures_is_believed_by_whoever_knows_one() -> None:
 
 
 def test_only_keys_of_this_journal_are_taken() -> None:
-    other = VerifierKey("kedge.example/other", LOG_KEY, NEW.public.public_key)
+    other = VerifierKey("kedge.example/other", LOG_KEY, NoteKey(5).public.public_key)
     keys = LogKeys()
     for entry in rotated(new=other.encode()).entries:
         keys.take(parse_leaf(entry))
