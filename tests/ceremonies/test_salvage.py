@@ -14,17 +14,21 @@ from ceremonies import commands, salvage
 from ceremonies.approvals import parse_template
 from ceremonies.commands import Problem
 from ceremonies.errors import QuorumNotMet
+from ceremonies.feeds import read_cursor
 from ceremonies.journal import JournalForked
 from ceremonies.keyring import KeyNotActive
 from ceremonies.ledger import Ledger
 from ceremonies.losses import FILE, Proposal, RecoveryRefused
 from ceremonies.public import Publisher, anchor_path, published_path
+from ceremonies.settings import FeedPlace
+from ceremonies.tiling import read_tile
 from pki.log.checkpoints import parse_checkpoint
 from pki.log.errors import AuditFailed
 from pki.log.exports import verify_export
 from pki.log.files import Files
 from pki.log.notes import parse_note
 from pki.log.policy import parse_policy
+from pki.log.tiles import list_tiles
 from tests.ceremonies.field import problem, read_leaves
 from tests.ceremonies.salvaging import REASON, Loss
 from tests.ceremonies.small import act, make_order, seal
@@ -75,6 +79,9 @@ def test_the_next_starts_need_no_directory_and_the_world_sees_the_new_journal(lo
     asyncio.run(Publisher(world.room).publish())
     size = parse_checkpoint(parse_note(published_path(world.settings()).read_bytes()).text).size
     assert loss.known < size == world.room.ledger.journal.size
+    for tile in (tile for tile in list_tiles(size) if tile.level >= 0):
+        written = (world.path / "public" / "journal" / tile.path).read_bytes()
+        assert written == read_tile(world.room.store, tile)
     world.stop()
     world.start()
     world.stop()
@@ -322,6 +329,20 @@ def test_a_milestone_of_the_lost_journal_is_left_behind(loss: Loss) -> None:
     loss.approve("alice", "bob")
     loss.recover()
     assert not milestone.exists()
+
+
+@pytest.mark.req("T26")
+def test_feeds_go_back_to_where_the_journal_goes_on(loss: Loss) -> None:
+    """Else they would never tell of the recovery."""
+    feeds = loss.world.path / "data" / "feeds"
+    feeds.mkdir()
+    (feeds / "ahead").write_text(f"{loss.size}\n")
+    (feeds / "behind").write_text("7\n")
+    places = tuple(FeedPlace(name, f"file:{loss.world.path / name}") for name in ("ahead", "behind", "new"))
+    loss.propose()
+    loss.approve("alice", "bob")
+    loss.world.start(msgspec.structs.replace(loss.world.settings(), recovery=loss.directory, feeds=places))
+    assert [read_cursor(feeds / place.name) for place in places] == [loss.known, 7, 0]
 
 
 def test_more_keys_than_one_entry_can_name(loss: Loss) -> None:

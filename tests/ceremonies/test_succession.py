@@ -208,6 +208,7 @@ def test_one_officer_stops_one_of_two_keys_and_never_the_last(genesis_world: Wor
     assert signers(world) == [old, new]
 
 
+@pytest.mark.engines
 @pytest.mark.req("T27")
 def test_a_crash_after_the_change_was_committed(genesis_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The anchor is still by the keys of before. The start believes it, and the keys of now sign."""
