@@ -22,4 +22,5 @@ def test_an_operator_writes_what_officers_approve(templates: Templates, tmp_path
     assert parse_step(step.read_bytes()).content["lost"] == {"from": loss.known, "to": loss.size}
     shown = kedge("officer", "show", str(step))
     assert (shown.exit_code, "disk 3 burnt" in shown.stdout) == (0, True)
+    assert "key oem-root-1: suspended" in shown.stdout
     assert refusal("recover", "--settings", file, "--reason", "", str(tmp_path / "x")) == "recovery-refused"
