@@ -117,7 +117,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         token-sender-wrong token-signature-invalid token-too-old""",
     403: """
         approval-unsigned binding-mismatch key-purpose-refused not-listed officer-unknown policy-refuses
-        peer-refused quorum-not-met report-refused role-refused serial-not-in-order ssh-signature-invalid
+        peer-refused quorum-not-met recovery-refused report-refused role-refused serial-not-in-order
+        ssh-signature-invalid
         token-grant-missing""",
     404: """
         ceremony-unknown document-unknown key-unknown no-trust-set nothing-there release-unknown route-unknown
@@ -127,7 +128,7 @@ _BY_STATUS: Final[dict[int, str]] = {
     409: """
         already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over floor-refused
         gate-closed genesis-refused hsm-key-exists journal-key-needed key-known key-not-active
-        key-transition-refused label-taken nothing-locked quota-exhausted request-mismatch request-open
+        key-transition-refused label-taken nothing-locked overlap-refused quota-exhausted request-mismatch request-open
         sequence-stale serial-taken step-done step-outdated version-taken work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",

@@ -6,6 +6,7 @@ from ceremonies.issuance import WORK_ORDER_ACTION
 from ceremonies.procedures import Action
 from ceremonies.retirement import DESTROY_ACTION, RESUME_ACTION
 from ceremonies.rotation import ROTATION_ACTION, TRANSITION_ACTION
+from ceremonies.succession import LOG_KEY_RETIRE_ACTION, LOG_KEY_ROTATE_ACTION
 
 ACTIONS: dict[str, Action] = {
     GENESIS: GENESIS_ACTION,
@@ -15,4 +16,6 @@ ACTIONS: dict[str, Action] = {
     "counter-update": COUNTER_ACTION,
     "destroy": DESTROY_ACTION,
     "resume": RESUME_ACTION,
+    "log-key-rotate": LOG_KEY_ROTATE_ACTION,
+    "log-key-retire": LOG_KEY_RETIRE_ACTION,
 }

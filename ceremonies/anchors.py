@@ -5,7 +5,7 @@ log gets its key, at each start and stop, at the end of each ceremony, and every
 journal has grown. Every method runs on the writer's thread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
@@ -17,6 +17,7 @@ from ceremonies.ledger import Ledger
 from ceremonies.logkey import read_kept
 from ceremonies.settings import KeyroomSettings
 from pki.log.checkpoints import Checkpoint
+from pki.log.notes import parse_note
 
 log = structlog.get_logger()
 
@@ -64,17 +65,24 @@ class TokenAnchor:
         """Token and label of the object, which an inventory knows; also of one that is left from before."""
         return frozenset({(self._token, LABEL)})
 
-    def read(self) -> list[Checkpoint]:
+    def notes(self) -> Sequence[bytes]:
+        """What the token holds; nothing where the settings turn the anchor off. Raises the faults of the token."""
+        return self._memos.read_memos(self._token, LABEL) if self._on else ()
+
+    def read(self, excused: Collection[bytes] = ()) -> list[Checkpoint]:
         """The checkpoints in the token: two, when a replacement was cut short. The journal must extend all of them.
 
+        excused: texts of checkpoints that officers gave up; the next write replaces them.
         Raises JournalForked when there is none, and genesis and an earlier start say that there was; what `read_kept`
         raises for one that the journal's key did not sign; and the faults of the token.
         """
         if not self._on:
             return []
         ledger = self._ledger
-        found = [read_kept(note, str(self), ledger.log_key) for note in self._memos.read_memos(self._token, LABEL)]
-        if not found and ledger.governed and ledger.replay.token_anchor:
+        notes = self.notes()
+        valid = [note for note in notes if parse_note(note).text not in excused]
+        found = [read_kept(note, str(self), ledger.log_key) for note in valid]
+        if not notes and ledger.governed and ledger.replay.token_anchor:
             raise JournalForked(
                 f"{self} is not there, and was: nothing in the token vouches for the journal's end",
                 hint="find out who removed it; docs/hsm.md says how to go on without it",

@@ -82,10 +82,10 @@ def newest_stamp(store: Store) -> int:
     return int(row["size"]) if row else 0
 
 
-def check_cosigned(store: Store, journal: Journal, key: VerifierKey) -> None:
+def check_cosigned(store: Store, journal: Journal, keys: Sequence[VerifierKey]) -> None:
     """The journal must extend every checkpoint that witnesses cosigned. Raises JournalForked, CheckpointRejected."""
     for cosigned in newest_cosigned(store, CHECKED):
-        checkpoint = parse_checkpoint(read_checkpoint(cosigned.note, key))
+        checkpoint = parse_checkpoint(read_checkpoint(cosigned.note, keys))
         journal.check_extends(checkpoint.size, checkpoint.root)
 
 

@@ -173,6 +173,12 @@ class Issuance:
 
     def _find_closed(self, order: WorkOrder) -> KeyroomError | None:
         now = self._room.surroundings.now_us() // 1_000_000
+        replay = self._room.ledger.replay
+        if replay.recovered and replay.orders.get(order.id, -1) < replay.recovered[-1]:
+            # Serials of this order may have certificates whose entries are lost.
+            return WorkOrderClosed(
+                f"work order {order.id} is from before the journal's recovery", hint="open a new order for the rest"
+            )
         if order.valid_from <= now < order.valid_to:
             return None
         return WorkOrderClosed(f"work order {order.id} is not valid now", hint="call the supervisor")

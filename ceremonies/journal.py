@@ -264,8 +264,10 @@ class Journal:
             verify_consistency(size, root, self.size, self.root, self._tree.consistency_proof(size, self.size))
         except LogError as error:
             raise JournalForked(
-                f"the journal of {self.size} entries does not extend {which} of {size}",
-                hint="an older database was restored, or entries were changed: stop, investigate, restore the newest",
+                f"the journal of {self.size} entries (root {self.root.hex()[:16]}) does not extend {which} of {size} "
+                f"(root {root.hex()[:16]})",
+                hint="an older database was restored, or entries were changed: stop, investigate, restore the newest; "
+                "when it is lost for good: docs/runbooks/log-recovered.md",
             ) from error
 
 

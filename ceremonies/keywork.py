@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, TypedDict, Unpack
 
 import msgspec
@@ -12,11 +13,13 @@ from ceremonies.door import REFUSALS, Door, MadeKey, key_name
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import Placed
 from ceremonies.keyring import KeyEntry, KeyUnknown, check_plan, check_transition
-from ceremonies.logkey import LogKey
+from ceremonies.ledger import Ledger
+from ceremonies.logkey import LogKey, Signer, verifier_key
 from ceremonies.orders import Actor, KeyPlan, StepRef
 from ceremonies.quorums import Mandate, NotListed
 from ceremonies.store import Insert, Row, Update
 from ceremonies.tables import DocumentRow, KeyRow
+from pki.log.notes import VerifierKey
 from pki.signatures import load_spki
 from pki.trust.keys import CoseKey
 
@@ -27,7 +30,7 @@ UNPUBLISHED = frozenset({"recovery"})
 
 
 class JournalKeyNeeded(KeyroomError):
-    """The journal's key stays active: without it nothing that the keyroom does can be proven."""
+    """A key of the journal stays active: without it nothing that the keyroom does can be proven."""
 
     code = "journal-key-needed"
 
@@ -135,7 +138,7 @@ def destroy_key(door: Door, label: str, by: Actor, step: StepRef) -> None:
         mandate = door.mandate(step, DESTROY)
         if {"label": label, "spki": key.spki} not in mandate.shown.get("destroy", []):
             raise NotListed(f"the destruction of key {label} is not in the approved plan of {step.ceremony}")
-        check_change(key, "destroyed")
+        check_change(door, [key], "destroyed")
     except REFUSALS as error:
         door.ledger.record([entries.key_denied(DESTROY, by, facts, error)])
         raise
@@ -174,8 +177,7 @@ def change_states(door: Door, labels: Sequence[str], state: str, by: Actor, **gr
     door.settle()
     try:
         keys = [door.keyring.labelled(label) for label in labels]
-        for key in keys:
-            check_change(key, state)
+        check_change(door, keys, state)
         mandate = _demand_states(door, labels, state, grounds.get("step"))
     except REFUSALS as error:
         door.ledger.record([entries.state_denied(labels, state, by, error)])
@@ -187,18 +189,20 @@ def change_states(door: Door, labels: Sequence[str], state: str, by: Actor, **gr
         door.keyring.put(msgspec.structs.replace(key, state=state))
     if adopt_log_key(door):
         # Before genesis can close: from then on no start is accepted without an anchor. A crash before this leaves
-        # none, and genesis open; the start then goes on with it.
+        # none, and genesis open; the start then goes on with it. Later there is one by the keys of before.
         door.ledger.anchor()
 
 
-def check_change(key: KeyEntry, state: str) -> None:
-    """Raises JournalKeyNeeded when the key is the journal's and would stop, KeyTransitionRefused when no way leads."""
-    if key.role == "journal" and state != "active":
-        raise JournalKeyNeeded(
-            f"key {key.label} signs the journal and cannot become {state}",
-            hint="stop the keyroom instead: without this key it answers nothing",
-        )
-    check_transition(key, state)
+def check_change(door: Door, keys: Sequence[KeyEntry], state: str) -> None:
+    """Raises JournalKeyNeeded when no key would sign the journal any more, KeyTransitionRefused when no way leads."""
+    staying = [key for key in door.keyring.active("journal") if key not in keys]
+    for key in keys:
+        if key.role == "journal" and state != "active" and not staying:
+            raise JournalKeyNeeded(
+                f"key {key.label} signs the journal and cannot become {state}",
+                hint="stop the keyroom instead: without this key it answers nothing",
+            )
+        check_transition(key, state)
 
 
 def _demand_states(door: Door, labels: Sequence[str], state: str, step: StepRef | None) -> Mandate | None:
@@ -214,18 +218,28 @@ def _demand_states(door: Door, labels: Sequence[str], state: str, step: StepRef 
 
 
 def adopt_log_key(door: Door) -> bool:
-    """From the moment the journal's key is active, checkpoints are signed; the first covers all of genesis.
+    """From the moment a journal key is active, checkpoints are signed by it; the first covers all of genesis. Every
+    active one signs: the journal's entries say which they are, no row.
 
-    Whether the log has its key since just now.
+    Whether the log has these keys since just now.
     """
-    active = door.keyring.active("journal")
-    if door.ledger.log_key is not None or not active:
+    keys = [key for key in door.ledger.replay.keys.values() if key.role == "journal"]
+    active = [key for key in keys if key.state == "active"]
+    signers = [Signer(log_vkey(door.ledger, key), partial(door.strongbox.sign, key_name(key))) for key in active]
+    vkeys = tuple(signer.vkey for signer in signers)
+    if not signers or (door.ledger.log_key is not None and door.ledger.log_key.vkeys == vkeys):
         return False
-    name, public_key = key_name(active[0]), door.ledger.store.blob(active[0].spki)
-    if public_key is None:
-        raise KeyUnknown("the public half of the journal key is missing", hint="restore the database")
-    door.ledger.log_key = LogKey(door.ledger.journal.origin, public_key, lambda text: door.strongbox.sign(name, text))
+    earlier = [log_vkey(door.ledger, key) for key in keys if key.state not in ("pre-activation", "active")]
+    door.ledger.log_key = LogKey(signers, earlier)
     return True
+
+
+def log_vkey(ledger: Ledger, key: KeyEntry) -> VerifierKey:
+    """A journal key as verifiers know it. Raises KeyUnknown."""
+    public_key = ledger.store.blob(key.spki)
+    if public_key is None:
+        raise KeyUnknown(f"the public half of the journal key {key.label} is missing", hint="restore the database")
+    return verifier_key(ledger.journal.origin, public_key)
 
 
 def context(mandate: Mandate | None) -> dict[str, Any]:

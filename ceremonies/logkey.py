@@ -1,11 +1,17 @@
-"""The journal's own key: signs checkpoints over committed heads, and nothing else. The checkpoint is its record."""
+"""The journal's own keys: they sign checkpoints over committed heads, and nothing else. The checkpoint is their record.
+
+There is one; two while the key is being changed (`ceremonies.succession`). Then every checkpoint carries both.
+"""
 
 from collections.abc import Callable, Sequence
+
+import msgspec
 
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, JournalForked
 from pki.log.checkpoints import Checkpoint, parse_checkpoint
-from pki.log.notes import LOG_KEY, VerifierKey, assemble_note, verify_note
+from pki.log.errors import NoteUnsigned
+from pki.log.notes import LOG_KEY, VerifierKey, add_signature, assemble_note, verify_note
 from pki.log.proofs import encode_proof
 
 SPKI_PREFIX_LENGTH = 12
@@ -13,7 +19,7 @@ SPKI_PREFIX_LENGTH = 12
 
 
 class CheckpointRejected(KeyroomError):
-    """The journal key's signature does not verify. No answer leaves without a checkpoint."""
+    """No key of the journal signed the checkpoint. No answer leaves without one, and no start believes another."""
 
     code = "checkpoint-rejected"
 
@@ -24,21 +30,36 @@ class LogKeyMissing(KeyroomError):
     code = "log-key-missing"
 
 
-class LogKey:
-    """Signs the head of the log `origin` through `sign`, and remembers the last checkpoint."""
+class Signer(msgspec.Struct, frozen=True):
+    """One key of the journal: as others know it, and how the strongbox signs with it."""
 
-    def __init__(self, origin: str, spki: bytes, sign: Callable[[bytes], bytes]) -> None:
-        self.vkey = VerifierKey(origin, LOG_KEY, spki[SPKI_PREFIX_LENGTH:])
-        self._sign = sign
+    vkey: VerifierKey
+    sign: Callable[[bytes], bytes]
+
+
+class LogKey:
+    """Signs the head of the log with each of its keys, the oldest first, and remembers the last checkpoint.
+
+    vkey: the newest key. known: every key that may have signed an earlier checkpoint, these included.
+    """
+
+    def __init__(self, signers: Sequence[Signer], earlier: Sequence[VerifierKey] = ()) -> None:
+        self._signers = tuple(signers)
+        self.vkeys = tuple(signer.vkey for signer in signers)
+        self.vkey = self.vkeys[-1]
+        self.known = (*earlier, *self.vkeys)
         self.size = -1
         self.checkpoint = b""
 
     def sign_head(self, size: int, root: bytes) -> bytes:
-        """A signed checkpoint of this head. Raises CheckpointRejected, and what the strongbox raises."""
+        """A checkpoint of this head, signed by every key. Raises CheckpointRejected, and what the strongbox raises."""
         if size == self.size:
             return self.checkpoint
         text = Checkpoint(self.vkey.name, size, root).encode()
-        note = assemble_note(text, self.vkey.name, self.vkey.key_id, self._sign(text))
+        first, *others = [(item.vkey.name, item.vkey.key_id, item.sign(text)) for item in self._signers]
+        note = assemble_note(text, *first)
+        for signature in others:
+            note = add_signature(note, *signature)
         self.size, self.checkpoint = size, note
         return note
 
@@ -47,18 +68,29 @@ class LogKey:
         return encode_proof(seq, path, self.checkpoint)
 
 
-def read_checkpoint(note: bytes, vkey: VerifierKey) -> bytes:
-    """The text of a checkpoint that this key signed. Raises CheckpointRejected."""
-    verified, signatures = verify_note(note, [vkey])
-    if not signatures:
-        raise CheckpointRejected(f"checkpoint is not signed by {vkey.name}", hint="restore the published checkpoint")
-    return verified.text
+def verifier_key(origin: str, public_key: bytes) -> VerifierKey:
+    """A journal key (DER) as verifiers know it."""
+    return VerifierKey(origin, LOG_KEY, public_key[SPKI_PREFIX_LENGTH:])
+
+
+def read_checkpoint(note: bytes, keys: Sequence[VerifierKey]) -> bytes:
+    """The text of a checkpoint that one of these keys signed; none of their signatures on it is false.
+
+    Raises CheckpointRejected, NoteInvalid.
+    """
+    try:
+        return verify_note(note, keys)[0].text
+    except NoteUnsigned as error:
+        raise CheckpointRejected(
+            f"the checkpoint is signed by no key that this journal names: {error}",
+            hint="restore the checkpoint; or the database is from before the journal's key was changed",
+        ) from error
 
 
 def read_kept(note: bytes, where: str, log_key: LogKey | None) -> Checkpoint:
     """A checkpoint that was kept for the next start. Raises JournalForked when the journal has no key that could have
-    signed it, CheckpointRejected when its key did not, and the LogError of what does not parse.
+    signed it, CheckpointRejected when none of its keys did, and the LogError of what does not parse.
     """
     if log_key is None:
         raise JournalForked(f"{where} is signed, and the journal has no key: its entries are lost", hint=RESTORE)
-    return parse_checkpoint(read_checkpoint(note, log_key.vkey))
+    return parse_checkpoint(read_checkpoint(note, log_key.known))

@@ -155,6 +155,21 @@ class ResumePlan(_Strict, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(min_length=1, max_length=256)]
 
 
+class LogKeyPlan(_Strict, frozen=True, kw_only=True):
+    """A new key of the journal on this token; from its activation on it signs beside the present one."""
+
+    label: Name
+    token: Name
+    reason: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class LogKeyEndPlan(_Strict, frozen=True, kw_only=True):
+    """The end of the overlap: this key of the journal signs no more."""
+
+    label: Name
+    reason: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
 def read_plan(data: bytes, kind: type[msgspec.Struct]) -> Any:
     """Parse the JSON of a plan. Raises PlanMalformed."""
     try:

@@ -26,6 +26,9 @@ UNATTENDED: Final = re.compile(
 # Break-glass: any single officer may stop, whatever the policy says.
 STOP: Final = "key.suspend"
 
+# Acts on the journal itself. A policy that does not name them leaves them to every officer, as genesis was.
+EVERYONE: Final = frozenset({"log.key.rotate", "log.recover"})
+
 Role = Literal["station", "pipeline", "officer", "auditor", "operator", "gateway"]
 Algorithm = Literal["ES256", "ES384", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]
 Claim = str | int | bool
@@ -191,6 +194,9 @@ class Policy(_Strict, frozen=True, dict=True, omit_defaults=False):
             n = len(roster.with_roles(("officer",)))
             return QuorumRule(kind=kind, m=1, n=n, roles=("officer",), stop=True)
         quorum = self.quorums.get(kind)
+        if quorum is None and kind in EVERYONE:
+            n = len(roster.with_roles(("officer",)))
+            return QuorumRule(kind=kind, m=n, n=n, roles=("officer",))
         if quorum is None:
             raise PolicyRefuses(
                 f"policy has no quorum for {kind}", hint="the policy of genesis names all; no ceremony changes it"

@@ -63,11 +63,15 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """Who closes which ceremony, with the context (`cer`, `chg`, `apr`) of its last entries."""
+    """Who closes which ceremony, with the context (`cer`, `chg`, `apr`) of its last entries.
+
+    approved: the same with the approvals of the last step.
+    """
 
     by: Actor
     ceremony: str
     context: Mapping[str, Any]
+    approved: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +200,9 @@ def open_results(room: Room, action: Action, mandate: Mandate, by: Actor) -> Non
 
 
 def list_kinds(shown: Mapping[str, Any], items: Sequence[Item]) -> list[str]:
-    """The kinds of drafts and acts that a results step covers."""
-    return sorted({item.draft.kind for item in items} | {f"key.{state}" for state in shown.get("states", {})})
+    """The kinds of drafts and acts that a results step covers; `acts` are those of its close."""
+    states = {f"key.{state}" for state in shown.get("states", {})}
+    return sorted({item.draft.kind for item in items} | states | set(shown.get("acts", ())))
 
 
 def show_results(room: Room, plan: Mapping[str, Any], items: Sequence[Item]) -> dict[str, Any]:
@@ -264,7 +269,8 @@ def close_ceremony(room: Room, action: Action, mandate: Mandate, by: Actor, step
     `mandate.shown` is the approved plan.
     """
     name = mandate.ceremony
-    closing = Closing(by, name, keywork.context(mandate) if step == PLAN else {"cer": name})
+    approved = keywork.context(mandate)
+    closing = Closing(by, name, approved if step == PLAN else {"cer": name}, approved)
     words = action.close(room, mandate.shown, closing) if action.close else LastWords()
     closed = entries.event("ceremony.close", by, {"action": mandate.action, "ceremony": name}, cer=name)
     done = Update(StepRow, {"ceremony": name, "step": step}, {"done": True})

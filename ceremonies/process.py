@@ -32,12 +32,13 @@ from ceremonies.logs import configure_log
 from ceremonies.milestones import milestone_path, read_milestone
 from ceremonies.orders import Actor
 from ceremonies.pipeline import Pipeline
-from ceremonies.public import Publisher, anchor_path, check_published, write_file
+from ceremonies.public import Publisher, anchor_path, write_file
 from ceremonies.queries import Queries
 from ceremonies.readers import Readers
 from ceremonies.receipts import Receipts
 from ceremonies.releases import Releases
 from ceremonies.room import Room
+from ceremonies.salvage import check_anchors
 from ceremonies.settings import KeyroomSettings, TokenPlace
 from ceremonies.software import software_sha256
 from ceremonies.stamping import Stamping
@@ -165,8 +166,8 @@ def open_room(
         store.migrate()
         journal = Journal(store, around, origin=settings.origin, node=settings.node)
         path = milestone_path(settings.data)
-        milestone = read_milestone(path, settings.origin, around.software, journal.size)
-        ledger = Ledger(store, journal, partial(write_file, anchor_path(settings)), milestone)
+        found = None if settings.recovery else read_milestone(path, settings.origin, around.software, journal.size)
+        ledger = Ledger(store, journal, partial(write_file, anchor_path(settings)), found)
         lockout = Lockout(settings.data)
         box = lockout.open(strongbox)
         undo.callback(box.close)
@@ -174,8 +175,8 @@ def open_room(
         door = Door(ledger, box, around, keyring)
         room = Room(settings, around, store, ledger, door, Pipeline(door), *workers)
         adopt_log_key(door)
-        check_published(settings, ledger, room.anchor.read())
         door.governing = load_governing(store, journal, settings)
+        check_anchors(settings, door, room.anchor)
         room.witnesses.check_start()
         room.anchor.begin()
         start(door, SELF, compare_inventory, room.anchor)

@@ -7,20 +7,21 @@ anchor, the last signed one beside the database: at start the journal must exten
 import asyncio
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from ceremonies.anchors import TOKENS_ONE
 from ceremonies.cosigned import late_documents
 from ceremonies.journal import JournalForked
 from ceremonies.ledger import Ledger
-from ceremonies.logkey import LogKey, read_kept
+from ceremonies.logkey import CheckpointRejected, LogKey, read_kept
 from ceremonies.room import Room
 from ceremonies.settings import KeyroomSettings
 from ceremonies.store import Store
 from ceremonies.tables import CertificateRow, CounterUpdateRow, TrustSetRow
 from ceremonies.tiling import read_tile
 from pki.log.checkpoints import Checkpoint
+from pki.log.notes import parse_note
 from pki.log.tiles import ENTRIES, changed_tiles
 
 
@@ -34,8 +35,7 @@ class Publisher:
         self._room = room
         self._root = room.settings.public
         self._writing = threading.Lock()
-        published = find_checkpoint(published_path(room.settings), room.ledger.log_key)
-        self._published = published.size if published else 0
+        self._published = find_written(room.settings, room.ledger)
         self._anchored = 0
 
     async def publish(self) -> None:
@@ -80,15 +80,31 @@ def find_checkpoint(path: Path, log_key: LogKey | None) -> Checkpoint | None:
     return read_kept(path.read_bytes(), str(path), log_key) if path.exists() else None
 
 
-def check_published(settings: KeyroomSettings, ledger: Ledger, kept: Sequence[Checkpoint] = ()) -> None:
+def find_written(settings: KeyroomSettings, ledger: Ledger) -> int:
+    """How many entries' tiles lie in the public directory; 0 when they are of a journal that was not this one."""
+    try:
+        published = find_checkpoint(published_path(settings), ledger.log_key)
+        if published:
+            ledger.journal.check_extends(published.size, published.root)
+    except (JournalForked, CheckpointRejected):  # officers recovered the journal; else it had not started
+        return 0
+    return published.size if published else 0
+
+
+def check_published(
+    settings: KeyroomSettings, ledger: Ledger, kept: Sequence[Checkpoint] = (), excused: Collection[bytes] = ()
+) -> None:
     """The journal must extend the checkpoint that the world has seen, and the anchor; after genesis there is one.
     And those that are `kept` elsewhere: in the journal's token.
 
+    excused: texts of checkpoints that officers gave up when they recovered the journal (`ceremonies.salvage`).
     Raises JournalForked, CheckpointRejected.
     """
-    found = [find_checkpoint(path(settings), ledger.log_key) for path in (published_path, anchor_path)]
+    paths = [path(settings) for path in (published_path, anchor_path)]
+    given_up = [path for path in paths if path.exists() and parse_note(path.read_bytes()).text in excused]
+    found = [find_checkpoint(path, ledger.log_key) for path in paths if path not in given_up]
     checkpoints = [checkpoint for checkpoint in found if checkpoint is not None]
-    if ledger.governed and not checkpoints:
+    if ledger.governed and not checkpoints and not given_up:
         raise JournalForked(
             "genesis is over, and neither anchor nor published checkpoint is there to compare the journal with",
             hint=f"put the newest checkpoint back as {anchor_path(settings)}; auditors and mirrors have copies",

@@ -23,8 +23,8 @@ from ceremonies.tables import KeyRow
 RECOVERY = Actor(cred="", role="keyroom", src="", sub="recovery")
 MAX_DIFFERENCES = 50
 """How many differences an entry names; it says how many there are."""
-EXCUSED = ("suspended", "compromised")
-"""States of a key that signs nothing until a person decides; its object may differ at a start."""
+EXCUSED = ("suspended", "compromised", "deactivated")
+"""States of a key that signs nothing, or nothing until a person decides; its object may differ at a start."""
 
 
 class KeyResurrected(KeyroomError):

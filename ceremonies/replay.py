@@ -64,7 +64,8 @@ class Replay(msgspec.Struct):
 
     orders: the entry that opened each work order. suspended: of each suspended key (spki) the entry that suspended it.
     makers: the ceremony that made each key. sealed: how many documents of each kind. pending: requests whose first
-    intent has no document yet. token_anchor: whether the last start kept an anchor in the journal's token.
+    intent has no document yet. token_anchor: whether the last start kept an anchor in the journal's token. recovered:
+    the entries by which officers let the journal go on after a loss.
     """
 
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
@@ -81,6 +82,7 @@ class Replay(msgspec.Struct):
     documents: int = 0
     pending: set[str] = msgspec.field(default_factory=set)
     token_anchor: bool = False
+    recovered: list[int] = msgspec.field(default_factory=list)
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry."""
@@ -102,6 +104,16 @@ class Replay(msgspec.Struct):
             self.governing[kind] = placed.seq
         elif kind == "log.start":
             self.token_anchor = bool(entry["op"]["what"].get("token_anchor"))
+        elif kind == "log.recover":
+            self._recover(placed.seq, entry)
+
+    def _recover(self, seq: int, entry: EntryDraft) -> None:
+        """What the lost entries may have used is spent: uses of keys, and every approval given so far."""
+        if "database" in entry["op"]["what"]:
+            self.recovered.append(seq)
+        self.closed |= {ceremony for ceremony, _ in self.approvals}
+        for key in entry.get("keys", ()):
+            self.keys[key["spki"]] = msgspec.structs.replace(self.keys[key["spki"]], uses=key["kctr"])
 
     def _take_operation(self, operation: str, step: str, placed: Placed, entry: EntryDraft) -> None:
         if step == "intent":

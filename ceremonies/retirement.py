@@ -47,7 +47,7 @@ def check_gate(room: Room, keys: list[KeyEntry]) -> None:
     """
     sets = [item for item, _ in load_sets(room.store)]
     for key in keys:
-        if key.role == "journal":
+        if key.role == "journal" and key.state == "active":
             raise GateClosed(f"key {key.label} signs the journal's checkpoints", hint="nothing works without it")
         if sets and _names(sets[-1], key):
             raise GateClosed(f"key {key.label} is named by the newest trust set", hint="publish a set without it first")

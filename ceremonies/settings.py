@@ -101,7 +101,8 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     token_anchor_every_s: how far the anchor in the journal's token may be behind; with 0 there is none.
     readers: processes that read certification requests; with 0 the keyroom reads them itself.
     feeds: where events are sent. remote: where API processes on other machines connect; by default nowhere.
-    timestamp_authorities: who stamps the newest checkpoint every timestamp_every_s.
+    timestamp_authorities: who stamps the newest checkpoint every timestamp_every_s. recovery: directory of an approved
+    recovery of the journal (`ceremonies.salvage`).
     """
 
     origin: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._/-]{3,120}\Z")]
@@ -127,6 +128,7 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     remote: RemotePlace | None = None
     timestamp_authorities: Annotated[tuple[AuthorityPlace, ...], Meta(max_length=8)] = ()
     timestamp_every_s: Annotated[float, Meta(ge=1, le=604800)] = 3600.0
+    recovery: Path | None = None
 
     @property
     def database_url(self) -> str:
@@ -168,6 +170,7 @@ def load_settings(path: Path) -> KeyroomSettings:
     base = path.resolve().parent
     tokens = tuple(_resolve(token, base) for token in settings.tokens)
     ca = settings.witness_ca and base / settings.witness_ca
+    recovery = settings.recovery and base / settings.recovery
     feeds = tuple(_place_feed(base, feed) for feed in settings.feeds)
     remote = settings.remote and _place_remote(base, settings.remote)
     stampers = tuple(
@@ -181,6 +184,7 @@ def load_settings(path: Path) -> KeyroomSettings:
         witness_ca=ca,
         feeds=feeds,
         remote=remote,
+        recovery=recovery,
         timestamp_authorities=stampers,
         **places,
     )

@@ -176,7 +176,7 @@ class Witnesses:
             raise JournalForked("checkpoints were cosigned, and the journal has no key", hint="restore the database")
         if key is None:
             return
-        check_cosigned(self._ledger.store, self._ledger.journal, key.vkey)
+        check_cosigned(self._ledger.store, self._ledger.journal, key.known)
         if not self.asked:
             return
 

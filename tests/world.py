@@ -61,6 +61,7 @@ MAIN_ROLES = (
 KINDS = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "counter-update", "transition-index",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca", "policy.change",
+    "log.key.rotate", "log.recover",
 )  # fmt: skip
 UNATTENDED = ("certificate.idevid", "image.mcuboot", "fw-manifest", "challenge")
 

@@ -72,13 +72,17 @@ def export_key(
 ) -> None:
     """The public half of a key: `pem` for a bootloader, `tlog-policy` is the FILE of `kedge verify --trust FILE`."""
     session = session_of(ctx)
-    key = next((key for key in fetch_keys(session).keys if key.label == label), None)
+    keys = fetch_keys(session).keys
+    key = next((key for key in keys if key.label == label), None)
     if key is None or not key.public_key:
         raise FileRefused(
             f"no public key {label} is handed out", hint="`kedge key list` names them; recovery keys stay unpublished"
         )
     origin = fetch_origin(session) if form is not Form.PEM else ""
     quorum = read_file(witnesses, MAX_POLICY).decode(errors="replace") if witnesses else NO_QUORUM
+    if form is Form.TLOG_POLICY:  # during an overlap, both keys that sign
+        others = [item for item in keys if (item.role, item.state) == ("journal", "active") and item.label != label]
+        quorum = "".join([*(f"log {render_key(item, Form.VKEY, origin)}" for item in others), quorum])
     text = render_key(key, form, origin, quorum)
     if out is not None:
         write_file(out, text.encode())
@@ -102,7 +106,7 @@ def fetch_origin(session: Session) -> str:
 
 
 def render_key(key: KeyShown, form: Form, origin: str, quorum: str = NO_QUORUM) -> str:
-    """A public key as PEM (RFC 7468), as a C2SP verifier key, or as a C2SP tlog-policy that ends with `quorum`.
+    """A public key as PEM (RFC 7468), as a C2SP verifier key, or as a C2SP tlog-policy whose lines go on with `quorum`.
 
     Raises FileRefused, TrustPolicyInvalid.
     """

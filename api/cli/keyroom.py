@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from api.cli.errors import FileRefused
@@ -14,12 +15,17 @@ Settings = Annotated[
     Path, typer.Option("--settings", envvar="KEDGE_KEYROOM_SETTINGS", help="The keyroom's settings file (TOML).")
 ]
 
+Recover = Annotated[
+    Path | None, typer.Option("--recover", help="Directory of an approved recovery of the journal (`kedge recover`).")
+]
+
 MakeTokens = Annotated[bool, typer.Option("--make-tokens", help="Development: make tokens that are missing.")]
 
 
 def run(
     settings: Settings,
     make_tokens: MakeTokens = False,
+    recover: Recover = None,
 ) -> None:
     """Run the keyroom: the only process that knows PINs and uses keys. It ends when it is told to, or refuses."""
     from ceremonies.process import run_keyroom
@@ -27,6 +33,8 @@ def run(
 
     loaded = load_settings(settings)
     check_pins(loaded)
+    if recover is not None:
+        loaded = msgspec.structs.replace(loaded, recovery=recover)
     run_keyroom(loaded, make=make_tokens)
 
 

@@ -25,6 +25,7 @@ VERBS: Final = {
     "up": ("up", "start_both"),
     "keyroom": ("keyroom", "run"),
     "unlock": ("unlock", "unlock"),
+    "recover": ("recover", "recover"),
     "serve": ("serve", "run"),
     "demo": ("demo.command", "demo"),
     "officer": ("officer", "app"),

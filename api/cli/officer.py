@@ -145,6 +145,8 @@ class _Consequences(msgspec.Struct, frozen=True):
     keys: tuple[dict[str, str], ...] = ()
     destroy: tuple[dict[str, str], ...] = ()
     states: dict[str, tuple[str, ...]] = {}
+    leaves: dict[str, str] = {}
+    suspends: tuple[str, ...] = ()
 
 
 def consequences(step: Step) -> list[str]:
@@ -154,6 +156,11 @@ def consequences(step: Step) -> list[str]:
     gone = [f"no key {key['label']} any more: this cannot be undone" for key in plan.destroy]
     changed = [f"key {label}: {state}" for state, labels in plan.states.items() for label in labels]
     signed = [f"{draft.name}, signed by {len(draft.statement['sign'])} keys: {draft.summary}" for draft in step.drafts]
+    changed += [f"key {label}: suspended" for label in plan.suspends]
+    if plan.leaves:
+        changed.append(f"key {plan.leaves['label']} signs no checkpoint of the journal any more")
+    if (step.template.action, step.template.step) == ("log-key-rotate", "results"):
+        changed += [f"key {key['label']} signs every checkpoint, beside the present one" for key in plan.keys]
     return [*made, *gone, *changed, *signed] or [step.template.summary]
 
 

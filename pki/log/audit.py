@@ -1,7 +1,8 @@
 """Offline verification of an exported journal, with public keys only.
 
 Steps, each naming the first bad thing it meets:
-1. the checkpoint parses; with a policy, a listed log signed it and the witnesses' quorum cosigned it;
+1. the checkpoint parses; with a policy, a listed log signed it and the witnesses' quorum cosigned it; an earlier one
+   may be signed by a key that the entries name as one before or after the listed key (`pki.log.rotations`);
 2. the files are exactly those of a log of that size: none missing, none surplus (c2sp.org/tlog-tiles); time-stamps
    are those of earlier checkpoints (`pki.log.stamps`);
 3. each entry hashes to its place in tile/0, and is a leaf in canonical form (`pki.log.leaves`);
@@ -15,11 +16,13 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import zip_longest
 
+import msgspec
+
 from pki.log.checkpoints import Checkpoint
 from pki.log.edges import Row, read_edge
-from pki.log.errors import AuditFailed, LeafInvalid, TileInvalid
+from pki.log.errors import AuditFailed, LeafInvalid, NoteUnsigned, TileInvalid
 from pki.log.evidence import Evidence
-from pki.log.files import CHECKPOINT, DOCUMENTS, Files
+from pki.log.files import CHECKPOINT, DOCUMENTS, Files, check_head
 from pki.log.leaves import Leaf, parse_leaf
 from pki.log.ledger import Ledger, refuse_entry
 from pki.log.merkle import grow, leaf_hash
@@ -27,6 +30,7 @@ from pki.log.parties import named_entries
 from pki.log.policy import TrustPolicy
 from pki.log.proven import ProvenLeaf
 from pki.log.reports import ALL, BETWEEN, Report, Tally
+from pki.log.rotations import LogKeys
 from pki.log.stamps import check_stamps
 from pki.log.tiles import (
     ENTRIES,
@@ -81,7 +85,8 @@ class Audit:
         size, self._known, first = self._checkpoint.size, known, increment_start(known)
         files.check_documents()
         self._since = since.size if since else 0
-        self._earlier = _check_earlier(files, self._checkpoint, first)
+        self._earlier, self._unsigned = _check_earlier(files, self._checkpoint, first)
+        self._keys = LogKeys()
         self._checked_earlier = len(self._earlier)
         self._stamps = check_stamps(files, [path for path, _ in self._earlier])
         rest = set(files.paths) - {CHECKPOINT} - DOCUMENTS - {path for path, _ in self._earlier} - self._stamps.keys()
@@ -127,6 +132,8 @@ class Audit:
         if self._unneeded:
             refuse_entry(min(self._unneeded), "nothing refers to it: it is no part of this export")
         self._evidence.finish()
+        for path in self._unsigned:
+            msgspec.structs.replace(self._files, policy=self._keys.widen(self._files.policy)).head(path)
         return self._report(len(unclosed))
 
     def _check_bundle(self, bundle: Tile, tile: Tile) -> list[bytes]:
@@ -162,6 +169,7 @@ class Audit:
             return
         self._evidence.check_entry(index, data, leaf, closes)
         self._note_needed(leaf)
+        self._keys.take(leaf)
         self._tally.take(leaf)
 
     def _note_needed(self, leaf: Leaf) -> None:
@@ -200,14 +208,21 @@ class Audit:
         )
 
 
-def _check_earlier(files: Files, last: Checkpoint, first: int) -> list[tuple[str, Checkpoint]]:
-    """The earlier checkpoints, `checkpoints/<size>`, by size."""
+def _check_earlier(files: Files, last: Checkpoint, first: int) -> tuple[list[tuple[str, Checkpoint]], list[str]]:
+    """The earlier checkpoints, `checkpoints/<size>`, by size; and those that no listed key of the log signed."""
     found: list[tuple[str, Checkpoint]] = []
+    unsigned: list[str] = []
     for path in files.paths:
         match = _EARLIER.match(path)
         if match is None:
             continue
-        checkpoint, _ = files.head(path)
+        try:
+            checkpoint, _ = files.head(path)
+        except AuditFailed as error:
+            if not isinstance(error.__cause__, NoteUnsigned):
+                raise
+            unsigned.append(path)
+            checkpoint, _ = check_head(path, files.read(path), None)
         if (
             checkpoint.origin != last.origin
             or checkpoint.size != int(match[1])
@@ -215,7 +230,7 @@ def _check_earlier(files: Files, last: Checkpoint, first: int) -> list[tuple[str
         ):
             raise AuditFailed(f"{path}: no earlier checkpoint of {last.origin} with this size", path=path)
         found.append((path, checkpoint))
-    return sorted(found, key=lambda item: item[1].size)
+    return sorted(found, key=lambda item: item[1].size), sorted(unsigned)
 
 
 def _check_tiles(files: set[str], known: int, size: int) -> set[str]:

@@ -21,6 +21,8 @@ MAX_DEPTH = 8
 LARGEST_INTEGER = 2**53 - 1
 FIRST_PREV = "00" * 32
 
+RECOVER = "log.recover"
+"""Its `kctr` is where a key's uses go on from: the lost entries may have counted so far."""
 KEY_OPERATIONS = ("key.generate", "key.sign", "key.destroy")
 ENTRY_TYPES = frozenset(
     [f"{operation}.{step}" for operation in KEY_OPERATIONS for step in ("intent", "outcome", "denied", "unknown")]
@@ -247,7 +249,7 @@ def _check_type(leaf: Leaf) -> None:
     if step == "intent":
         _check_intent(leaf, operation)
         return
-    if leaf.keys is not UNSET and any(key.kctr is not UNSET for key in leaf.keys):
+    if leaf.type != RECOVER and leaf.keys is not UNSET and any(key.kctr is not UNSET for key in leaf.keys):
         _refuse(leaf, "must not have a kctr: only intents count the uses of a key")
     if step in _STATUS:
         if leaf.out is UNSET or leaf.out.status not in _STATUS[step]:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET
 
 from pki.log.errors import AuditFailed
-from pki.log.leaves import FIRST_PREV, KEY_OPERATIONS, Leaf
+from pki.log.leaves import FIRST_PREV, KEY_OPERATIONS, RECOVER, Leaf
 
 _OPEN, _CLOSED = 1, 2
 
@@ -69,6 +69,8 @@ class Ledger:
         self._check_approvals(index, leaf)
         if leaf.type == "approval":
             self._approvals[index] = digest.hex()
+        if leaf.type == RECOVER:
+            self._go_on(index, leaf)
         operation, _, step = leaf.type.rpartition(".")
         if operation not in KEY_OPERATIONS:
             return None
@@ -82,6 +84,8 @@ class Ledger:
         """What later entries need of an entry that was checked another time."""
         if leaf.type == "approval":
             self._approvals[index] = digest.hex()
+        elif leaf.type == RECOVER:
+            self._go_on(index, leaf)
         elif leaf.type.endswith(".intent"):
             self._intents[index] = Intent(index, digest, leaf)
             self._mark(index, _OPEN)
@@ -114,6 +118,13 @@ class Ledger:
                 refuse_entry(index, f"it counts entry {approval.i}, which is no approval with this leaf hash before it")
         if len({approval.i for approval in leaf.apr}) != len(leaf.apr):
             refuse_entry(index, "it counts an approval twice")
+
+    def _go_on(self, index: int, leaf: Leaf) -> None:
+        """A recovery skips uses that lost entries may have counted. It never goes back."""
+        for key in leaf.keys or ():
+            if not key.kctr or not key.spki or key.kctr < self.uses.get(key.spki, 0):
+                refuse_entry(index, "it sets the uses of a key back, or names one without kctr")
+            self.uses[key.spki] = key.kctr
 
     def _count_uses(self, index: int, leaf: Leaf) -> None:
         for key in leaf.keys if leaf.keys is not UNSET else ():

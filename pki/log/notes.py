@@ -144,7 +144,8 @@ def verify_note(data: bytes, keys: Iterable[VerifierKey]) -> tuple[Note, tuple[V
     found = [(known[item.name, item.key_id], item) for item in note.signatures if (item.name, item.key_id) in known]
     if not found:
         names = ", ".join(item.name for item in note.signatures)
-        raise NoteUnsigned(f"the note is signed by no known key, but by: {names}", hint="check the trust file")
+        hint = "check the trust file; was the key changed? (docs/journal.md)"
+        raise NoteUnsigned(f"the note is signed by no known key, but by: {names}", hint=hint)
     if len({(key.name, key.key_id) for key, _ in found}) != len(found):
         raise NoteInvalid("a known key has two signature lines")
     return note, tuple(VerifiedSignature(key, _verify(note.text, key, item.signature)) for key, item in found)

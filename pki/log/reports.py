@@ -8,7 +8,7 @@ import msgspec
 
 from pki.log.checkpoints import Checkpoint
 from pki.log.evidence import Evidence
-from pki.log.leaves import Leaf
+from pki.log.leaves import RECOVER, Leaf
 from pki.log.policy import VerifiedCheckpoint
 
 ALL = "every entry of the journal up to the checkpoint"
@@ -27,6 +27,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     scope: `complete`, `increment`, or the party. since: size of the auditor's last checkpoint, which this one extends.
     entries: how many were checked. uses: the last kctr of each key (its label) that was counted.
     completeness: what is not shown, and what is.
+    recoveries: entries by which officers let the journal go on after a loss, and what they gave up.
     """
 
     verdict: Literal["authenticated", "consistent-not-authenticated"]
@@ -50,6 +51,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     entries: int = 0
     uses: dict[str, int] = {}
     completeness: str = ALL
+    recoveries: tuple[str, ...] = ()
 
 
 class Tally:
@@ -59,11 +61,14 @@ class Tally:
         self._types: Counter[str] = Counter()
         self._times = ("", "")
         self._labels: dict[str, str] = {}
+        self._recoveries: list[str] = []
 
     def take(self, leaf: Leaf) -> None:
         """Count one entry, and the keys whose uses it counts."""
         self._types[leaf.type] += 1
         self._times = (self._times[0] or leaf.ts, leaf.ts)
+        if leaf.type == RECOVER and leaf.op and leaf.op.what and "lost" in leaf.op.what:
+            self._recoveries.append(f"entry {leaf.seq} gives up {leaf.op.what['lost']}: {leaf.op.what.get('reason')}")
         for key in leaf.keys or ():
             if key.kctr and key.spki:
                 self._labels[key.spki] = f"{key.label or 'key'} {key.spki[:16]}"
@@ -92,6 +97,7 @@ class Tally:
             documents=evidence.documents,
             documents_absent=evidence.documents_absent,
             entries=sum(self._types.values()),
+            recoveries=tuple(self._recoveries),
             uses={label: uses[spki] for spki, label in sorted(self._labels.items())},
             **more,
         )

@@ -52,7 +52,8 @@ def _rules() -> list[dict[str, Any]]:
     kind = {"properties": {"op": {"required": ["kind"]}}}
     return [
         _when(closes, {"required": ["ref", "out"]}, {"not": {"required": ["ref"]}}),
-        _when(intent, {"required": ["actor", "keys", "op"], "not": {"required": ["out"]}, **kind}, {"not": _HAS_KCTR}),
+        _when(intent, {"required": ["actor", "keys", "op"], "not": {"required": ["out"]}, **kind}),
+        _when(r"^(key\.(generate|sign|destroy)\.intent|log\.recover)$", {}, {"not": _HAS_KCTR}),
         _when(r"^key\.sign\.intent$", _COUNTED),
         _when(r"^key\.(generate|sign|destroy)\.outcome$", _out({"properties": {"status": {"enum": ["ok", "fail"]}}})),
         _when(

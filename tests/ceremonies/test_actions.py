@@ -8,6 +8,7 @@ from tests.world import KINDS
 def test_the_ceremonies() -> None:
     assert set(ACTIONS) == {
         "genesis", "work-order", "trust-set", "transition", "counter-update", "destroy", "resume",
+        "log-key-rotate", "log-key-retire",
     }  # fmt: skip
 
 
@@ -19,7 +20,7 @@ def test_no_ceremony_goes_without_a_quorum() -> None:
 
 
 def test_what_is_drafted_is_drawn_first() -> None:
-    for name in ("genesis", "trust-set", "transition", "counter-update"):
+    for name in ("genesis", "trust-set", "transition", "counter-update", "log-key-rotate"):
         assert ACTIONS[name].draft is not None
-    for name in ("work-order", "destroy", "resume"):
+    for name in ("work-order", "destroy", "resume", "log-key-retire"):
         assert ACTIONS[name].draft is None

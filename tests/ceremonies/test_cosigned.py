@@ -39,14 +39,14 @@ def test_the_journal_extends_what_is_stored_or_does_not_start(genesis_world: Wor
     assert room.ledger.log_key is not None
     key, store, journal = room.ledger.log_key, room.store, room.ledger.journal
     keep_cosigned(store, Cosigned(journal.size, key.sign_head(journal.size, journal.root)))
-    check_cosigned(store, journal, key.vkey)
+    check_cosigned(store, journal, [key.vkey])
     keep_cosigned(store, Cosigned(5, key.sign_head(5, bytes(32))))
     with pytest.raises(JournalForked):
-        check_cosigned(store, journal, key.vkey)
+        check_cosigned(store, journal, [key.vkey])
     with store.write() as connection:
         connection.execute(text("UPDATE cosigned SET note = x'00' WHERE size = 5"))
     with pytest.raises((CheckpointRejected, LogError)):
-        check_cosigned(store, journal, key.vkey)
+        check_cosigned(store, journal, [key.vkey])
 
 
 def test_late_documents(genesis_world: World) -> None:

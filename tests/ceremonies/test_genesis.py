@@ -113,7 +113,7 @@ def test_the_first_checkpoint_covers_everything(genesis_world: World) -> None:
     assert report.verdict == "authenticated"
     log_key = genesis_world.room.ledger.log_key
     assert log_key is not None
-    assert parse_checkpoint(read_checkpoint(files["checkpoint"], log_key.vkey)).size == report.size
+    assert parse_checkpoint(read_checkpoint(files["checkpoint"], [log_key.vkey])).size == report.size
     first = read_leaves(genesis_world)[0]
     assert (first["seq"], first["type"]) == (0, "log.start")
 

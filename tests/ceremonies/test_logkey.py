@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from ceremonies.logkey import CheckpointRejected, LogKey, read_checkpoint
+from ceremonies.logkey import CheckpointRejected, LogKey, Signer, read_checkpoint, verifier_key
 from pki.log.checkpoints import parse_checkpoint
 from pki.log.errors import LogError
 from pki.log.merkle import leaf_hash
@@ -24,7 +24,7 @@ def make_log_key(signed: list[bytes]) -> LogKey:
         signed.append(text)
         return private.sign(text)
 
-    return LogKey(ORIGIN, spki, sign)
+    return LogKey([Signer(verifier_key(ORIGIN, spki), sign)])
 
 
 def test_a_head_is_signed_once() -> None:
@@ -33,7 +33,7 @@ def test_a_head_is_signed_once() -> None:
     note = key.sign_head(5, bytes(32))
     assert key.sign_head(5, bytes(32)) == note
     assert len(signed) == 1
-    checkpoint = parse_checkpoint(read_checkpoint(note, key.vkey))
+    checkpoint = parse_checkpoint(read_checkpoint(note, [key.vkey]))
     assert (checkpoint.origin, checkpoint.size, checkpoint.root) == (ORIGIN, 5, bytes(32))
     assert key.sign_head(6, bytes(32)) != note
 
@@ -51,4 +51,4 @@ def test_a_checkpoint_of_another_key_or_with_another_byte_is_rejected() -> None:
     note = key.sign_head(5, bytes(32))
     for bad in (other.sign_head(5, bytes(32)), note.replace(b"\n5\n", b"\n6\n")):
         with pytest.raises((CheckpointRejected, LogError)):
-            read_checkpoint(bad, key.vkey)
+            read_checkpoint(bad, [key.vkey])

@@ -30,7 +30,7 @@ def test_what_the_checkpoint_covers_is_there(genesis_world: World) -> None:
         seal(world, make_order(world, bytes([number])))
         asyncio.run(publisher.publish())
         root = world.path / "public" / "journal"
-        checkpoint = parse_checkpoint(read_checkpoint((root / "checkpoint").read_bytes(), log_key.vkey))
+        checkpoint = parse_checkpoint(read_checkpoint((root / "checkpoint").read_bytes(), [log_key.vkey]))
         assert (checkpoint.size, checkpoint.root) == (world.room.ledger.journal.size, world.room.ledger.journal.root)
         for tile in list_tiles(checkpoint.size):
             assert (root / tile.path).exists() == (tile.level >= 0)

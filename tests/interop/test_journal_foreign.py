@@ -116,13 +116,35 @@ def test_go_accepts_our_proof_of_its_entry_only(verifier: Path, tmp_path: Path, 
     assert judge(verifier, "proof", proof, entry, LOG.public.encode())[0] == 1
 
 
+NEW = NoteKey(77)
+TEXT = parse_note(SAMPLE["checkpoint"]).text
+OVERLAP = SAMPLE["checkpoint"] + parse_note(NEW.sign(TEXT)).signatures[0].encode()
+
+
+@pytest.mark.req("AU-2", "T26")
+def test_go_follows_a_journal_whose_key_is_changed(verifier: Path, tmp_path: Path) -> None:
+    """A checkpoint of the overlap has two signatures: either key suffices, and a false one under a known key fails."""
+    both = write_export(tmp_path / "both", SAMPLE | {"checkpoint": OVERLAP})
+    for key in (LOG, NEW):
+        assert judge(verifier, "export", both, key.public.encode())[0] == 0
+    assert judge(verifier, "export", both, NoteKey(9).public.encode()) == (
+        1,
+        "checkpoint: note has no verifiable signatures",
+    )
+    false = OVERLAP.replace(parse_note(OVERLAP).signatures[-1].encode(), NoteKey(77).sign(b"x\n").split(b"\n\n")[1])
+    write_export(both, {"checkpoint": false})
+    assert judge(verifier, "export", both, LOG.public.encode())[0] == 0
+    assert judge(verifier, "export", both, NEW.public.encode())[1].startswith("checkpoint: invalid signature for key")
+
+
 @pytest.mark.req("AU-2")
-def test_openssl_verifies_the_checkpoint(tmp_path: Path) -> None:
-    note = parse_note(SAMPLE["checkpoint"])
+@pytest.mark.parametrize(("line", "signer"), [(0, LOG), (-1, NEW)])
+def test_openssl_verifies_the_checkpoint(tmp_path: Path, line: int, signer: NoteKey) -> None:
+    note = parse_note(OVERLAP)
     key, text, signature = tmp_path / "key.pem", tmp_path / "text", tmp_path / "signature"
-    public = Ed25519PublicKey.from_public_bytes(LOG.public.public_key)
+    public = Ed25519PublicKey.from_public_bytes(signer.public.public_key)
     key.write_bytes(public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
-    signature.write_bytes(note.signatures[0].signature)
+    signature.write_bytes(note.signatures[line].signature)
     verify: list[str | Path] = [
         "openssl",
         "pkeyutl",

@@ -31,6 +31,7 @@ REPOSITORY: Final[dict[str, str | int | bool]] = {
 _TWO_OFFICERS: Final = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "transition-index", "counter-update",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
+    "log.key.rotate", "log.recover",
 )  # fmt: skip
 _BY_RULE: Final = ("certificate.idevid", "image.mcuboot", "fw-manifest", "challenge")
 

@@ -75,6 +75,22 @@ def test_export_writes_what_bootloaders_and_auditors_take(web: list[str], tmp_pa
     assert log.public_key == ed25519.Ed25519PrivateKey.from_private_bytes(b"\x07" * 32).public_key().public_bytes_raw()
 
 
+@pytest.mark.req("AU-2")
+def test_during_an_overlap_the_trust_file_names_both_keys(web: list[str], keys: Peer) -> None:
+    listed = keys.replies[commands.ListKeys]
+    assert isinstance(listed, commands.KeysListed)
+    halves = [ed25519.Ed25519PrivateKey.from_private_bytes(bytes([at]) * 32).public_key() for at in (8, 9)]
+    new, retired = (shown(f"journal-{at}", "journal", half) for at, half in enumerate(halves))
+    retired = msgspec.structs.replace(retired, state="deactivated")
+    keys.replies[commands.ListKeys] = commands.KeysListed((*listed.keys, new, retired))
+    found = {}
+    for label in ("journal", "journal-0", "journal-1"):
+        text = answer(*web, "export", label, "--format", "tlog-policy")["text"]
+        found[label] = [log.public_key[:2].hex() for log in parse_policy(text.encode()).logs]
+    old, young, gone = found["journal"][0], found["journal-0"][0], found["journal-1"][0]
+    assert found == {"journal": [old, young], "journal-0": [young, old], "journal-1": [gone, old, young]}
+
+
 def test_the_journals_key_is_exported_before_the_keyroom_is_ready(web: list[str], keys: Peer) -> None:
     """In the middle of genesis: witnesses need it before the last step."""
     keys.replies[commands.ShowHealth] = msgspec.structs.replace(HEALTH, ready=False, problems=("genesis is under way",))

@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from ceremonies.settings import KeyroomSettings
 from tests.api.cli.running import kedge, refusal
+from tests.ceremonies.test_process import write_settings
 
 
 def test_wrong_settings_stop_the_start(tmp_path: Path) -> None:
@@ -35,3 +37,20 @@ roles = ["journal"]
 
 def test_both_commands_can_make_tokens() -> None:
     assert all("--make-tokens" in kedge(verb, "--help").stdout for verb in ("keyroom", "up"))
+
+
+@pytest.mark.parametrize(("option", "directory"), [(["--recover", "given"], "given"), ([], "told")])
+def test_an_approved_recovery_is_named_by_option_or_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: list[str], directory: str
+) -> None:
+    found: list[KeyroomSettings] = []
+
+    def take(settings: KeyroomSettings, *, make: bool) -> None:
+        assert not make
+        found.append(settings)
+
+    monkeypatch.setattr("ceremonies.process.run_keyroom", take)
+    file = write_settings(tmp_path)
+    file.write_text(f'recovery = "told"\n{file.read_text()}')
+    assert kedge("keyroom", "--settings", file, *option).exit_code == 0
+    assert found[0].recovery == (Path("given") if option else tmp_path / directory)

@@ -1,6 +1,7 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,3 +158,23 @@ def test_only_the_roster_that_the_statement_names_counts(key: Path, tmp_path: Pa
         signing = ("officer", "approve", file, "--officer", "ada", "--words", words(file), "--key")
         assert [refusal(*signing, key), refusal(*signing, tmp_path / "eve")] == ["step-file-inconsistent"] * 2
     assert list(tmp_path.glob("*.sig")) == []
+
+
+@pytest.mark.req("KL-9")
+@pytest.mark.parametrize(
+    ("action", "step", "content", "sentence"),
+    [
+        (
+            "log-key-rotate",
+            "results",
+            {"keys": [{"label": "journal-2", "role": "journal", "token": "kedge-journal"}]},
+            "key journal-2 signs every checkpoint, beside the present one",
+        ),
+        ("log-key-retire", "plan", {"leaves": {"label": "journal"}}, "key journal signs no checkpoint of the journal"),
+    ],
+)
+def test_an_officer_reads_who_signs_the_journal_afterwards(
+    tmp_path: Path, action: str, step: str, content: dict[str, Any], sentence: str
+) -> None:
+    file = write_step(tmp_path / "step.json", step, content, action=action)
+    assert sentence in kedge("officer", "show", str(file)).stdout

@@ -133,3 +133,32 @@ def test_destruction_may_count_as_a_use() -> None:
     journal.add("key.destroy.intent", actor={}, keys=[journal.use(P256)], op={"kind": "key"})
     record(journal)
     assert json.loads(journal.entries[-1])["keys"][0]["kctr"] == 2
+
+
+@pytest.mark.req("AU-2", "T26")
+def test_a_recovery_skips_uses_and_never_goes_back() -> None:
+    def recovered(**key: Any) -> Journal:
+        journal = Journal()
+        journal.conclude(journal.intend(b"a", [P256]), b"a", [P256])
+        journal.add("log.recover", keys=[{"spki": P256.spki, **key}])
+        return journal
+
+    journal = recovered(kctr=7)
+    assert record(journal).uses == {P256.spki: 7}
+    journal.uses[P256.spki] = 7
+    journal.intend(b"b", [P256])
+    assert record(journal).uses == {P256.spki: 8}
+    gap = recovered(kctr=7)
+    gap.uses[P256.spki] = 6
+    gap.intend(b"b", [P256])
+    refuse(gap, "its kctr .* is 7, 8 is expected")
+    twice = Journal()
+    for data in (b"a", b"b"):
+        twice.conclude(twice.intend(data, [P256]), data, [P256])
+    twice.add("log.recover", keys=[{"spki": P256.spki, "kctr": 1}])
+    refuse(twice, "sets the uses of a key back")
+    refuse(recovered(), "without kctr")
+    known = Ledger(ORIGIN, 0, len(journal.entries))
+    for entry in journal.entries:
+        known.record(leaf_hash(entry), parse_leaf(entry))
+    assert known.uses == {P256.spki: 8}
