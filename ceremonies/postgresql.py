@@ -59,6 +59,10 @@ class StoreUnsafe(KeyroomError):
     code = "store-unsafe"
 
 
+PREPARED = 1024
+"""How many statements the driver keeps prepared: those of the door differ by their number of rows, too."""
+
+
 class StoreLost(KeyroomError):
     """The session that writes has ended, so another keyroom may be active: this one writes nothing any more."""
 
@@ -98,6 +102,7 @@ class Session:
             undo.callback(self._connection.close)
             event.listen(self.engine, "do_connect", refuse_another)
             self._driver = driver_of(self._connection)
+            self._driver.prepared_max = PREPARED
             self.locked = not self._open()
             undo.pop_all()
 

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 
 from ceremonies.errors import KeyroomError
-from ceremonies.postgresql import Session, make_reader, make_url_safe
+from ceremonies.postgresql import PREPARED, Session, make_reader, make_url_safe
 from ceremonies.tables import BlobRow, DocumentRow, EvidenceRow
 
 Row = Mapping[str, Any]
@@ -33,10 +33,6 @@ PRAGMAS = (
     "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "wal_autocheckpoint=16384",
     "cache_size=-65536", "secure_delete=OFF", "temp_store=MEMORY",
 )  # fmt: skip
-
-
-STATEMENTS = 1024
-"""How many statements the driver keeps prepared: those of the door differ by their number of rows, too."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -125,7 +121,7 @@ class Store:
         self._writer, self._reader = self._session.engine, make_reader(url)
 
     def _connect(self, begin: str) -> Engine:
-        engine = create_engine(self._url, connect_args={"cached_statements": STATEMENTS})
+        engine = create_engine(self._url, connect_args={"cached_statements": PREPARED})
         event.listen(engine, "connect", self._set_pragmas)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin) and None)
         return engine
