@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import structlog
+import uvloop
 
 from ceremonies import commands, entries
 from ceremonies.batches import Batches
@@ -285,4 +286,4 @@ def run_keyroom(settings: KeyroomSettings, *, make: bool = False) -> None:
     room = build_room(settings, surroundings(), lambda: open_strongbox(settings))
     end_when_lost(room.store)
     tune_collector()
-    asyncio.run(serve(room))
+    uvloop.run(serve(room))

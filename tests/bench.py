@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 from rich.console import Console
 from rich.table import Table
@@ -230,7 +231,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kedge-bench-") as work, raw_signer(Path(work) / "raw") as raw:
         world = open_world(Path(work))
         tune_collector()
-        asyncio.run(measure_door(world, raw, results, {1: "door_1", 8: "door_8", 64: "door_64"}))
+        uvloop.run(measure_door(world, raw, results, {1: "door_1", 8: "door_8", 64: "door_64"}))
         world.stop()
         measure_postgresql(raw, results)
         measure_http(raw, results)

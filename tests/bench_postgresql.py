@@ -3,9 +3,10 @@
 `python -m tests.bench_postgresql` measures it alone.
 """
 
-import asyncio
 import tempfile
 from pathlib import Path
+
+import uvloop
 
 from ceremonies.process import tune_collector
 from tests.bench import Results, measure_door, open_world
@@ -17,7 +18,7 @@ def measure_postgresql(raw: RawSigner, results: Results) -> None:
     """Device certificates by 64 callers, with the database on PostgreSQL, reached by its Unix socket, fsync on."""
     with running_cluster(on_disk=True) as cluster, tempfile.TemporaryDirectory(prefix="kedge-bench-") as work:
         world = open_world(Path(work), cluster.create())
-        asyncio.run(measure_door(world, raw, results, {64: "door_64_postgresql"}))
+        uvloop.run(measure_door(world, raw, results, {64: "door_64_postgresql"}))
         world.stop()
 
 
