@@ -1,7 +1,7 @@
 """A journal of millions of entries: filled, served, proven, exported, verified, by us and by a foreign tool.
 
-`python -m tests.bench_million [CERTIFICATES]`, a million by default, which docs/performance.md says the cost of: no part
-of `make bench`. Its files lie in TMPDIR. Adds its figures to bench-out/results.json. Ended early, it begins anew.
+`python -m tests.bench_million [CERTIFICATES]`, a million by default; what that costs is in docs/performance.md.
+Its files lie in TMPDIR. Adds its figures to bench-out/results.json. Ended early, it begins anew.
 """
 
 import asyncio
@@ -33,6 +33,7 @@ from tests.bench_reading import (
     forget_pages,
     measure_proofs,
     measure_tiles,
+    read_memory,
     run_measured,
     verify,
 )
@@ -151,7 +152,7 @@ def measure_writing(plan: Plan, raw: RawSigner, results: Results) -> World:
 
 
 def measure_starts(world: World, results: Results) -> Watch:
-    """The process from its first instruction to its first answer, Python's own start included; first as after a boot."""
+    """The process from its first instruction to its first answer, Python included; first as after a boot."""
     forget_pages(world.settings().data)
     cold = Watch(world)
     put(results, "start_two_million_cold_s", cold.start_s, "s")
@@ -159,7 +160,7 @@ def measure_starts(world: World, results: Results) -> Watch:
     watch = Watch(world)
     put(results, "start_two_million_s", watch.start_s, "s")
     time.sleep(SETTLE_S)
-    put(results, "keyroom_rest_rss_mb", watch.read(), "MB")
+    put(results, "keyroom_rest_rss_mb", read_memory(watch.pid), "MB")
     return watch
 
 
@@ -174,23 +175,29 @@ def measure_serving(world: World, plan: Plan, results: Results) -> None:
         del results[name]["ratio_to_raw"]
 
 
+def put_run(results: Results, name: str, done: Measured) -> None:
+    """What a command took: seconds by the clock and of processor time, and its own memory."""
+    put(results, f"{name}_s", done.seconds, "s")
+    put(results, f"{name}_cpu_s", done.cpu_s, "s")
+    put(results, f"{name}_peak_rss_mb", done.peak_mb, "MB")
+
+
 def put_export(results: Results, name: str, done: Measured, folder: Path) -> None:
     """Seconds, files and bytes of an export."""
     files, size = count_bytes(folder)
-    put(results, f"{name}_s", done.seconds, "s")
+    put_run(results, name, done)
     put(results, f"{name}_files", files, "files")
     put(results, f"{name}_mb", size / 1e6, "MB")
-    put(results, f"{name}_peak_rss_mb", done.peak_mb, "MB")
 
 
 def measure_exports(world: World, watch: Watch, plan: Plan, results: Results) -> None:
     """The whole journal; a flood; and what came since. The keyroom's memory in both."""
     whole, since = plan.folder / "whole", plan.folder / "since"
-    with step("complete export"), Peak(watch) as held:
+    with step("complete export"), Peak(watch.pid) as held:
         done = export(world, whole)
     put_export(results, "export", done, whole)
     put(results, "keyroom_export_rss_mb", held.mb, "MB")
-    with step("flood"), Peak(watch) as held:
+    with step("flood"), Peak(watch.pid) as held:
         note(results, "flood_64", asyncio.run(flood(world, QUANTITY // 2, 2 * plan.seconds)), 1)
         del results["flood_64"]["ratio_to_raw"]
     put(results, "keyroom_rss_mb", held.mb, "MB")
@@ -202,16 +209,17 @@ def measure_exports(world: World, watch: Watch, plan: Plan, results: Results) ->
 def measure_verifying(plan: Plan, results: Results) -> None:
     """By `kedge verify`, the whole and what came since; by Go."""
     whole, since = plan.folder / "whole", plan.folder / "since"
-    for name, folder, options in (("verify", whole, ()), ("verify_increment", since, ("--since", whole / "checkpoint"))):
+    for name, folder, options in (
+        ("verify", whole, ()),
+        ("verify_increment", since, ("--since", whole / "checkpoint")),
+    ):
         with step(name):
             done = verify(folder, plan.trust, *options)
-        put(results, f"{name}_s", done.seconds, "s")
-        put(results, f"{name}_peak_rss_mb", done.peak_mb, "MB")
+        put_run(results, name, done)
     vkey = plan.trust.read_text().split()[1]
     with step("verification by Go"):
         foreign = run_measured([build_foreign(plan.folder), "export", whole, vkey])
-    put(results, "verify_go_s", foreign.seconds, "s")
-    put(results, "verify_go_peak_rss_mb", foreign.peak_mb, "MB")
+    put_run(results, "verify_go", foreign)
 
 
 def measure_million(plan: Plan, results: Results) -> None:
@@ -225,7 +233,6 @@ def measure_million(plan: Plan, results: Results) -> None:
     try:
         measure_serving(world, plan, results)
         measure_exports(world, watch, plan, results)
-        put(results, "keyroom_most_rss_mb", watch.read("VmHWM"), "MB")
     finally:
         watch.running.end()
     measure_verifying(plan, results)

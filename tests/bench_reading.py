@@ -1,12 +1,8 @@
 """A large journal read: by its keyroom as a process of its own, by `kedge journal export`, `kedge verify`, and Go."""
 
-import asyncio
 import os
 import random
-import resource
-import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -14,14 +10,14 @@ from pathlib import Path
 
 import msgspec
 from sqlalchemy import select
+from sqlalchemy.engine import make_url
 
 from ceremonies.client import KeyroomClient
 from ceremonies.commands import AnyCommand, DeviceIssued, IssueDevice, ProofShown, ReadTile, ShowProof, TileRead
 from ceremonies.store import open_sqlite, table_of
 from ceremonies.tables import DocumentRow
-from pki.log.tiles import ENTRIES, Tile
-from sqlalchemy.engine import make_url
-from tests.bench import Results, fresh_keys, measure
+from pki.log.tiles import Tile
+from tests.bench import fresh_keys, measure
 from tests.scenarios.keyrooms import KEDGE, ROOT, Running
 from tests.world import World, make_request
 
@@ -31,11 +27,43 @@ TOKEN_S = 100.0
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """A command that ended well: what it said, how long it took, and its largest resident memory in MB."""
+    """A command that ended well: what it said, how long it took, processor time, its largest resident memory in MB."""
 
     said: str
     seconds: float
+    cpu_s: float
     peak_mb: float
+
+
+def read_memory(pid: int) -> float:
+    """The resident memory of one process, in MB, without its children; 0 when it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+class Peak:
+    """The most memory that a process holds inside the block, looked at twenty times a second: `mb`."""
+
+    def __init__(self, pid: int) -> None:
+        self.mb = 0.0
+        self._pid = pid
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def _look(self) -> None:
+        while not self._over.wait(0.05):
+            self.mb = max(self.mb, read_memory(self._pid))
+
+    def __enter__(self) -> "Peak":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
 
 
 def run_measured(command: Sequence[str | Path], **environment: str) -> Measured:
@@ -45,12 +73,12 @@ def run_measured(command: Sequence[str | Path], **environment: str) -> Measured:
         command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert process.stdout is not None
-    with process.stdout:
+    with process.stdout, Peak(process.pid) as held:
         said = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, said[-2000:]
-    return Measured(said, time.perf_counter() - started, used.ru_maxrss / 1024)
+    return Measured(said, time.perf_counter() - started, used.ru_utime + used.ru_stime, held.mb)
 
 
 class Watch:
@@ -63,37 +91,10 @@ class Watch:
         self.running.wait_for("keyroom is up")
         self.start_s = time.perf_counter() - started
 
-    def read(self, name: str = "VmRSS") -> float:
-        """Its memory in MB: resident now, or the most it ever was (VmHWM)."""
-        lines = Path(f"/proc/{self.running.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
-
-    def peak(self, busy: threading.Event) -> float:
-        """The most that it holds, looked at ten times a second until the event is set."""
-        most = self.read()
-        while not busy.wait(0.1):
-            most = max(most, self.read())
-        return most
-
-
-class Peak:
-    """The most memory that a keyroom holds inside the block: `mb`."""
-
-    def __init__(self, watch: Watch) -> None:
-        self.mb = 0.0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, args=(watch,))
-
-    def _look(self, watch: Watch) -> None:
-        self.mb = watch.peak(self._over)
-
-    def __enter__(self) -> "Peak":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
+    @property
+    def pid(self) -> int:
+        """The keyroom's own process."""
+        return self.running.process.pid
 
 
 class Caller:
@@ -176,7 +177,7 @@ def count_bytes(folder: Path) -> tuple[int, int]:
     files = total = 0
     for place, _, names in os.walk(folder):
         files += len(names)
-        total += sum(os.stat(f"{place}/{name}").st_size for name in names)
+        total += sum(Path(f"{place}/{name}").stat().st_size for name in names)
     return files, total
 
 

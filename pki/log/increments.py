@@ -29,7 +29,7 @@ def audit_increment(files: Files, since: Checkpoint, *, allow_open: bool = False
     carried, rest = split_proven(files.paths)
     note = files.read(CHECKPOINT)
     audit = Audit(
-        Files(files.read, frozenset(rest - {CONSISTENCY}), files.policy, files.documents),
+        Files(files.read, frozenset(rest - {CONSISTENCY}), files.policy, files.documents, blobs=files.blobs),
         since=since,
         known=since.size,
         carried=[read_proven(files.read, index, note, head) for index in carried],
