@@ -44,6 +44,12 @@ def read_memory(pid: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
+def read_cpu(pid: int) -> float:
+    """The processor time of one process since its start, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Peak:
     """The most memory that a process holds inside the block, looked at twenty times a second: `mb`."""
 
@@ -90,6 +96,7 @@ class Watch:
         self.running = Running(world, "keyroom-1")
         self.running.wait_for("keyroom is up")
         self.start_s = time.perf_counter() - started
+        self.start_cpu_s = read_cpu(self.pid)
 
     @property
     def pid(self) -> int:
