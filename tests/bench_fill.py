@@ -75,6 +75,8 @@ def fill(world: World, first: int, count: int, told: Told) -> None:
     while jobs_done := pipeline.seal(()):
         done += check(jobs_done)
     assert done == count
+    if done > before:
+        told(done, (done - before) / (time.perf_counter() - since))
 
 
 def check(jobs: Sequence[Job[Any]]) -> int:

@@ -207,7 +207,7 @@ def measure_exports(world: World, watch: Watch, plan: Plan, results: Results) ->
 
 
 def measure_verifying(plan: Plan, results: Results) -> None:
-    """By `kedge verify`, the whole and what came since; by Go."""
+    """By `kedge verify`, the whole and what came since."""
     whole, since = plan.folder / "whole", plan.folder / "since"
     for name, folder, options in (
         ("verify", whole, ()),
@@ -216,9 +216,13 @@ def measure_verifying(plan: Plan, results: Results) -> None:
         with step(name):
             done = verify(folder, plan.trust, *options)
         put_run(results, name, done)
+
+
+def measure_foreign(plan: Plan, results: Results) -> None:
+    """By Go, the whole."""
     vkey = plan.trust.read_text().split()[1]
     with step("verification by Go"):
-        foreign = run_measured([build_foreign(plan.folder), "export", whole, vkey])
+        foreign = run_measured([build_foreign(plan.folder), "export", plan.folder / "whole", vkey])
     put_run(results, "verify_go", foreign)
 
 
@@ -234,7 +238,12 @@ def measure_reading(world: World, plan: Plan, results: Results) -> None:
     """What is asked of a stopped world's journal."""
     size = sum(file.stat().st_size for file in world.settings().data.iterdir())
     put(results, "database_mb", size / 1e6, "MB")
-    watch = measure_starts(world, plan, results)
+    read_all(world, measure_starts(world, plan, results), plan, results)
+    measure_foreign(plan, results)
+
+
+def read_all(world: World, watch: Watch, plan: Plan, results: Results) -> None:
+    """Everything that is asked of a running keyroom, and `kedge verify`."""
     try:
         measure_serving(world, plan, results)
         measure_exports(world, watch, plan, results)
