@@ -98,9 +98,17 @@ def list_files(directory: Path) -> Iterator[str]:
         below = folders.pop()
         with os.scandir(f"{directory}/{below}") as found:
             for entry in found:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(f"{below}{entry.name}/")
-                elif entry.is_file(follow_symlinks=False):
-                    yield f"{below}{entry.name}"
-                else:
-                    raise FileRefused(f"{entry.path} is a link or no file", hint="an export has plain files only")
+                path = f"{below}{entry.name}"
+                if not _is_folder(entry):
+                    yield path
+                    continue
+                folders.append(f"{path}/")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, and not a file."""
+    if entry.is_dir(follow_symlinks=False):
+        return True
+    if entry.is_file(follow_symlinks=False):
+        return False
+    raise FileRefused(f"{entry.path} is a link or no file", hint="an export has plain files only")
