@@ -97,12 +97,9 @@ def list_files(directory: Path) -> Iterator[str]:
     while folders:
         below = folders.pop()
         with os.scandir(f"{directory}/{below}") as found:
-            for entry in found:
-                path = f"{below}{entry.name}"
-                if not _is_folder(entry):
-                    yield path
-                    continue
-                folders.append(f"{path}/")
+            kinds = {f"{below}{entry.name}": _is_folder(entry) for entry in found}
+        folders += [f"{path}/" for path, is_folder in kinds.items() if is_folder]
+        yield from (path for path, is_folder in kinds.items() if not is_folder)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
