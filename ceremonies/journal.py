@@ -6,6 +6,7 @@ follows the commit. The signer of checkpoints extends the tree in memory; it nev
 
 import datetime
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -22,6 +23,8 @@ from pki.log.merkle import Frontier, fold_peaks, leaf_hash, verify_consistency
 from pki.log.tree import Staged, Tree
 
 TILE_WIDTH = 256
+TILES_KEPT = 64
+"""Complete tiles in memory: the proof of an old entry wants eight nodes of each of its tiles."""
 MAX_BACKWARD_US = 5_000_000
 MAX_JUMP_US = 1_000_000
 FIRST_PREV = "0" * 64
@@ -85,6 +88,7 @@ class Journal:
         self._ts_us = 0
         self._settled = 0
         self._offset_us: int | None = None
+        self._tile = lru_cache(TILES_KEPT)(self._read_tile)
         self._tree = Tree(self._read_node)
         self._load()
 
@@ -143,7 +147,7 @@ class Journal:
             level += 1
         return tuple(edges)
 
-    def _tile(self, level: int, number: int) -> Sequence[bytes]:
+    def _read_tile(self, level: int, number: int) -> Sequence[bytes]:
         row = self._store.find(TileRow, level=level, number=number)
         if row is None:
             raise JournalForked(f"hash tile {level}/{number} is missing", hint=RESTORE)

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,13 +28,18 @@ from ceremonies.tables import BlobRow, DocumentRow, EvidenceRow
 
 Row = Mapping[str, Any]
 
-# A checkpoint of the write-ahead log every 64 MB instead of every 4, and 64 MB of pages in memory instead of 2: rows
-# with random keys touch a page each, and a page that is written often is copied once.
+# A checkpoint of the write-ahead log every 64 MB instead of every 4: a page that is written often is copied once.
 PRAGMAS = (
     "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "wal_autocheckpoint=16384",
-    "cache_size=-65536", "secure_delete=OFF", "temp_store=MEMORY",
+    "secure_delete=OFF", "temp_store=MEMORY",
 )  # fmt: skip
 
+
+WRITER_CACHE_KB = 65_536
+"""Pages that the writer's connection keeps: rows with random keys touch a page each."""
+
+READER_CACHE_KB = 4_096
+"""The same for each connection that reads: there are up to 15, and the kernel has the pages, too."""
 
 _encoder = msgspec.msgpack.Encoder()
 _parts = msgspec.msgpack.Decoder(list[bytes])
@@ -89,8 +95,8 @@ class Store:
         self.lost = threading.Event()
         if self._sqlite:
             self._take_lock()
-            self._writer = self._connect("BEGIN IMMEDIATE")
-            self._reader = self._connect("BEGIN")
+            self._writer = self._connect("BEGIN IMMEDIATE", WRITER_CACHE_KB)
+            self._reader = self._connect("BEGIN", READER_CACHE_KB)
         else:
             self._open_session()
         self._driver_error: type[Exception] = self._reader.dialect.loaded_dbapi.Error
@@ -120,15 +126,15 @@ class Store:
         self.lost = self._session.lost
         self._writer, self._reader = self._session.engine, make_reader(url)
 
-    def _connect(self, begin: str) -> Engine:
+    def _connect(self, begin: str, cache_kb: int) -> Engine:
         engine = create_engine(self._url, connect_args={"cached_statements": PREPARED})
-        event.listen(engine, "connect", self._set_pragmas)
+        event.listen(engine, "connect", partial(self._set_pragmas, cache_kb))
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin) and None)
         return engine
 
-    def _set_pragmas(self, connection: sqlite3.Connection, _record: object) -> None:
+    def _set_pragmas(self, cache_kb: int, connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
-        pragmas = [*PRAGMAS]
+        pragmas = [*PRAGMAS, f"cache_size=-{cache_kb}"]
         if self._max_pages is not None:
             pragmas.append(f"max_page_count={self._max_pages}")
         for pragma in pragmas:

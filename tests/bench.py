@@ -44,6 +44,8 @@ STATION = Caller(Actor(cred="bench", role="station", src="bench", sub="bench"))
 QUANTITY = 4_000_000
 CALLERS = 32
 BATCHERS = 4
+DEADLINE_S = 300.0
+"""For a call of the token: a busy machine stands still for ten seconds at times, and would end a long run."""
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Results = dict[str, dict[str, Any]]
 
@@ -84,7 +86,7 @@ def open_world(path: Path, database: Database | None = None) -> World:
     """A keyroom as it runs in production, but for the socket: fresh SoftHSM tokens in a warden, a reader."""
     with fresh_strongbox(path / "hsm", tuple(TOKEN_ROLES)):
         pass
-    world = World(path, lambda: open_remote(path / "hsm", tuple(TOKEN_ROLES)), database=database)
+    world = World(path, lambda: open_remote(path / "hsm", tuple(TOKEN_ROLES), DEADLINE_S), database=database)
     world.readers = 1
     return world.start()
 

@@ -87,11 +87,11 @@ def open_tokens(path: Path, labels: Sequence[str]) -> Strongbox:
     return Strongbox.open(find_module(), saved_settings(path, labels))
 
 
-def open_remote(path: Path, labels: Sequence[str]) -> RemoteStrongbox:
+def open_remote(path: Path, labels: Sequence[str], deadline_s: float = 10) -> RemoteStrongbox:
     """As `open_tokens`, in a process of its own."""
     os.environ.update(make_token_dir(path))
     places = tuple(Place(label, find_module(), label, path / f"{label}.pin") for label in labels)
-    return RemoteStrongbox(Opening(places, 10))
+    return RemoteStrongbox(Opening(places, deadline_s))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import typer
 
 from api.cli.entries import format_csv, format_jsonl, walk
 from api.cli.errors import FileRefused
-from api.cli.files import FILE_LIMIT, Proven, read_file, write_below, write_file, write_proven
+from api.cli.files import FILE_LIMIT, Proven, list_files, read_file, write_below, write_file, write_proven
 from api.cli.merging import merge_increment
 from api.cli.session import Session, connect, read_answer, session_of
 from ceremonies.commands import ExportJournal, ExportParty, JournalPart
@@ -167,14 +167,13 @@ def read_what(since: Path | None, party: str) -> dict[str, str | int]:
 
 def write_parts(directory: Path, fetch: Callable[[int, str], Part]) -> tuple[int, int]:
     """Fetch part after part into a directory. Returns the tree size and the number of files."""
-    size, cursor, paths = 0, "", set[str]()
+    size, cursor = 0, ""
     while True:
         part = fetch(size, cursor)
         for file in part.files:
             write_below(directory, file.path, file.data)
-            paths.add(file.path)
         if part.cursor == cursor or not part.cursor:
-            return part.size, len(paths)
+            return part.size, sum(1 for _ in list_files(directory))
         size, cursor = part.size, part.cursor
 
 

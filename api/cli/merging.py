@@ -1,11 +1,13 @@
 """An increment put into the earlier export that it extends, so that the whole is a complete export again."""
 
+from itertools import chain
 from pathlib import Path
 
 from api.cli.errors import FileRefused
 from api.cli.files import FILE_LIMIT, read_file, write_below
 from api.cli.verify import open_export
 from pki.log.checkpoints import parse_checkpoint
+from pki.log.evidence import blob_path
 from pki.log.files import CHECKPOINT, DOCUMENTS
 from pki.log.increments import CONSISTENCY, audit_increment
 from pki.log.notes import parse_note
@@ -26,7 +28,7 @@ def merge_increment(directory: Path, increment: Path, *, allow_open: bool) -> Re
         raise FileRefused(f"{increment} is no increment", hint="kedge journal export DIR --since CHECKPOINT")
     report = audit_increment(files, before, allow_open=allow_open)
     left = {path for path in files.paths if not path.startswith("proven/")} - {CONSISTENCY, CHECKPOINT}
-    for path in sorted(left):
+    for path in chain(sorted(left), map(blob_path, files.blobs)):
         if path in DOCUMENTS:
             (directory / path).unlink(missing_ok=True)
         write_below(directory, path, files.read(path))

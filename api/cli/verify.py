@@ -1,5 +1,6 @@
 """`kedge verify`: check an exported journal offline. Of our rooms it needs `pki` only."""
 
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,8 @@ from api.cli.errors import CONSISTENT
 from api.cli.files import FILE_LIMIT, list_files, read_file
 from api.cli.lines import escape
 from api.cli.session import session_of
+from pki.log.digests import Digests
+from pki.log.evidence import read_blob_path
 from pki.log.exports import verify_export
 from pki.log.files import SCHEMA, Files
 from pki.log.policy import TrustPolicy, parse_policy
@@ -49,9 +52,24 @@ def read_trust(path: Path) -> tuple[TrustPolicy, tuple[x509.Certificate, ...]]:
 
 def open_export(directory: Path, policy: TrustPolicy | None) -> Files:
     """The files of an export, and what explains them in this release."""
-    paths = frozenset(list_files(directory))
+    paths: set[str] = set()
+
+    def list_blobs() -> Iterator[str]:
+        for path in list_files(directory):
+            if name := read_blob_path(path):
+                yield name
+            else:
+                paths.add(path)
+
+    blobs = Digests(list_blobs())
     explained = {SCHEMA: leaf_schema(), "trust.cddl": resources.files("pki.trust").joinpath("trust.cddl").read_bytes()}
-    return Files(lambda path: read_file(directory / path, FILE_LIMIT), paths, policy, explained)
+    return Files(
+        lambda path: read_file(Path(f"{directory}/{path}"), FILE_LIMIT),
+        frozenset(paths),
+        policy,
+        explained,
+        blobs=blobs,
+    )
 
 
 def list_report(value: dict[str, Any]) -> list[str]:

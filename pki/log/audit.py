@@ -71,7 +71,7 @@ def audit_files(files: Files, *, allow_open: bool = False, since: Checkpoint | N
 
 
 class Audit:
-    """One run over one export. Memory grows with keys, open intents and files; an entry costs one byte.
+    """One run over one export. Memory grows with keys, open intents and tiles; an entry costs one byte, a blob 33.
 
     since: an earlier checkpoint that the entries must bear out. known: how many entries were checked another time; the
     export then begins with the bundle of the last of them. carried: entries from before it, proven one by one.
@@ -92,7 +92,7 @@ class Audit:
         rest = set(files.paths) - {CHECKPOINT} - DOCUMENTS - {path for path, _ in self._earlier} - self._stamps.keys()
         if since is not None:
             self._earlier = sorted([*self._earlier, (SINCE, since)], key=lambda item: item[1].size)
-        self._evidence = Evidence(files.read, _check_tiles(rest, known, size))
+        self._evidence = Evidence(files.read, _check_tiles(rest, known, size), files.blobs)
         self._ledger = Ledger(self._checkpoint.origin, first, known)
         self._unneeded = {item.index for item in carried}
         for item in carried:

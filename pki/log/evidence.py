@@ -9,12 +9,14 @@ import hashlib
 import re
 import textwrap
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from pki.errors import PkiError
+from pki.log.digests import Digests
 from pki.log.errors import AuditFailed
 from pki.log.leaves import KeyUse, Leaf, Sha256
 from pki.log.ledger import Intent, refuse_entry
@@ -44,23 +46,33 @@ def blob_path(digest: str) -> str:
     return f"blob/{digest[:2]}/{digest}"
 
 
+def read_blob_path(path: str) -> str | None:
+    """The SHA-256 in the path of a blob; None when it is no such path."""
+    match = _PATH.match(path)
+    return match[2] if match else None
+
+
 def named_digests(data: bytes) -> set[str]:
     """Every SHA-256 that an entry or a statement names: the blobs that may belong to it."""
     return {match.decode() for match in _DIGEST.findall(data)}
 
 
 class Evidence:
-    """The blobs of one export. Raises AuditFailed, naming the entry that is not borne out."""
+    """The blobs of one export: `blobs`, and those among `paths`, which are nothing else. They cost 33 bytes each.
 
-    def __init__(self, read: Callable[[str], bytes], paths: Iterable[str]) -> None:
+    Raises AuditFailed, naming the entry that is not borne out.
+    """
+
+    def __init__(self, read: Callable[[str], bytes], paths: Iterable[str], blobs: Digests) -> None:
         self._read = read
-        self._blobs: set[str] = set()
+        names: set[str] = set()
         for path in paths:
-            match = _PATH.match(path)
-            if match is None:
+            name = read_blob_path(path)
+            if name is None:
                 raise AuditFailed(f"{path}: no part of an export", path=path, hint="remove it, or ask who put it there")
-            self._blobs.add(match[2])
-        self._unnamed = set(self._blobs)
+            names.add(name)
+        self._blobs = Digests(chain(blobs, names)) if names else blobs
+        self._named = bytearray(len(self._blobs))  # by position: whether an entry names it
         self._keys: dict[str, bytes] = {}
         self._drafts: dict[int, Statement] = {}
         self.signatures = 0
@@ -87,8 +99,9 @@ class Evidence:
 
     def finish(self) -> None:
         """Refuse blobs that no entry names."""
-        if self._unnamed:
-            path = blob_path(min(self._unnamed))
+        unnamed = self._named.find(0)
+        if unnamed >= 0:
+            path = blob_path(self._blobs.name(unnamed))
             raise AuditFailed(f"{path}: no entry names this blob", path=path, hint="remove it, or ask who put it there")
 
     @property
@@ -98,20 +111,24 @@ class Evidence:
 
     def _check_named(self, index: int, data: bytes) -> None:
         """Read, once, each blob that these bytes name, and check that its content is what its name says."""
-        for name in named_digests(data) & self._unnamed:
+        for name in named_digests(data):
+            at = self._blobs.find(name)
+            if at < 0 or self._named[at]:
+                continue
             content = self._read(blob_path(name))
             if hashlib.sha256(content).hexdigest() != name:
                 refuse_entry(index, f"the content of {blob_path(name)} has another SHA-256 than its name")
-            self._unnamed.discard(name)
+            self._named[at] = True
 
     def _blob(self, index: int, name: str, what: str) -> bytes:
-        if name not in self._blobs:
+        at = self._blobs.find(name)
+        if at < 0:
             refuse_entry(index, f"{what} is missing: {blob_path(name)}")
         content = self._read(blob_path(name))
         # Always, not only once: `read` may give other bytes the second time.
         if hashlib.sha256(content).hexdigest() != name:
             refuse_entry(index, f"{what}: the content of {blob_path(name)} has another SHA-256 than its name")
-        self._unnamed.discard(name)
+        self._named[at] = True
         return content
 
     def _check_draft(self, index: int, leaf: Leaf) -> Statement:

@@ -42,7 +42,7 @@ class _Excerpt:
         self._indexes, rest = split_proven(files.paths)
         if not self._indexes:
             raise AuditFailed(f"{PARTY}: there is no entry of the {self._party}", path=PARTY)
-        self._evidence = Evidence(files.read, rest - {CHECKPOINT, PARTY} - DOCUMENTS)
+        self._evidence = Evidence(files.read, rest - {CHECKPOINT, PARTY} - DOCUMENTS, files.blobs)
         self._ledger = SparseLedger(self._checkpoint.origin, _counted(self._party))
         self._digests: dict[int, bytes] = {}
         self._tally = Tally()
@@ -83,7 +83,7 @@ class _Excerpt:
 
     def _document(self, digest: str) -> bytes | None:
         path = blob_path(digest)
-        data = self._files.read(path) if path in self._files.paths else None
+        data = self._files.read(path) if path in self._files.paths or digest in self._files.blobs else None
         return data if data is not None and hashlib.sha256(data).hexdigest() == digest else None
 
     def _report(self, unclosed: int) -> Report:

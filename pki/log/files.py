@@ -8,6 +8,7 @@ from cryptography import x509
 
 from pki.errors import PkiError
 from pki.log.checkpoints import Checkpoint, parse_checkpoint
+from pki.log.digests import Digests
 from pki.log.errors import AuditFailed
 from pki.log.notes import parse_note
 from pki.log.policy import TrustPolicy, VerifiedCheckpoint, verify_checkpoint
@@ -19,13 +20,17 @@ DOCUMENTS = frozenset([SCHEMA, "trust.cddl"])
 
 
 class Files(msgspec.Struct, frozen=True):
-    """An export: its files, relative with `/`, how to read one, and whom to trust; for time-stamps, `authorities`."""
+    """An export: its files, relative with `/`, how to read one, and whom to trust; for time-stamps, `authorities`.
+
+    blobs: the files `blob/` that are not among `paths`: there are millions, and a path takes ten times their memory.
+    """
 
     read: Callable[[str], bytes]
     paths: frozenset[str]
     policy: TrustPolicy | None
     documents: Mapping[str, bytes] = MappingProxyType({SCHEMA: leaf_schema()})
     authorities: tuple[x509.Certificate, ...] = ()
+    blobs: Digests = Digests()
 
     def head(self, path: str = CHECKPOINT) -> tuple[Checkpoint, VerifiedCheckpoint | None]:
         """A checkpoint of the export, verified when there is a policy. Raises AuditFailed."""

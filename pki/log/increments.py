@@ -5,6 +5,8 @@ of c2sp.org/tlog-witness (old size, consistency proof, new checkpoint), and `pro
 refer to (intents, approvals), and the last earlier use of each key that was used again, each with its proof.
 """
 
+import msgspec
+
 from pki.errors import PkiError
 from pki.log.audit import Audit
 from pki.log.checkpoints import Checkpoint
@@ -29,7 +31,7 @@ def audit_increment(files: Files, since: Checkpoint, *, allow_open: bool = False
     carried, rest = split_proven(files.paths)
     note = files.read(CHECKPOINT)
     audit = Audit(
-        Files(files.read, frozenset(rest - {CONSISTENCY}), files.policy, files.documents),
+        msgspec.structs.replace(files, paths=frozenset(rest - {CONSISTENCY})),
         since=since,
         known=since.size,
         carried=[read_proven(files.read, index, note, head) for index in carried],

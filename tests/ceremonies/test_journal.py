@@ -1,11 +1,13 @@
 """The journal: entries in their places, clocks that go wrong, a head that somebody else wrote."""
 
 import json
+from typing import Any
 
 import pytest
+from sqlmodel import SQLModel
 
 from ceremonies.journal import TILE_WIDTH, ClockWentBack, Journal, JournalForked, format_time
-from ceremonies.store import Store
+from ceremonies.store import Row, Store
 from ceremonies.tables import EntryRow, HeadRow, TileRow
 from pki.log.merkle import Frontier, leaf_hash, verify_inclusion
 from tests.ceremonies.small import START_US, Clock, open_journal
@@ -51,6 +53,25 @@ def test_a_journal_opened_again_goes_on_as_if_it_had_not_been_closed(url: str, b
             row = store.find(EntryRow, seq=seq) or {}
             verify_inclusion(row["hash"], seq, again.size, again.root, again.inclusion_proof(seq))
     assert len(store.list(TileRow, "number")) == sum(batches) // TILE_WIDTH
+    store.close()
+
+
+def test_the_proof_of_an_old_entry_reads_each_tile_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(url)
+    grow(store, open_journal(store, Clock()), 3 * TILE_WIDTH)
+    reads: list[Any] = []
+    find = store.find
+
+    def record(model: type[SQLModel], **key: object) -> Row | None:
+        if model is TileRow:
+            reads.append(key["number"])
+        return find(model, **key)
+
+    monkeypatch.setattr(store, "find", record)
+    journal = open_journal(store, Clock())
+    for _ in range(2):
+        journal.inclusion_proof(7, journal.size)
+    assert sorted(reads) == [0, 1, 2]
     store.close()
 
 

@@ -52,6 +52,15 @@ def test_migration_applies_twice(url: str) -> None:
     store.close()
 
 
+def test_connections_that_read_keep_few_pages(tmp_path: Path) -> None:
+    store = open_store(SQLITE_ONLY.url(tmp_path))
+    with store.write() as connection:
+        assert connection.exec_driver_sql("PRAGMA cache_size").scalar() == -65_536
+    with store.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA cache_size").scalar() == -4_096
+    store.close()
+
+
 def test_a_second_store_is_locked_out_until_the_first_is_closed(url: str) -> None:
     store = open_store(url)
     with pytest.raises(StoreLocked, match="another keyroom"):

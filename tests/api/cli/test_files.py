@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.cli.errors import FileRefused
-from api.cli.files import Proven, read_file, write_below, write_file, write_proven, write_secret
+from api.cli.files import USUAL, Proven, list_files, read_file, write_below, write_file, write_proven, write_secret
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,26 @@ def test_limit_and_absence_are_told(tmp_path: Path) -> None:
         read_file(path, 3)
     with pytest.raises(FileRefused, match="No such file"):
         read_file(tmp_path / "b", 3)
+
+
+@pytest.mark.parametrize("size", [USUAL - 1, USUAL, USUAL + 1, 3 * USUAL])
+def test_files_of_any_size_are_read_whole(tmp_path: Path, size: int) -> None:
+    path = write_file(tmp_path / "a", bytes(size))
+    assert read_file(path, size) == bytes(size)
+    with pytest.raises(FileRefused, match="more than"):
+        read_file(path, size - 1)
+
+
+def test_files_are_listed_and_links_are_refused(tmp_path: Path) -> None:
+    paths = ["checkpoint", "tile/0/000", "blob/ab/abcd"]
+    for path in paths:
+        write_below(tmp_path, path, b"x")
+    assert sorted(list_files(tmp_path)) == sorted(paths)
+    (tmp_path / "tile" / "link").symlink_to(tmp_path / "blob")
+    with pytest.raises(FileRefused, match="a link or no file"):
+        list(list_files(tmp_path))
+    with pytest.raises(FileRefused, match="no directory"):
+        list(list_files(tmp_path / "checkpoint"))
 
 
 def test_entry_and_proof_keep_their_bytes(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pki.log.errors import AuditFailed, LogError
 def test_codes_are_unique_and_kebab_case() -> None:
     found = [item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, LogError)]
     codes = [item.code for item in found]
-    assert len(set(codes)) == len(codes) == 19
+    assert len(set(codes)) == len(codes) == 20
     assert all(code.replace("-", "").islower() for code in codes)
     assert issubclass(LogError, PkiError)
 
