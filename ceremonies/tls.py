@@ -142,7 +142,7 @@ def name_peer(certificate: bytes, allowed: Sequence[str]) -> str:
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         names = _list_names(parsed)
-    except ValueError as error:
+    except Exception as error:  # what cryptography does not know fails in many ways inside its parsers
         raise PeerRefused(f"a certificate that does not parse: {error}") from error
     spki = f"spki:{spki_sha256(key)}"
     claims = {spki, *(f"dns:{name}" for name in names)}

@@ -27,7 +27,7 @@ def run(
 
     loaded = load_settings(settings)
     check_pins(loaded)
-    run_keyroom(loaded, make=make_tokens)
+    run_keyroom(settings, loaded, make=make_tokens)
 
 
 def check_pins(settings: "KeyroomSettings") -> None:

@@ -109,6 +109,7 @@ def test_a_keyroom_starts_answers_and_ends(tmp_path: Path) -> None:
             _, said = second.communicate(timeout=60)
             assert second.returncode not in (0, HUNG)
             assert "another keyroom holds" in said
+        running.send_signal(signal.SIGHUP)  # it reads peers again, and goes on
         assert isinstance(ask_once(tmp_path / "keyroom.sock", commands.ShowHealth()), HealthShown)
         running.send_signal(signal.SIGTERM)
         assert running.wait(timeout=30) == 0
