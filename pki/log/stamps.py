@@ -54,8 +54,9 @@ def verify_stamp(
 ) -> Stamp:
     """Verify a DER TimeStampResp over `data` (RFC 3161 section 2.2 and 2.4.2). Raises StampInvalid.
 
-    1. it parses, and is granted; 2. its signer, who has one certificate there, has a chain that ends in a `trusted` one, at genTime, and may sign
-    time-stamps only; 3. nonce and policy are those asked for, where one is; 4. the imprint (SHA-2) is that of `data`.
+    1. it parses, and is granted; 2. its signer, who has one certificate there, has a chain that ends in a `trusted`
+    one, at genTime, and may sign time-stamps only; 3. nonce and policy are those asked for, where one is; 4. the
+    imprint (SHA-2) is that of `data`.
     Revocation is not looked at.
     """
     if not trusted:
