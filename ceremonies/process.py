@@ -65,6 +65,7 @@ PUBLISH_EVERY_S = 0.5
 SUPPRESSED_EVERY_S = 60
 CONFIRM_EVERY_S = 1.0
 UPKEEP_EVERY_S = 10
+RENEW_EVERY_S = 30
 SCRUB_EVERY_S = 0.2
 SELF = Actor(cred="", role="keyroom", src="", sub="process")
 TENDED_EVERY_S = 1.0
@@ -234,6 +235,7 @@ async def serve(room: Room, source: Path) -> None:
     chores = [
         asyncio.create_task(repeat(publisher.publish, PUBLISH_EVERY_S)),
         asyncio.create_task(repeat(desk.record_suppressed, SUPPRESSED_EVERY_S)),
+        asyncio.create_task(repeat(desk.renew_keys, RENEW_EVERY_S)),
         asyncio.create_task(repeat(room.witnesses.advance, ADVANCE_EVERY_S)),
         asyncio.create_task(repeat(partial(room.act, room.store.confirm, urgent=True), CONFIRM_EVERY_S)),
         asyncio.create_task(repeat(upkeep.turn, UPKEEP_EVERY_S)),
