@@ -90,6 +90,7 @@ def look_at(files: TlsFiles) -> tuple[tuple[int, ...], ...]:
 def make_context(files: TlsFiles, *, server: bool) -> ssl.SSLContext:
     """A context for one side. The other side must have a certificate of `files.ca`. Raises TlsMisconfigured."""
     check_key(files.key)
+    check_authorities(files.ca)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
@@ -119,6 +120,16 @@ def check_key(path: Path) -> None:
             f"key {path} is a link, belongs to another user, or can be read by others",
             hint="own it, chmod 0400 it; renew it when others could read it",
         )
+
+
+def check_authorities(path: Path) -> None:
+    """A file that others do not write: whoever does lets himself in. Raises TlsMisconfigured."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise TlsMisconfigured(f"{path}: {error.strerror}") from error
+    if mode & 0o022:
+        raise TlsMisconfigured(f"authorities {path} can be written by others", hint="compare them, chmod 0644 the file")
 
 
 def read_address(text: str) -> tuple[str, int]:

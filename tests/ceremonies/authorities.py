@@ -39,6 +39,7 @@ class Authority:
         builder = builder.add_extension(usage(sign=True), True)
         self.ca = self.path / "ca.pem"
         self.ca.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        self.ca.chmod(0o644)
 
     def issue(
         self,
