@@ -57,8 +57,10 @@ class TokenAnchor:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the entry of a start says: from here on a start without the object is refused."""
-        return {"token_anchor": True} if self._on else {}
+        """What the entry of a start says: from here on a start without the object is refused, or, when the settings
+        turned it off since the last one, that it was given up, which is an alarm.
+        """
+        return {"token_anchor": self._on} if self._on or self._ledger.replay.token_anchor else {}
 
     @property
     def places(self) -> frozenset[tuple[str, str]]:

@@ -5,15 +5,24 @@ its own refusal, its own entry and its own idempotency (order, serial, key); a r
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 
 from ceremonies.commands import DeviceIssued, DevicesIssued, IssueDevice, IssueDevices, Problem
 from ceremonies.desk import Caller, carry_out, problem_of, tag_of
 from ceremonies.room import TRACE, Room
+from ceremonies.writer import KeyroomBusy
 
 TURNS = 4
 """Batches under way at once; more wait. Their items then fill the door's batches, and single requests wait for at most
 so many."""
+
+OPEN_EACH = 8
+"""Batches of one caller, under way or waiting, so that others' turns come soon. Further ones are refused."""
+
+OPEN = 32
+"""The same for all callers together: each may hold a megabyte, and one of its API's requests under way."""
 
 
 class Batches:
@@ -23,15 +32,29 @@ class Batches:
         self._room = room
         self._issue = issue
         self._turns = asyncio.Semaphore(TURNS)
+        self._open: Counter[str] = Counter()
 
     async def issue(self, command: IssueDevices, caller: Caller) -> DevicesIssued:
-        """Answer a station. No item's refusal touches another."""
+        """Answer a station. No item's refusal touches another. Raises KeyroomBusy: then nothing was done."""
         singles = [IssueDevice(command.work_order, item.serial, item.csr) for item in command.items]
-        async with self._turns:
-            answers = await asyncio.gather(*(self._answer(single, caller) for single in singles))
+        with self._opening(caller.actor.sub):
+            async with self._turns:
+                answers = await asyncio.gather(*(self._answer(single, caller) for single in singles))
         if (trace := TRACE.get()) is not None:
             trace.recorded = True  # by its items
         return DevicesIssued(tuple(answers))
+
+    @contextlib.contextmanager
+    def _opening(self, caller: str) -> Iterator[None]:
+        """A place for one more batch of a caller. Raises KeyroomBusy."""
+        if self._open[caller] >= OPEN_EACH or self._open.total() >= OPEN:
+            raise KeyroomBusy("too many batches wait already", hint="send the next batch when one was answered")
+        self._open[caller] += 1
+        try:
+            yield
+        finally:
+            self._open[caller] -= 1
+            self._open += Counter()  # forgets who has none
 
     async def _answer(self, command: IssueDevice, caller: Caller) -> DeviceIssued | Problem:
         """What a single request would be answered. A task of its own, so that it has its own trace."""

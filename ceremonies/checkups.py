@@ -245,16 +245,30 @@ def check_feed(feed: FeedPlace) -> Checked:
 
 def check_remote(remote: RemotePlace, now_us: int) -> Iterator[Checked]:
     """The files for API processes on other machines fit together, and none of their certificates ends soon."""
+    files = TlsFiles(remote.certificate, remote.key, remote.ca)
+    yield from check_tls("remote", files, f"{remote.listen}, {len(remote.peers)} peers", now_us, server=True)
+
+
+def check_tls(check: str, files: TlsFiles, found: str, now_us: int, *, server: bool) -> Iterator[Checked]:
+    """The files of one side of the TLS between API and keyroom. `found`: what is told when they fit together."""
     try:
-        make_context(TlsFiles(remote.certificate, remote.key, remote.ca), server=True)
+        make_context(files, server=server)
     except KeyroomError as error:
-        yield Checked("remote", "failing", f"{error}{f'; {error.hint}' if error.hint else ''}")
+        yield Checked(check, "failing", f"{error}{f'; {error.hint}' if error.hint else ''}")
         return
-    yield Checked("remote", "well", f"{remote.listen}, {len(remote.peers)} peers")
-    for check, path in (("remote's certificate", remote.certificate), ("remote's authorities", remote.ca)):
+    yield Checked(check, "well", found)
+    yield check_end(f"{check}'s certificate", files.certificate, now_us)
+    yield check_end(f"{check}'s authorities", files.ca, now_us)
+
+
+def check_end(check: str, path: Path, now_us: int) -> Checked:
+    """How long the certificates of a PEM file last, by the first that ends."""
+    try:
         left = first_end(path.read_bytes()) - now_us // 1_000_000
-        grade: Grade = "failing" if left <= 0 else "warning" if left < RENEW_S else "well"
-        yield Checked(check, grade, f"{path}: {left // 86_400} days left" if left > 0 else f"{path}: has ended")
+    except (OSError, ValueError) as error:
+        return Checked(check, "failing", f"{path}: {error}")
+    grade: Grade = "failing" if left <= 0 else "warning" if left < RENEW_S else "well"
+    return Checked(check, grade, f"{path}: {left // 86_400} days left" if left > 0 else f"{path}: has ended")
 
 
 def check_witnesses(settings: KeyroomSettings) -> Checked:

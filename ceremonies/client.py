@@ -171,11 +171,11 @@ class KeyroomClient:
                     await line.pump
 
 
-def ask_once(socket: Path, command: AnyCommand, *, token: str = "", timeout: float = 60.0) -> AnyResult:
+def ask_once(place: Path | KeyroomAddress, command: AnyCommand, *, token: str = "", timeout: float = 60.0) -> AnyResult:
     """Ask one thing from outside an event loop (command line). Raises as `KeyroomClient.ask` does."""
 
     async def run() -> AnyResult:
-        client = KeyroomClient(socket, timeout=timeout)
+        client = KeyroomClient(place, timeout=timeout)
         try:
             return await client.ask(command, token=token, source="local")
         finally:

@@ -3,6 +3,7 @@ connections gets no more of the keyroom.
 """
 
 import asyncio
+from collections.abc import Collection
 
 import structlog
 
@@ -42,7 +43,7 @@ class Connections:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], Peer] = {}
         self._peers: dict[str, Peer] = {}
 
     def begin(
@@ -59,10 +60,16 @@ class Connections:
             return None
         peer.connections += 1
         task = asyncio.create_task(self._read(peer, reader, writer))
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
+        self._open[task] = peer
+        task.add_done_callback(self._open.pop)
         task.add_done_callback(lambda _: leave(peer))
         return task
+
+    def end_others(self, names: Collection[str]) -> None:
+        """End the connections of every peer but these, as `begin` says."""
+        for task, peer in self._open.items():
+            if peer.name not in names:
+                task.cancel()
 
     async def stop(self) -> None:
         """Read no further request, answer those under way, drop connections."""

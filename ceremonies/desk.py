@@ -113,6 +113,12 @@ class Desk:
         await self._room.jwks.refresh(issuer, now, key_unknown=True)
         return self._tokens.verify(request.token, policy, now)
 
+    async def renew_keys(self) -> None:
+        """Have the keys of issuers renewed that are due."""
+        governing = self._room.door.governing
+        if governing is not None:
+            await self._room.jwks.renew(governing.policy.issuers, self._room.door.now())
+
     def gather(self, source: str, error: KeyroomError) -> None:
         """A failure without a valid token, to be written with others of the same source."""
         key = source if source in self._suppressed or len(self._suppressed) < SOURCES_LIMIT else "others"

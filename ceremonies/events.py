@@ -110,6 +110,8 @@ def judge_entry(kind: str, what: Mapping[str, Any], status: str) -> tuple[Severi
         return "critical", alarm
     if kind == "hsm.inventory":
         return ("critical", "inventory") if what.get("differences") else ("info", "")
+    if kind == "log.start" and what.get("token_anchor") is False:
+        return "critical", "token-anchor"
     if kind == "log.recover":
         return "critical", "log-recovered"
     if kind in ("auth.fail", "suppressed") or status in ("fail", "denied"):

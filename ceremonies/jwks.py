@@ -7,7 +7,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -69,6 +69,13 @@ class JwksCache:
                 self._inline.clear()
             known = self._inline[id(location)] = (location, index_keys(parse_jwk(key) for key in location.keys))
         return known[1]
+
+    async def renew(self, issuers: Iterable[Issuer], now: datetime) -> None:
+        """Fetch anew, where it is due, keys that were fetched before: one that its issuer has withdrawn must not count
+        until they are stale. Never raises for a fetch that fails, as `refresh`.
+        """
+        used = [issuer for issuer in issuers if isinstance(issuer.jwks, KeysUrl) and issuer.jwks in self._entries]
+        await asyncio.gather(*(self.refresh(issuer, now) for issuer in used))
 
     async def refresh(self, issuer: Issuer, now: datetime, *, key_unknown: bool = False) -> None:
         """Fetch the issuer's keys when they are due, or when a token named a key that is not among them.

@@ -1,13 +1,19 @@
 """Where the keyroom is asked, and that in production nobody asks as the keyroom's own user."""
 
 import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
 
 from ceremonies.desk import Desk
 from ceremonies.errors import KeyroomError
 from ceremonies.remotes import RemoteServer
 from ceremonies.room import Room
 from ceremonies.server import Server
-from ceremonies.settings import KeyroomSettings
+from ceremonies.settings import KeyroomSettings, SettingsInvalid, load_settings
+
+log = structlog.get_logger()
 
 
 class UnsafeProduction(KeyroomError):
@@ -36,3 +42,19 @@ def open_servers(desk: Desk, room: Room) -> list[Server | RemoteServer]:
         apart = settings.mode == "production"
         servers.append(RemoteServer(desk, settings.remote, room.surroundings.now_us, apart=apart))
     return servers
+
+
+def reread_peers(servers: Iterable[Server | RemoteServer], path: Path) -> None:
+    """Let in over TLS whom the settings file lists by now, and nobody when [remote] is gone. Nothing else of the file
+    comes into use; one that cannot be read changes nothing.
+    """
+    try:
+        remote = load_settings(path).remote
+    except SettingsInvalid as error:
+        log.error("settings cannot be read again, the peers of before are let in", why=str(error))
+        return
+    peers = remote.peers if remote is not None else ()
+    for server in servers:
+        if isinstance(server, RemoteServer):
+            server.admit(peers)
+            log.warning("peers were read again", peers=peers)

@@ -27,7 +27,7 @@ from ceremonies.journal import Journal
 from ceremonies.keyring import Keyring
 from ceremonies.keywork import adopt_log_key, key_entry
 from ceremonies.ledger import Ledger
-from ceremonies.listeners import UnsafeProduction, check_peers, open_servers
+from ceremonies.listeners import UnsafeProduction, check_peers, open_servers, reread_peers
 from ceremonies.lockout import Lockout
 from ceremonies.logs import configure_log
 from ceremonies.milestones import milestone_path, read_milestone
@@ -67,6 +67,7 @@ PUBLISH_EVERY_S = 0.5
 SUPPRESSED_EVERY_S = 60
 CONFIRM_EVERY_S = 1.0
 UPKEEP_EVERY_S = 10
+RENEW_EVERY_S = 30
 SCRUB_EVERY_S = 0.2
 SELF = Actor(cred="", role="keyroom", src="", sub="process")
 TENDED_EVERY_S = 1.0
@@ -217,8 +218,10 @@ def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
     }
 
 
-async def serve(room: Room) -> None:
-    """Answer requests until SIGTERM or SIGINT; then finish what is under way and record the stop."""
+async def serve(room: Room, source: Path) -> None:
+    """Answer requests until SIGTERM or SIGINT; then finish what is under way and record the stop. SIGHUP: who is let in
+    over TLS is read again from `source`, the settings file.
+    """
     desk = Desk(room, handlers(room))
     servers, publisher = open_servers(desk, room), Publisher(room)
     upkeep = Upkeep(room, os._exit)
@@ -227,12 +230,14 @@ async def serve(room: Room) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, reread_peers, servers, source)
     for server in servers:
         await server.start()
     log.info("keyroom is up", socket=str(room.settings.socket), size=room.ledger.journal.size)
     chores = [
         asyncio.create_task(repeat(publisher.publish, PUBLISH_EVERY_S)),
         asyncio.create_task(repeat(desk.record_suppressed, SUPPRESSED_EVERY_S)),
+        asyncio.create_task(repeat(desk.renew_keys, RENEW_EVERY_S)),
         asyncio.create_task(repeat(room.witnesses.advance, ADVANCE_EVERY_S)),
         asyncio.create_task(repeat(partial(room.act, room.store.confirm, urgent=True), CONFIRM_EVERY_S)),
         asyncio.create_task(repeat(upkeep.turn, UPKEEP_EVERY_S)),
@@ -277,8 +282,10 @@ def tune_collector() -> None:
     gc.set_threshold(50_000, 50, 100)
 
 
-def run_keyroom(settings: KeyroomSettings, *, make: bool = False) -> None:
-    """Run the keyroom until it is told to stop. `make`: in development, make the tokens that are missing first."""
+def run_keyroom(source: Path, settings: KeyroomSettings, *, make: bool = False) -> None:
+    """Run the keyroom with the settings of a file until it is told to stop. `make`: in development, make the missing
+    tokens first.
+    """
     configure_log()
     if make:
         for label in make_tokens(settings):
@@ -286,4 +293,4 @@ def run_keyroom(settings: KeyroomSettings, *, make: bool = False) -> None:
     room = build_room(settings, surroundings(), lambda: open_strongbox(settings))
     end_when_lost(room.store)
     tune_collector()
-    uvloop.run(serve(room))
+    uvloop.run(serve(room, source))

@@ -9,7 +9,7 @@ import ipaddress
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
 import structlog
@@ -54,6 +54,7 @@ class RemoteServer:
         self._place = place
         self._now_us = now_us
         self._apart = apart
+        self._peers = place.peers
         self._address = read_address(place.listen)
         self._renewed = Renewed(TlsFiles(place.certificate, place.key, place.ca), server=True)
         self._connections = Connections(desk)
@@ -86,6 +87,11 @@ class RemoteServer:
         if self._socket is not None:
             self._socket.close()
         await self._connections.stop()
+
+    def admit(self, peers: Sequence[str]) -> None:
+        """Let in these from now on. Connections of others end; what is under way on them is answered."""
+        self._peers = tuple(peers)
+        self._connections.end_others(self._peers)
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -147,7 +153,7 @@ class RemoteServer:
         )
         certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         try:
-            name = name_peer(certificate, self._place.peers)
+            name = name_peer(certificate, self._peers)
         except PeerRefused:
             transport.abort()
             raise

@@ -6,6 +6,7 @@ Nothing waits for an authority: one that is away, slow or wrong is told, and the
 import asyncio
 import ipaddress
 import ssl
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,8 @@ log = structlog.get_logger()
 ASK_S: Final = 10.0
 RETRY_S: Final = 60.0
 """From a turn in which every authority failed to the next."""
+MAX_OFF_S: Final = 300
+"""How far an authority's time may be from the keyroom's clock, its accuracy included."""
 QUERY: Final = "application/timestamp-query"
 REPLY: Final = "application/timestamp-reply"
 
@@ -101,7 +104,7 @@ class Stamping:
             return
         for authority in self._authorities:
             try:
-                response = await ask_authority(authority, note)
+                response = await ask_authority(authority, note, self._room.surroundings.now_us())
             except StampFailed as error:
                 self._room.count("stamp_failures")
                 log.warning("no time-stamp", authority=authority.url, why=str(error))
@@ -123,16 +126,20 @@ class Stamping:
         return await room.act(lambda: (room.ledger.sign_checkpoint(), room.ledger.journal.size))
 
 
-async def ask_authority(authority: Authority, note: bytes) -> bytes:
-    """A verified DER TimeStampResp over these bytes, with the nonce that was sent. Raises StampFailed."""
+async def ask_authority(authority: Authority, note: bytes, now_us: int) -> bytes:
+    """A verified DER TimeStampResp over these bytes, with the nonce that was sent and about our time. Raises
+    StampFailed.
+    """
     # The library draws the nonce; it makes the answer fresh and is good for nothing else.
     query = TimestampRequestBuilder(note, HashAlgorithm.SHA256).build()
     headers = {"Content-Type": QUERY, "Accept": REPLY, "Accept-Encoding": "identity"}
     response = await _post(authority, query.as_bytes(), headers)
     try:
-        verify_stamp(response, note, authority.roots, nonce=query.nonce, policy=authority.policy)
+        stamp = verify_stamp(response, note, authority.roots, nonce=query.nonce, policy=authority.policy)
     except StampInvalid as error:
         raise StampFailed(f"{authority.url}: {error}", hint="compare its certificates with its operator") from error
+    if abs(datetime.fromisoformat(stamp.before).timestamp() - now_us / 1_000_000) > MAX_OFF_S:
+        raise StampFailed(f"{authority.url} says {stamp.before}, which is not our time", hint="check both clocks")
     return response
 
 

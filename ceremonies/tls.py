@@ -90,6 +90,7 @@ def look_at(files: TlsFiles) -> tuple[tuple[int, ...], ...]:
 def make_context(files: TlsFiles, *, server: bool) -> ssl.SSLContext:
     """A context for one side. The other side must have a certificate of `files.ca`. Raises TlsMisconfigured."""
     check_key(files.key)
+    check_authorities(files.ca)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
@@ -121,6 +122,16 @@ def check_key(path: Path) -> None:
         )
 
 
+def check_authorities(path: Path) -> None:
+    """A file that others do not write: whoever does lets himself in. Raises TlsMisconfigured."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise TlsMisconfigured(f"{path}: {error.strerror}") from error
+    if mode & 0o022:
+        raise TlsMisconfigured(f"authorities {path} can be written by others", hint="compare them, chmod 0644 the file")
+
+
 def read_address(text: str) -> tuple[str, int]:
     """`HOST:PORT`, or `[ADDRESS]:PORT` for IPv6. Raises TlsMisconfigured."""
     host, colon, port = text.rpartition(":")
@@ -142,7 +153,7 @@ def name_peer(certificate: bytes, allowed: Sequence[str]) -> str:
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         names = _list_names(parsed)
-    except ValueError as error:
+    except Exception as error:  # what cryptography does not know fails in many ways inside its parsers
         raise PeerRefused(f"a certificate that does not parse: {error}") from error
     spki = f"spki:{spki_sha256(key)}"
     claims = {spki, *(f"dns:{name}" for name in names)}

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from api.cli.errors import DoctorMisled
+from api.cli.errors import DoctorMisled, FileRefused
 from api.cli.lines import align
 from api.cli.session import Session, session_of
-from ceremonies.client import ask_once
+from ceremonies.client import KeyroomAddress, ask_once
 from ceremonies.commands import HealthShown, ShowHealth
 from ceremonies.errors import KeyroomError
 from ceremonies.settings import KeyroomSettings, load_settings
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 STATUS: "Final[dict[Grade, int]]" = {"well": 0, "warning": 1, "failing": 2, "unknown": 3}
 NUMBER_BYTES: Final = 8
+API_SETTINGS: Final = "KEDGE_API_"
 PARAMETERS: Final = "KEDGE_MODULE_PARAMETERS"
 """What the library gets at C_Initialize, where it takes its configuration there (NSS)."""
 
@@ -47,7 +48,9 @@ def examine(
     module: ModuleFile = None,
     pin_file: PinFile = None,
 ) -> None:
-    """Look at software, settings, database, disk, clock, witnesses, tokens; or at one token, with keys of its own."""
+    """Look at software, settings, database, disk, clock, witnesses, tokens, and at the API where it has settings
+    (KEDGE_API_...); or at one token, with keys of its own.
+    """
     if token or module or pin_file:
         if not (token and module and pin_file):
             raise DoctorMisled("a token is examined with all of --token, --module and --pin-file")
@@ -72,6 +75,8 @@ def look_around(session: Session, settings: Path | None) -> None:
     ]
     if settings is not None:
         checks += check_settings(settings)
+    if any(name.startswith(API_SETTINGS) for name in os.environ):
+        checks += check_api()
     tell(session, checks, {"software_sha256": digest})
 
 
@@ -122,7 +127,7 @@ def check_settings(path: Path) -> "Iterator[Checked]":
     for token in settings.tokens:
         yield check_mode(f"PIN of {token.label}", token.pin_file, secret=True)
     yield from check_place(settings, time.time_ns() // 1000)
-    yield check_socket(settings.socket, path)
+    yield check_keyroom("socket", settings.socket, f"kedge keyroom --settings {path}")
     yield from check_module(settings)
 
 
@@ -149,16 +154,35 @@ def check_module(settings: KeyroomSettings) -> "Iterator[Checked]":
         module.finalise()
 
 
-def check_socket(path: Path, settings: Path) -> "Checked":
-    """The keyroom answers, and can use its keys."""
+def check_api() -> "Iterator[Checked]":
+    """The API's settings in the environment, its certificates, and whether the keyroom answers where they say."""
+    from api.cli.serve import read_settings
+    from ceremonies.checkups import Checked, check_end, check_tls
+
+    try:
+        settings = read_settings({})
+    except FileRefused as error:
+        yield Checked("api", "failing", str(error))
+        return
+    yield Checked("api", "well", f"listens on {settings.host}:{settings.port}")
+    now_us, place = time.time_ns() // 1000, settings.place
+    if settings.tls_cert is not None:
+        yield check_end("api's certificate", settings.tls_cert, now_us)
+    if isinstance(place, KeyroomAddress):
+        yield from check_tls("api to keyroom", place.files, f"{place.address}, {place.name}", now_us, server=False)
+    yield check_keyroom("api's keyroom", place, "kedge keyroom, on its machine")
+
+
+def check_keyroom(check: str, place: Path | KeyroomAddress, start: str) -> "Checked":
+    """The keyroom answers, and can use its keys. `start`: how it is started."""
     from ceremonies.checkups import Checked
 
     try:
-        health = ask_once(path, ShowHealth(), timeout=10)
+        health = ask_once(place, ShowHealth(), timeout=10)
     except KeyroomError as error:
-        return Checked("socket", "failing", f"{error}; start it: kedge keyroom --settings {settings}")
+        return Checked(check, "failing", f"{error}; start it: {start}")
     if not isinstance(health, HealthShown):
-        return Checked("socket", "failing", "the keyroom answered something else")
+        return Checked(check, "failing", "the keyroom answered something else")
     if health.ready:
-        return Checked("socket", "well", "ready")
-    return Checked("socket", "failing", f"not ready: {'; '.join(health.problems)}")
+        return Checked(check, "well", "ready")
+    return Checked(check, "failing", f"not ready: {'; '.join(health.problems)}")

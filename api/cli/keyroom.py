@@ -35,7 +35,7 @@ def run(
     check_pins(loaded)
     if recover is not None:
         loaded = msgspec.structs.replace(loaded, recovery=recover)
-    run_keyroom(loaded, make=make_tokens)
+    run_keyroom(settings, loaded, make=make_tokens)
 
 
 def check_pins(settings: "KeyroomSettings") -> None:

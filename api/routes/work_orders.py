@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from api.auth import Asking
 from api.bodies import check_media_type, json_body, json_schema, raw_schema, read_body
-from api.errors import ProblemOut, describe_problem
+from api.errors import BodyTooLarge, ProblemOut, describe_problem
 from api.routes.encodings import Characters, In, Name, NamePath, Octets, Out, ProvenOut, write_out
 from ceremonies.commands import BATCH_LIMIT, DeviceIssued, DeviceRequest, DevicesIssued, IssueDevice, IssueDevices
 
@@ -76,6 +76,9 @@ async def issue_devices(
     """Issue up to 100 certificates of one order. Each is as one of its own: no refusal touches another, and the same
     request again gives the same bytes.
     """
+    limit = request.app.state.settings.csr_limit
+    if large := [item.serial for item in body.requests if len(item.csr) > limit]:
+        raise BodyTooLarge(f"the request of {large[0]} is over {limit} bytes")
     items = tuple(DeviceRequest(item.serial, item.csr) for item in body.requests)
     issued = await caller.ask(IssueDevices(work_order, items), DevicesIssued)
     results = (

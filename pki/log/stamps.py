@@ -54,8 +54,9 @@ def verify_stamp(
 ) -> Stamp:
     """Verify a DER TimeStampResp over `data` (RFC 3161 section 2.2 and 2.4.2). Raises StampInvalid.
 
-    1. it parses, and is granted; 2. its signer's chain ends in a `trusted` certificate, at genTime, and may sign
-    time-stamps only; 3. nonce and policy are those asked for, where one is; 4. the imprint (SHA-2) is that of `data`.
+    1. it parses, and is granted; 2. its signer, who has one certificate there, has a chain that ends in a `trusted`
+    one, at genTime, and may sign time-stamps only; 3. nonce and policy are those asked for, where one is; 4. the
+    imprint (SHA-2) is that of `data`.
     Revocation is not looked at.
     """
     if not trusted:
@@ -67,6 +68,8 @@ def verify_stamp(
         decoded = decode_timestamp_response(response)
         VerifierBuilder(policy_id=wanted, roots=list(trusted), nonce=nonce).build().verify_message(decoded, data)
         return _describe(decoded)
+    except StampInvalid:
+        raise
     except VerificationError as error:
         raise StampInvalid(_shorten(error), hint="the authority, the certificates, or the file is another") from error
     except Exception as error:  # what is no time-stamp fails in many ways inside the parsers
@@ -102,12 +105,13 @@ def _check_stamp(files: Files, path: str, stamped: str) -> str:
 def _describe(response: TimeStampResponse) -> Stamp:
     info = response.tst_info
     (signer,) = response.signed_data.signer_infos
-    certificates = map(x509.load_der_x509_certificate, response.signed_data.certificates)
-    name = next(
-        item.subject.rfc4514_string()
-        for item in certificates
-        if (item.issuer, item.serial_number) == (signer.issuer, signer.serial_number)
-    )
+    certificates = map(x509.load_der_x509_certificate, {*response.signed_data.certificates})
+    # The list of certificates is signed by nobody. Of two with the signer's number, OpenSSL, to which letters of
+    # either case are one, may have verified with the first, and the second be there to lend it another name.
+    same = [item for item in certificates if item.serial_number == signer.serial_number]
+    if len(same) != 1 or same[0].issuer != signer.issuer:
+        raise StampInvalid(f"{len(same)} certificates have the number of the signer's", hint="the file was altered")
+    name = same[0].subject.rfc4514_string()
     time = info.gen_time.astimezone(datetime.UTC)
     # pyca's Accuracy is None where the token has none; its type information leaves that out.
     accuracy = getattr(info, "accuracy", None)

@@ -29,6 +29,8 @@ class Authority:
     path: Path
     name: str = "Acme TLS"
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    alternative: x509.ExtensionType | None = None
+    """What its certificates have instead of the name as subject alternative name."""
 
     def __post_init__(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -37,6 +39,7 @@ class Authority:
         builder = builder.add_extension(usage(sign=True), True)
         self.ca = self.path / "ca.pem"
         self.ca.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        self.ca.chmod(0o644)
 
     def issue(
         self,
@@ -50,7 +53,8 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._begin(entitle(name), key.public_key(), days, age)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False)
+        names = self.alternative or x509.SubjectAlternativeName([x509.DNSName(name)])
+        builder = builder.add_extension(names, False)
         builder = builder.add_extension(usage(sign=False), True)
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), False)
         files = TlsFiles(self.path / f"{name}.pem", self.path / f"{name}.key", ca or self.ca)

@@ -11,6 +11,7 @@ import pytest
 
 from ceremonies.anchors import ALARM, LABEL, NEVER_S, AnchorUnwritten, TokenAnchor
 from ceremonies.errors import KeyroomError
+from ceremonies.events import describe_entry
 from ceremonies.journal import JournalForked
 from ceremonies.ledger import Ledger
 from ceremonies.logkey import CheckpointRejected
@@ -104,7 +105,13 @@ def test_a_token_without_it_stops_the_start_and_the_operator_has_a_way_out(world
     assert "docs/hsm.md" in caught.value.hint
     world.start(without(world))
     starts = [leaf for leaf in read_leaves(world) if leaf["type"] == "log.start"]
-    assert "token_anchor" not in starts[-1]["op"]["what"], "the journal says that this start did without"
+    assert starts[-1]["op"]["what"]["token_anchor"] is False, "the journal says that this start did without"
+    event = describe_entry(starts[-1]["seq"], starts[-1])
+    assert (event.severity, event.alarm, event.state) == ("critical", "token-anchor", "raised")
+    world.stop()
+    world.start(without(world))
+    starts = [leaf for leaf in read_leaves(world) if leaf["type"] == "log.start"]
+    assert "token_anchor" not in starts[-1]["op"]["what"], "told once"
     world.stop()
     world.start()
     assert kept_size(world) == world.room.ledger.journal.size

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from ceremonies import batches as module
@@ -21,7 +22,7 @@ from ceremonies.commands import (
 )
 from ceremonies.desk import ANYONE, Caller
 from ceremonies.orders import Order
-from ceremonies.writer import Job
+from ceremonies.writer import Job, KeyroomBusy
 from tests.ceremonies.examples import read_leaves
 from tests.world import PLANT, World, make_request
 
@@ -155,6 +156,37 @@ def test_so_many_batches_are_under_way_and_more_wait(factory_world: World) -> No
         gate.set()
         for task in asked:
             assert codes((await task).answers) == ["internal-error"] * 2
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("T19", "SD-4")
+def test_one_caller_s_batches_leave_room_for_others_and_all_are_bounded(factory_world: World) -> None:
+    """Else one station fills the keyroom's memory and all places of its API, and another's batch waits for all."""
+
+    async def run() -> None:
+        gate, begun = asyncio.Event(), list[str]()
+
+        async def issue(command: IssueDevice, _caller: Caller) -> DeviceIssued:
+            begun.append(command.serial)
+            await gate.wait()
+            raise ZeroDivisionError
+
+        waiting = Batches(factory_world.room, issue)
+
+        def ask_as(name: str, count: int) -> list[asyncio.Task[DevicesIssued]]:
+            caller = Caller(msgspec.structs.replace(ANYONE, sub=name))
+            return [asyncio.create_task(waiting.issue(batch_of((name, b"")), caller)) for _ in range(count)]
+
+        greedy, modest = ask_as("greedy", 100), ask_as("modest", 1)
+        crowd = [task for number in range(10) for task in ask_as(f"crowd-{number}", 4)]
+        await asyncio.sleep(0.05)
+        gate.set()
+        for tasks, answered in ((greedy, module.OPEN_EACH), (modest, 1), (crowd, module.OPEN - module.OPEN_EACH - 1)):
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            assert sum(isinstance(end, DevicesIssued) for end in ended) == answered
+            assert {type(end) for end in ended} <= {DevicesIssued, KeyroomBusy}
+        assert len(await asyncio.gather(*ask_as("greedy", 1))) == 1, "places are given back"
 
     asyncio.run(run())
 

@@ -19,9 +19,11 @@ from ceremonies import jwks
 from ceremonies.errors import JwksUnavailable
 from ceremonies.jwks import MIN_INTERVAL, REFRESH_AFTER, STALE_AFTER, JwksCache, fetch_jwks
 from ceremonies.policy import Issuer, KeysInline, KeysUrl, Policy
+from ceremonies.remembered import Remembered
 from ceremonies.tokens import TokenKeyUnknown, verify_token
 from tests.ceremonies.issuer_keys import AUDIENCE, FLEET, ISSUER, NOW, make_signer
 from tests.ceremonies.test_tokens import PIPELINE
+from tests.world import make_policy
 
 FIRST, SECOND = make_signer("ES256", "k1"), make_signer("ES256", "k2")
 
@@ -281,6 +283,28 @@ def test_unknown_kids_cannot_make_the_keyroom_fetch_often(tmp_path: Path) -> Non
         assert server.connections == 2
         await asyncio.gather(*(cache.refresh(issuer, NOW + timedelta(minutes=2), key_unknown=True) for _ in range(20)))
         assert server.connections == 3
+
+    run(tmp_path, use)
+
+
+@pytest.mark.req("AZ-6", "T23")
+def test_a_key_that_its_issuer_withdrew_counts_five_minutes_at_most(tmp_path: Path) -> None:
+    """Though nobody shows a token of the new one, which would have the keys fetched."""
+
+    async def use(server: Server) -> None:
+        issuer, cache = server.issuer(), JwksCache()
+        policy = Policy(quorums={}, fleet=FLEET, issuers=(issuer, make_policy(FIRST.jwk).issuers[0]))
+        tokens, shown = Remembered(cache), FIRST.issue()
+        await cache.renew(policy.issuers, NOW)
+        assert server.connections == 0, "what no token has asked for is not fetched"
+        await cache.refresh(issuer, NOW)
+        tokens.verify(shown, policy, NOW)
+        server.answer = http(document(SECOND))
+        await cache.renew(policy.issuers, NOW + REFRESH_AFTER - timedelta(seconds=1))
+        tokens.verify(shown, policy, NOW)
+        await cache.renew(policy.issuers, NOW + REFRESH_AFTER)
+        with pytest.raises(TokenKeyUnknown):
+            tokens.verify(shown, policy, NOW)
 
     run(tmp_path, use)
 

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
-from ceremonies.listeners import UnsafeProduction, check_peers, open_servers
+from ceremonies.listeners import UnsafeProduction, check_peers, open_servers, reread_peers
 from ceremonies.remotes import RemoteServer
 from ceremonies.server import Server
 from ceremonies.settings import KeyroomSettings, RemotePlace
 from ceremonies.tls import TlsMisconfigured
 from tests.ceremonies.authorities import Authority
+from tests.ceremonies.test_settings import GOOD
 from tests.world import World
 
 
@@ -53,3 +55,19 @@ def test_the_keyroom_listens_elsewhere_only_when_told(genesis_world: World, tmp_
     (tmp_path / "ca" / "keyroom.example.key").chmod(0o644)
     with pytest.raises(TlsMisconfigured):
         open_servers(genesis_world.desk, room)
+
+
+def test_the_list_of_peers_is_read_again_and_nothing_else(
+    genesis_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, file = genesis_world.room, tmp_path / "keyroom.toml"
+    room.settings = msgspec.structs.replace(room.settings, remote=place(tmp_path))
+    servers, admitted = open_servers(genesis_world.desk, room), list[tuple[str, ...]]()
+    monkeypatch.setattr(RemoteServer, "admit", lambda _, peers: admitted.append(tuple(peers)))
+    remote = '[remote]\nlisten = "x:1"\ncertificate = "c"\nkey = "k"\nca = "a"\npeers = ["dns:new.example"]\n'
+    for text in (GOOD + remote, GOOD + remote.replace("dns:", ""), GOOD):
+        file.write_text(text)
+        with capture_logs() as logged:
+            reread_peers(servers, file)
+        assert len(logged) == 1
+    assert admitted == [("dns:new.example",), ()], "a file that is wrong changes nothing, no list lets nobody in"

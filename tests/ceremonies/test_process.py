@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from ceremonies import commands, process
 from ceremonies.client import KeyroomDown, Refused, ask_once
 from ceremonies.commands import AnyCommand, HealthShown
 from ceremonies.journal import JournalForked
+from ceremonies.jwks import JwksCache
 from ceremonies.listeners import UnsafeProduction
 from ceremonies.process import (
     build_room,
@@ -109,6 +111,7 @@ def test_a_keyroom_starts_answers_and_ends(tmp_path: Path) -> None:
             _, said = second.communicate(timeout=60)
             assert second.returncode not in (0, HUNG)
             assert "another keyroom holds" in said
+        running.send_signal(signal.SIGHUP)  # it reads peers again, and goes on
         assert isinstance(ask_once(tmp_path / "keyroom.sock", commands.ShowHealth()), HealthShown)
         running.send_signal(signal.SIGTERM)
         assert running.wait(timeout=30) == 0
@@ -206,3 +209,20 @@ def test_the_start_is_recorded(tmp_path: Path) -> None:
     assert [row["type"] for row in rows] == ["log.start", "hsm.inventory"]
     assert all(process.SELF.role.encode() in row["leaf"] for row in rows)
     world.stop()
+
+
+@pytest.mark.req("AZ-6", "T23")
+def test_a_running_keyroom_has_issuers_keys_renewed(genesis_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the policy in force."""
+    renewed: list[object] = []
+
+    async def renew(_: JwksCache, issuers: object, now: datetime) -> None:
+        renewed.append(issuers)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(JwksCache, "renew", renew)
+    genesis_world.stopped = True
+    asyncio.run(asyncio.wait_for(process.serve(genesis_world.room, genesis_world.path / "keyroom.toml"), 60))
+    governing = genesis_world.room.door.governing
+    assert governing is not None
+    assert renewed == [governing.policy.issuers]

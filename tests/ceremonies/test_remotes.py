@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtensionOID
 from structlog.testing import capture_logs
 
 from ceremonies import commands
@@ -144,6 +146,48 @@ def test_a_stranger_is_refused_and_recorded(wires: Wires, tmp_path: Path, kind: 
     assert [why in entry["why"] for entry in logged if entry["event"] == "peer refused"] == [True], logged
     (entry,) = wires.recorded(before)
     assert (entry["type"], entry["op"]["what"]["count"], entry["actor"]["src"]) == ("suppressed", 1, "127.0.0.1")
+
+
+@pytest.mark.req("T19")
+def test_a_certificate_that_the_parser_does_not_know_is_refused_and_its_connection_ends(wires: Wires) -> None:
+    """A subject alternative name of the kind x400Address, which TLS takes and the library does not read."""
+    unread = bytes.fromhex("3002a300")
+    wires.authority.alternative = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, unread)
+    files, before = wires.authority.issue("odd.example", CLIENT), wires.world.room.ledger.journal.size
+
+    async def use(_: RemoteServer) -> None:
+        reader, writer = await wires.connect(files)
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+
+    wires.run(use)
+    (entry,) = wires.recorded(before)
+    assert entry["type"] == "suppressed"
+
+
+@pytest.mark.req("AZ-5")
+def test_a_peer_that_is_taken_off_the_list_is_out_at_once_and_others_stay(wires: Wires) -> None:
+    other = wires.authority.issue("api-2.example", CLIENT)
+    wires.peers = (f"dns:{API}", "dns:api-2.example")
+
+    async def use(server: RemoteServer) -> None:
+        (gone, its), (kept, writer) = await wires.connect(), await wires.connect(other)
+        for one in (its, writer):
+            one.write(HEALTH)
+        assert [await receive(gone), await receive(kept)] == [1, 1]
+        server.admit(("dns:api-2.example",))
+        assert await receive(gone) is None
+        client = wires.client()
+        with pytest.raises(KeyroomDown):
+            await client.ask(commands.ShowHealth())
+        await client.close()
+        writer.write(HEALTH)
+        assert await receive(kept) == 1
+        for one in (its, writer):
+            one.close()
+
+    wires.run(use)
 
 
 async def knock(wires: Wires, kind: str) -> bytes:

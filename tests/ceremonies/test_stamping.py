@@ -10,8 +10,17 @@ import pytest
 
 from ceremonies import stamping as module
 from ceremonies.cosigned import list_stamps, newest_stamp
+from ceremonies.process import surroundings
 from ceremonies.settings import AuthorityPlace, SettingsInvalid
-from ceremonies.stamping import RETRY_S, StampFailed, Stamping, ask_authority, list_authorities, read_authority
+from ceremonies.stamping import (
+    MAX_OFF_S,
+    RETRY_S,
+    StampFailed,
+    Stamping,
+    ask_authority,
+    list_authorities,
+    read_authority,
+)
 from tests.api.cli.exporting import write_export
 from tests.api.cli.running import answer, refusal
 from tests.ceremonies.fetching import fetch_increment
@@ -32,6 +41,11 @@ def well(authority: StampAuthority) -> None:
 
 def place(authority: StampAuthority, policy: str = "") -> AuthorityPlace:
     return AuthorityPlace(authority.url, authority.path / "root.pem", policy)
+
+
+def ask(authority: AuthorityPlace, off_s: int = 0) -> bytes:
+    """A time-stamp of a keyroom whose clock is off by so many seconds."""
+    return asyncio.run(ask_authority(read_authority(authority), b"note", surroundings().now_us() + off_s * 1_000_000))
 
 
 @pytest.fixture
@@ -126,16 +140,23 @@ def test_why_a_stamp_is_refused_is_told(authority: StampAuthority, mode: str) ->
     authority.mode = mode
     why = {"imprint": "Nonce mismatch|Mismatch between", "old": "Nonce mismatch", "garbage": "no time-stamp"}[mode]
     with pytest.raises(StampFailed, match=why):
-        asyncio.run(ask_authority(read_authority(place(authority)), b"note"))
+        ask(place(authority))
 
 
 def test_another_policy_or_another_root_is_refused(authority: StampAuthority, tmp_path: Path) -> None:
-    asyncio.run(ask_authority(read_authority(place(authority, POLICY)), b"note"))
+    ask(place(authority, POLICY))
     with pytest.raises(StampFailed, match="Policy ID mismatch"):
-        asyncio.run(ask_authority(read_authority(place(authority, f"{POLICY}.9")), b"note"))
+        ask(place(authority, f"{POLICY}.9"))
     other = AuthorityPlace(authority.url, StampAuthority(tmp_path / "other").path / "root.pem")
     with pytest.raises(StampFailed, match="verifying certificates"):
-        asyncio.run(ask_authority(read_authority(other), b"note"))
+        ask(other)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_authority_that_lies_about_the_time_is_refused(authority: StampAuthority, sign: int) -> None:
+    ask(place(authority), sign * (MAX_OFF_S - 30))
+    with pytest.raises(StampFailed, match="not our time"):
+        ask(place(authority), sign * (MAX_OFF_S + 30))
 
 
 def test_the_next_authority_stamps_when_the_first_is_away(world: World, authority: StampAuthority) -> None:

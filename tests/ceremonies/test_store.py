@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlmodel import SQLModel
 
+from ceremonies import store as module
 from ceremonies.statements import apply_changes, put_blobs
 from ceremonies.store import Insert, Store, StoreLocked, StoreUnavailable, Update, octets, read_parts, write_parts
 from ceremonies.tables import BlobRow, DeviceRow, DocumentRow, EntryRow, EvidenceRow, WorkOrderRow
@@ -282,4 +283,29 @@ def test_altered_evidence_is_not_given(tmp_path: Path, value: object) -> None:
             store.blob(sha256(b"document"))
     else:
         assert store.blob(sha256(b"document")) is None
+    store.close()
+
+
+def test_evidence_entries_and_devices_of_schema_5_are_what_they_were(url: str) -> None:
+    """Also over several pages, and with a part that is empty. Entries stay final."""
+    store, config = Store(url), Config()
+    config.set_main_option("script_location", str(Path(module.__file__).parent / "migrations"))
+    parts = {seq: [b"statement %d" % seq, b"", b"\x00\xff"][: 1 + seq % 3] for seq in range(1, 9000, 2)}
+    device = {"serial": "S", "spki": "k", "ueid": "u", "order": "w", "kind": "c", "sha256": "d", "key": b"key"}
+    rows = [{"seq": seq, "at": at, "data": data} for seq, found in parts.items() for at, data in enumerate(found)]
+    with store.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        connection.execute(text("INSERT INTO evidence VALUES (:seq, :at, :data)"), rows)
+        connection.execute(text("INSERT INTO entry VALUES (:seq, 't', :data, :data)"), rows[:1])
+        connection.execute(
+            text("INSERT INTO device VALUES (:serial, :spki, :ueid, :order, :kind, :sha256, :key)"), device
+        )
+    store.migrate()
+    assert {row["seq"]: read_parts(row["parts"]) for row in store.list(EvidenceRow, "seq")} == parts
+    assert [tuple(row.values()) for row in store.list(EntryRow, "seq")] == [(1, "t", b"statement 1", b"statement 1")]
+    assert [tuple(row.values()) for row in store.list(DeviceRow, "serial")] == [tuple(device.values())]
+    for change in ("UPDATE entry SET type = 'x'", "DELETE FROM entry"):
+        with pytest.raises(StoreUnavailable), store.write() as connection:
+            connection.execute(text(change))
     store.close()

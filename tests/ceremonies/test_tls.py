@@ -62,6 +62,15 @@ def test_a_key_that_others_may_read_is_none(authority: Authority, tmp_path: Path
         make_context(msgspec.structs.replace(files, key=path), server=True)
 
 
+@pytest.mark.req("SD-4")
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_authorities_that_others_may_write_are_none(authority: Authority, mode: int) -> None:
+    files = authority.issue("keyroom.example")
+    files.ca.chmod(mode)
+    with pytest.raises(TlsMisconfigured, match="written by others"):
+        make_context(files, server=True)
+
+
 def test_a_key_of_another_user_is_none(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     files = authority.issue("keyroom.example")
     other = os.geteuid() + 1  # tests have one user only
@@ -74,7 +83,7 @@ def test_files_that_do_not_fit_together_are_told(authority: Authority, tmp_path:
     ours, theirs = authority.issue("a.example"), authority.issue("b.example")
     with pytest.raises(TlsMisconfigured, match=r"a\.example\.pem"):
         make_context(msgspec.structs.replace(ours, key=theirs.key), server=True)
-    (tmp_path / "empty.pem").touch()
+    (tmp_path / "empty.pem").touch(mode=0o644)
     with pytest.raises(TlsMisconfigured):
         make_context(msgspec.structs.replace(ours, ca=tmp_path / "empty.pem"), server=False)
 

@@ -407,7 +407,7 @@ def test_the_process_has_its_journal_cosigned_until_the_last_entry(world: World)
             time.sleep(0.05)
 
     async def run() -> None:
-        serving = asyncio.create_task(serve(world.room))
+        serving = asyncio.create_task(serve(world.room, world.path / "keyroom.toml"))
         await issue(world, 1)
         await asyncio.to_thread(wait, world.room.ledger.journal.size)
         os.kill(os.getpid(), signal.SIGTERM)

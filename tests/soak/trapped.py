@@ -102,7 +102,7 @@ def main(settings: Path, point: str, number: int, seams: Path) -> None:
     process.surroundings = lambda: around
     obey_read_only(seams)
     POINTS[point](number)
-    process.run_keyroom(load_settings(settings))
+    process.run_keyroom(settings, load_settings(settings))
 
 
 if __name__ == "__main__":

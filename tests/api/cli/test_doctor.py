@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import typer
 
-from api.cli.doctor import examine_token, tell
+from api.cli.doctor import check_api, examine_token, tell
 from api.cli.session import Session
 from ceremonies.checkups import Checked, Grade
 from ceremonies.software import software_sha256
 from hsm.visits import Task
 from tests.api.cli.running import answer, kedge, program, refusal
+from tests.ceremonies.authorities import Authority
 from tests.softhsm import find_module, make_token, make_token_dir
 
 
@@ -58,6 +59,34 @@ roles = ["journal"]
     assert found["database"]["grade"] == "warning"
     assert f"start it: kedge keyroom --settings {tmp_path / 'keyroom.toml'}" in found["socket"]["found"]
     assert "0000" not in done.stdout.replace("mode 0000", "")
+
+
+@pytest.mark.req("AZ-5")
+@pytest.mark.parametrize(("days", "grade"), [(60, "well"), (20, "warning"), (-0.01, "failing")])
+def test_an_api_on_another_machine_looks_at_its_own_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: float, grade: Grade
+) -> None:
+    files = Authority(tmp_path / "ca").issue("api-1.example", days=days)
+    environment = {
+        "KEDGE_API_PUBLIC_DIR": str(tmp_path), "KEDGE_API_KEYROOM": "127.0.0.1:1",
+        "KEDGE_API_KEYROOM_NAME": "keyroom.example", "KEDGE_API_KEYROOM_CA": str(files.ca),
+        "KEDGE_API_KEYROOM_CERT": str(files.certificate), "KEDGE_API_KEYROOM_KEY": str(files.key),
+        "KEDGE_API_TLS_CERT": str(files.certificate),
+    }  # fmt: skip
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = {item.check: item for item in check_api()}
+    wanted = {"api": "well", "api's certificate": grade, "api to keyroom": "well"}
+    wanted |= {"api to keyroom's certificate": grade, "api to keyroom's authorities": "well"}
+    assert {name: found[name].grade for name in wanted} == wanted
+    away = found["api's keyroom"]
+    assert ("127.0.0.1:1" in away.found, away.grade) == (True, "failing"), "it is asked, and is away"
+    assert "api to keyroom's certificate" in kedge("doctor").stdout
+
+
+def test_settings_of_an_api_that_are_wrong_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEDGE_API_SOCKEY", "x")
+    assert [item.grade for item in check_api()] == ["failing"]
 
 
 def test_absent_settings_fail(tmp_path: Path) -> None:

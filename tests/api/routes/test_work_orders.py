@@ -96,3 +96,13 @@ def test_a_malformed_batch_is_refused_as_a_whole(
     response = served.http.post(BATCH, headers=bearer, json=body)
     assert response.json()["code"] == code
     assert peer.asked == []
+
+
+@pytest.mark.req("SD-4")
+def test_a_request_in_a_batch_is_as_large_as_one_alone_may_be(
+    served: Served, peer: Peer, bearer: dict[str, str]
+) -> None:
+    body = {"requests": [item("BMS-1"), item("BMS-2", bytes((1 << 14) + 1))]}
+    response = served.http.post(BATCH, headers=bearer, json=body)
+    assert (response.status_code, response.json()["detail"]) == (413, "the request of BMS-2 is over 16384 bytes")
+    assert peer.asked == []

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
@@ -15,6 +17,7 @@ from pki.log.errors import AuditFailed, StampInvalid
 from pki.log.files import Files
 from pki.log.policy import parse_policy
 from pki.log.stamps import MAX_AUTHORITIES, MAX_STAMP, Stamp, parse_authorities, parse_policy_id, verify_stamp
+from tests.ceremonies.authorities import entitle
 from tests.pki.log.building import POLICY as TRUST
 from tests.pki.log.building import sample_journal
 from tests.stamping import POLICY, StampAuthority
@@ -68,6 +71,33 @@ def test_what_is_not_as_asked_is_refused(authority: StampAuthority, tmp_path: Pa
         with pytest.raises(StampInvalid, match=message):
             call()
     assert wrong.root != other.root
+
+
+@pytest.mark.req("EV-1")
+@pytest.mark.parametrize("issuer", ["stamping root", "STAMPING ROOT"])
+def test_no_made_up_twin_of_its_certificate_lends_the_authority_another_name(tmp_path: Path, issuer: str) -> None:
+    """The list of certificates in a stamp is signed by nobody. The twin has issuer and number of the true one, in the
+    second case but for what OpenSSL does not tell apart.
+    """
+    unit = StampAuthority(tmp_path / "tsa")
+    true = x509.load_pem_x509_certificate((unit.path / "tsa.pem").read_bytes())
+    key = load_pem_private_key((unit.path / "tsa.key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    builder = x509.CertificateBuilder(
+        entitle(issuer), entitle("national time-stamping authority"), key.public_key(), true.serial_number,
+        true.not_valid_before_utc, true.not_valid_after_utc,
+    ).add_extension(x509.BasicConstraints(ca=False, path_length=None), True)  # fmt: skip
+    twin = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), True)
+    made_up = twin.sign(key, hashes.SHA256())
+    (unit.path / "true.pem").write_bytes((unit.path / "tsa.pem").read_bytes())
+    (unit.path / "tsa.pem").write_bytes(made_up.public_bytes(Encoding.PEM))
+    settings = (unit.path / "tsa.cnf").read_text()
+    (unit.path / "tsa.cnf").write_text(settings.replace("\ncerts = tsa.pem", "\ncerts = true.pem"))
+    order = made_up.public_bytes(Encoding.DER), true.public_bytes(Encoding.DER)
+    response = unit.stamp(DATA)
+    assert b"".join(order) in response
+    with pytest.raises(StampInvalid, match="2 certificates have the number"):
+        verify_stamp(response.replace(b"".join(order), b"".join(reversed(order))), DATA, [unit.root])
 
 
 def test_a_certificate_for_something_else_stamps_nothing(tmp_path: Path) -> None:
