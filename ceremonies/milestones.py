@@ -47,7 +47,7 @@ def milestone_path(data: Path) -> Path:
 
 
 def write_milestone(milestone: Milestone, origin: str, software: str) -> bytes:
-    """The bytes of a milestone's file: SHA-256 of the rest, because a disk may damage a count and leave it well-formed."""
+    """The bytes of a milestone's file: SHA-256 of the rest first, for a disk may damage what can be read still."""
     file = _File(_VERSION, software, origin, milestone.frontier.encode(), milestone.replay)
     body = msgspec.msgpack.encode(file)
     return hashlib.sha256(body).digest() + body
