@@ -25,6 +25,10 @@ class FrameInvalid(KeyroomError):
     code = "frame-invalid"
 
 
+UNREADABLE = msgspec.MsgspecError, UnicodeDecodeError, RecursionError
+"""What msgspec raises for bytes that are no such message."""
+
+
 def encode_frame(message: Request | Answer) -> bytes:
     """One message with its length in front."""
     body = _encoder.encode(message)
@@ -35,7 +39,7 @@ def decode_request(body: bytes) -> Request:
     """Raises FrameInvalid unless `body` is exactly one Request that keeps every limit of its fields."""
     try:
         return _requests.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise FrameInvalid(f"request: {error}", hint="see the field's limits in the API description") from error
 
 
@@ -50,7 +54,7 @@ def peek_number(body: bytes) -> int:
     """The number of a request that may not be acceptable, so that its sender learns why. Raises FrameInvalid."""
     try:
         return _numbers.decode(body).id
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise FrameInvalid("a frame without a request number") from error
 
 
@@ -58,7 +62,7 @@ def decode_answer(body: bytes) -> Answer:
     """Raises FrameInvalid unless `body` is exactly one Answer."""
     try:
         return _answers.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise FrameInvalid(f"answer: {error}", hint="API and keyroom must be of one release") from error
 
 

@@ -64,7 +64,7 @@ class Lockout:
             return msgspec.json.decode(self.path.read_bytes(), type=WrongStarts)
         except FileNotFoundError:
             return WrongStarts()
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return WrongStarts(LIMIT)
 
     def admit(self) -> None:

@@ -6,6 +6,7 @@ head. The entries before it are read again while the keyroom runs (`Scrub`): one
 takes the milestone away, and the next start reads everything and names the entry.
 """
 
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from ceremonies.store import Store, octets
 from pki.log.errors import LogError
 from pki.log.merkle import Frontier, leaf_hash
 
+DIGEST_SIZE = hashlib.sha256().digest_size
 EVERY = 50_000
 """Entries from one milestone to the next."""
 
@@ -45,9 +47,10 @@ def milestone_path(data: Path) -> Path:
 
 
 def write_milestone(milestone: Milestone, origin: str, software: str) -> bytes:
-    """The bytes of a milestone's file."""
+    """The bytes of a milestone's file: SHA-256 of the rest first, for a disk may damage what can be read still."""
     file = _File(_VERSION, software, origin, milestone.frontier.encode(), milestone.replay)
-    return msgspec.msgpack.encode(file)
+    body = msgspec.msgpack.encode(file)
+    return hashlib.sha256(body).digest() + body
 
 
 def read_milestone(path: Path, origin: str, software: str, size: int) -> Milestone | None:
@@ -56,7 +59,10 @@ def read_milestone(path: Path, origin: str, software: str, size: int) -> Milesto
     Raises JournalForked when it is of a longer journal: an older database was restored.
     """
     try:
-        file = msgspec.msgpack.decode(path.read_bytes(), type=_File)
+        data = path.read_bytes()
+        if hashlib.sha256(data[DIGEST_SIZE:]).digest() != data[:DIGEST_SIZE]:
+            return None
+        file = msgspec.msgpack.decode(data[DIGEST_SIZE:], type=_File)
         frontier = Frontier.decode(file.frontier)
     except (OSError, msgspec.MsgspecError, LogError):
         return None

@@ -165,7 +165,7 @@ def load_settings(path: Path) -> KeyroomSettings:
     """Read and check a settings file. Raises SettingsInvalid."""
     try:
         settings = msgspec.toml.decode(path.read_bytes(), type=KeyroomSettings, dec_hook=_read_value)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{path}: {error}", hint="see docs/settings.md") from error
     base = path.resolve().parent
     tokens = tuple(_resolve(token, base) for token in settings.tokens)

@@ -3,6 +3,9 @@
 `start` sends a series of signatures and does not wait: the database is written while the token works. The warden
 answers other calls between the signatures of a series. How the tokens are, it tells unasked, ahead of the reply to what
 changed it: so a token that rests is refused here, without a question. What is known may be a reply old.
+
+The warden ends itself when a PKCS#11 call hangs. One that stands still elsewhere, all its threads, cannot: while an
+answer is awaited and nothing at all comes for as long as `measure_silence` says, it is killed from here.
 """
 
 import contextlib
@@ -20,14 +23,24 @@ from hsm.circuit import PlaceReport
 from hsm.errors import HsmError, SignatureMismatch, StrongboxEnded
 from hsm.inventory import TokenInventory
 from hsm.keys import GeneratedKey, KeyName, Signed
-from hsm.wire import Ask, Done, Failed, Opening, Result, State, read_error, receive, send
+from hsm.wire import OPENING_DEADLINES, Ask, Done, Failed, Opening, Result, State, read_error, receive, send
 
 T = TypeVar("T")
 
 PATIENCE: Final = 10.0
 """Seconds for the process to end once its socket is closed."""
 
+CALLS: Final = 9
+"""PKCS#11 calls that may take their whole deadline between two messages of a warden: a part of a series, each twice."""
+STARTING_S: Final = 30.0
+"""Seconds for its interpreter to start, on a machine that is busy."""
+
 _replies = msgspec.msgpack.Decoder(Done | Failed | State)
+
+
+def measure_silence(opening: Opening) -> float:
+    """Seconds that a warden which works may say nothing: some calls, and the opening of a module at every place."""
+    return opening.deadline_s * (CALLS + OPENING_DEADLINES * len(opening.places))
 
 
 class RemoteStrongbox:
@@ -49,6 +62,7 @@ class RemoteStrongbox:
         self._replies: dict[int, Done | Failed] = {}
         self._watcher = threading.Thread(target=self._watch, name="warden", daemon=True)
         self._connection, theirs = socket.socketpair()
+        self._connection.settimeout(STARTING_S + measure_silence(opening))
         with theirs:
             command = [sys.executable, "-I", "-m", "hsm.warden"]
             self.process = subprocess.Popen(command, stdin=theirs.fileno(), start_new_session=True)
@@ -56,6 +70,7 @@ class RemoteStrongbox:
         try:
             self._post(opening)
             self._read(0, type(None))
+            self._connection.settimeout(measure_silence(opening))
             self._opened = True
         except BaseException:
             self.close()
@@ -157,7 +172,7 @@ class RemoteStrongbox:
             with self._sending:
                 send(self._connection, message)
         except OSError as error:
-            raise self._gone() from error
+            raise self._gone(error) from error
 
     def _read(self, number: int, kind: type[T]) -> T:
         """The reply to one ask. One of those who wait receives, and lays the replies to others aside for them."""
@@ -191,13 +206,16 @@ class RemoteStrongbox:
         try:
             body = receive(self._connection)
         except OSError as error:
-            raise self._gone() from error
+            raise self._gone(error) from error
         if body is None:
             raise self._gone()
         reply: Done | Failed | State = _replies.decode(body)
         return reply
 
-    def _gone(self) -> StrongboxEnded:
+    def _gone(self, error: OSError | None = None) -> StrongboxEnded:
+        if isinstance(error, TimeoutError):
+            sys.stderr.write("the process that holds the tokens stands still: it is killed\n")
+            self.process.kill()
         if not self._closing:
             self._watcher.join(PATIENCE)
         return StrongboxEnded("the process that holds the tokens has ended", hint="see its last words; start again")

@@ -28,6 +28,7 @@ from hsm.tokens import TokenSettings
 from hsm.vault import Vault
 from hsm.wire import (
     HUNG,
+    OPENING_DEADLINES,
     Ask,
     Done,
     Failed,
@@ -46,8 +47,8 @@ from hsm.wire import (
 _PR_SET_DUMPABLE: Final = 4
 PART: Final = 4
 """Signatures of a series, by each session, between which calls are answered."""
-OPENING_DEADLINES: Final = 3
-"""How many deadlines the opening of a module may take: a load, logins, waits for a token that comes late."""
+BREATH_S: Final = 1.0
+"""How long a warden that signs a series may say nothing: the keyroom takes a long silence for its end."""
 
 _asked = msgspec.msgpack.Decoder(Ask)
 _items = msgspec.msgpack.Decoder(tuple[Items])
@@ -119,6 +120,7 @@ class Warden:
         self._inbox: deque[bytes | None] = deque()
         self._series: deque[tuple[int, Items]] = deque()
         self._told: object = None
+        self._said_at = time.monotonic()
         self._open = True
 
     def serve(self) -> None:
@@ -140,6 +142,8 @@ class Warden:
                 self._take()
             if not self._open:
                 return
+            if time.monotonic() > self._said_at + BREATH_S:
+                self._tell()
             results += map(describe_signed, self._vault.start(items[start : start + self._part]).wait())
         self._reply(Done(encode(results), number))
 
@@ -162,12 +166,18 @@ class Warden:
 
     def _reply(self, reply: Done | Failed, *, news: bool = False) -> None:
         """Send a reply, and ahead of it how the tokens are, if that is news. What comes meanwhile is kept."""
-        seen = self._vault.reports, self._vault.stopped
-        if news or seen != self._told:
-            self._told = seen
-            resting = {token: describe_error(error) for token, error in self._vault.resting.items()}
-            self._inbox += send_and_receive(self._connection, State(*seen, resting))
-        self._inbox += send_and_receive(self._connection, reply)
+        if news or self._told != (self._vault.reports, self._vault.stopped):
+            self._tell()
+        self._send(reply)
+
+    def _tell(self) -> None:
+        seen = self._told = self._vault.reports, self._vault.stopped
+        resting = {token: describe_error(error) for token, error in self._vault.resting.items()}
+        self._send(State(*seen, resting))
+
+    def _send(self, message: Done | Failed | State) -> None:
+        self._inbox += send_and_receive(self._connection, message)
+        self._said_at = time.monotonic()
 
 
 def encode(value: object) -> msgspec.Raw:

@@ -19,6 +19,9 @@ from hsm.keys import KeyName
 HUNG: Final = 70
 """Exit status when a PKCS#11 call hung: the supervisor starts the keyroom again, recovery closes the intent."""
 
+OPENING_DEADLINES: Final = 3
+"""How many deadlines the opening of a module may take: a load, logins, waits for a token that comes late."""
+
 LENGTH: Final = struct.Struct(">I")
 FRAME_LIMIT: Final = 64 << 20
 

@@ -90,6 +90,7 @@ BAD = {
     "a long token": msgspec.msgpack.encode({**REQUEST, "token": "x" * 8193}),
     "a bad name": msgspec.msgpack.encode({**REQUEST, "command": {"do": "show-ceremony", "id": "../x"}}),
     "a name with a line end": msgspec.msgpack.encode({**REQUEST, "command": {"do": "show-ceremony", "id": "x\n"}}),
+    "no UTF-8": msgspec.msgpack.encode({**REQUEST, "token": "xyz"}).replace(b"xyz", b"x\xc4z"),
     "a deep nest": NESTED,
     "a deep nest in a field": b"\x82\xa2id\x01\xa1x" + NESTED,
     "a huge array": b"\xdd\xff\xff\xff\xff",
@@ -106,7 +107,7 @@ def test_what_is_no_request_is_refused(name: str) -> None:
 
 
 def test_the_number_is_found_where_the_rest_is_bad() -> None:
-    for name in ("an unknown field", "an unknown command", "no command", "a long token"):
+    for name in ("an unknown field", "an unknown command", "no command", "a long token", "no UTF-8"):
         assert peek_number(BAD[name]) == 1
     for name in ("nothing", "garbage", "text", "a number", "a deep nest", "a deep nest in a field", "a huge array"):
         with pytest.raises(FrameInvalid, match="without a request number"):

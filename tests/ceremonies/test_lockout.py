@@ -90,7 +90,7 @@ def test_what_is_no_wrong_pin_is_not_counted(tmp_path: Path, error: Exception) -
     assert lockout.open(lambda: "opened") == "opened"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"count":-1}', b'{"count":"0"}', b'{"other":1}'])
+@pytest.mark.parametrize("content", [b"", b"{", b'{"count":-1}', b'{"count":"0"}', b'{"other":1}', b'{"\xc4":1}'])
 def test_a_file_that_makes_no_sense_locks(tmp_path: Path, content: bytes) -> None:
     lockout = Lockout(tmp_path)
     lockout.path.write_bytes(content)

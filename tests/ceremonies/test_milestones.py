@@ -1,12 +1,13 @@
 """A start from a milestone knows what a start from every entry knows; what lies before it is read again later."""
 
 import asyncio
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from ceremonies.journal import JournalForked
-from ceremonies.milestones import Milestone, Scrub, milestone_path, read_milestone, write_milestone
+from ceremonies.milestones import DIGEST_SIZE, Milestone, Scrub, milestone_path, read_milestone, write_milestone
 from ceremonies.replay import Replay, replay_journal
 from pki.log.merkle import Frontier
 from tests.engines import tamper
@@ -73,9 +74,23 @@ def test_what_is_no_milestone_of_this_journal_and_software_is_left_alone(tmp_pat
     data = write_milestone(Milestone(Frontier(), Replay()), "kedge.example/journal", SOFTWARE)
     path.write_bytes(data)
     assert read_milestone(path, "kedge.example/journal", SOFTWARE, 5) is not None
-    assert change(data) != data
-    path.write_bytes(change(data))
-    assert read_milestone(path, "kedge.example/journal", SOFTWARE, 5) is None
+    body = data[DIGEST_SIZE:]
+    for changed in (change(data), hashlib.sha256(change(body)).digest() + change(body)):
+        assert changed != data
+        path.write_bytes(changed)
+        assert read_milestone(path, "kedge.example/journal", SOFTWARE, 5) is None
+
+
+def test_a_milestone_that_its_disk_damaged_is_left_alone(factory_world: World, tmp_path: Path) -> None:
+    """Also where it would still be read: a count, a state, a name."""
+    path, milestone = tmp_path / "milestone", take(factory_world)
+    data = write_milestone(milestone, "kedge.example/journal", SOFTWARE)
+    path.write_bytes(data)
+    size = milestone.frontier.size
+    assert read_milestone(path, "kedge.example/journal", SOFTWARE, size) == milestone
+    for at in range(0, len(data), 7):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert read_milestone(path, "kedge.example/journal", SOFTWARE, size) is None
 
 
 @pytest.mark.req("AU-3")

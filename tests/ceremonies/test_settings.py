@@ -48,6 +48,13 @@ def test_paths_stand_beside_the_file(tmp_path: Path) -> None:
     assert (settings.mode, settings.peer_uids, settings.deadline_s) == ("development", (), 10.0)
 
 
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "keyroom.toml"
+    path.write_bytes(b'origin = "\xc4"')
+    with pytest.raises(SettingsInvalid, match="decode"):
+        load_settings(path)
+
+
 def test_a_role_lives_on_one_token(tmp_path: Path) -> None:
     settings = load(tmp_path)
     assert (settings.token_for("oem-root"), settings.token_for("journal")) == ("main", "journal")

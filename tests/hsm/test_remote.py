@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from hsm import remote, warden
 from hsm.algorithms import ALGORITHMS, load_public_key, verify
 from hsm.circuit import FAILURES
 from hsm.errors import (
@@ -38,7 +40,7 @@ from hsm.places import PlaceSettings
 from hsm.remote import RemoteSeries, RemoteStrongbox, read_signed
 from hsm.series import Box
 from hsm.vault import Vault
-from hsm.wire import Opening, Place, Result
+from hsm.wire import OPENING_DEADLINES, Opening, Place, Result
 from tests.hsm.intruders import import_key
 from tests.hsm.shim import FOREVER, Shim
 from tests.softhsm import (
@@ -297,6 +299,37 @@ def test_what_fails_the_opening_arrives_and_leaves_no_process(
     assert caught.value.rv == ("CKR_PIN_INCORRECT" if error is PinIncorrect else "")
     assert [process.returncode for process in started] == [0]
     assert ended == []
+
+
+@pytest.mark.req("HS-9")
+@pytest.mark.parametrize("waiting", ["an answer", "room to ask"])
+def test_a_warden_that_stands_still_is_killed(
+    token_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], waiting: str
+) -> None:
+    """Outside a PKCS#11 call its watchdog does not help: that stands still, too."""
+    monkeypatch.setattr(remote, "measure_silence", lambda _: 0.5)
+    make_token(token_dir, "keys")
+    ended: list[int] = []
+    box = open_with(token_dir, ended)
+    assert len(box.random(8)) == 8
+    os.kill(box.process.pid, signal.SIGSTOP)
+    asked = [box.start([(KeyName("keys", bytes(16), "0" * 64, "k"), b"data")])]
+    with ThreadPoolExecutor(3) as pool:
+        if waiting == "an answer":
+            others = [pool.submit(box.random, 8) for _ in range(2)]
+            assert kinds(list(asked[0].wait())) == [StrongboxEnded]
+        else:
+            others = [pool.submit(box.sign, KeyName("keys", bytes(16), "0" * 64, "k"), bytes(8 << 20))]
+        assert [type(other.exception(30)) for other in others] == [StrongboxEnded] * len(others)
+    assert ended == [-signal.SIGKILL]
+    assert capfd.readouterr().err.startswith("the process that holds the tokens stands still: it is killed")
+    box.close()
+
+
+def test_a_warden_may_be_silent_for_calls_that_take_their_deadline_and_for_openings() -> None:
+    places = (Place("a", Path("m.so"), "a", Path("pin")), Place("b", Path("m.so"), "b", Path("pin")))
+    assert remote.measure_silence(Opening(places, 10)) == 10 * (remote.CALLS + 2 * OPENING_DEADLINES)
+    assert remote.CALLS > 2 * warden.PART
 
 
 def test_a_warden_that_is_killed_is_told_once_and_every_call_fails(token_dir: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from hsm.pins import PinSource
 from hsm.remote import RemoteStrongbox
 from hsm.series import Box
 from hsm.vault import Vault
-from hsm.wire import HUNG, Ask, Failed, Opening, Place, Result
+from hsm.wire import HUNG, Ask, Done, Failed, Opening, Place, Result, State
 from tests.hsm.shim import Shim
 from tests.softhsm import fresh_strongbox, make_token, open_remote
 
@@ -86,7 +87,7 @@ def test_a_call_has_its_deadline_and_an_opening_several() -> None:
     assert not warden.is_overdue(seen, 10.0, 1005.0)
     assert warden.is_overdue(seen, 10.0, 1005.1)
     seen.in_call_since, seen.opening_since = None, 1000.0
-    assert not warden.is_overdue(seen, 10.0, 1000.0 + warden.OPENING_DEADLINES * 10.0)
+    assert not warden.is_overdue(seen, 10.0, 1000.0 + wire.OPENING_DEADLINES * 10.0)
     assert warden.is_overdue(seen, 10.0, 1030.1)
 
 
@@ -255,6 +256,21 @@ def test_what_may_be_asked_is_what_a_vault_does() -> None:
     assert asked == {
         name for name in vars(remote.RemoteStrongbox) if not name.startswith("_") and name != "read_series"
     }
+
+
+def test_a_warden_that_signs_for_long_says_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the parts of a series, whatever the token's speed."""
+    monkeypatch.setattr(warden, "BREATH_S", 0.0)
+    items = [(KeyName("keys", bytes(16), "0" * 64, "absent"), b"data")] * (3 * warden.PART)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        wire.send(ours, Ask(1, "sign_all", msgspec.Raw(msgspec.msgpack.encode([items]))))
+        serving = threading.Thread(target=warden.Warden(Vault([]), theirs).serve)
+        serving.start()
+        said = [msgspec.msgpack.decode(wire.receive(ours) or b"", type=Done | Failed | State) for _ in range(6)]
+        ours.shutdown(socket.SHUT_WR)
+        serving.join(10)
+    assert [type(message) for message in said] == [State, Done, State, State, State, Done]
 
 
 def test_a_signature_travels_with_its_failure() -> None:

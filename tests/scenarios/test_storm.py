@@ -8,13 +8,13 @@ import pytest
 
 from tests.interop.test_journal_foreign import verifier
 from tests.soak.audit import check_whole
-from tests.soak.storms import list_kills, open_storm, storm
+from tests.soak.storms import NAMED, ROUND, list_kills, open_storm, storm
 from tests.world import World, copy_world
 
 __all__ = ["verifier"]
 
 KILLS = int(os.environ.get("KEDGE_KILLS", "1"))
-SEED = int(os.environ.get("KEDGE_SEED", "1"))
+SEED = int(os.environ.get("KEDGE_SEED", "50"))  # the one kill of `make check` comes at once: a signature, T1
 
 
 @pytest.mark.engines
@@ -26,5 +26,6 @@ def test_a_keyroom_that_is_killed_under_load_loses_and_repeats_nothing(
     chance = random.Random(f"{engine_name}{SEED}")  # which kill comes when
     figures = storm(world, list_kills(KILLS, chance), chance)
     audit = figures.pop("audit")
-    print(engine_name, figures)  # `make soak` shows it
+    print(engine_name, figures)  # `make storms` shows it
+    assert KILLS < ROUND or set(NAMED) <= set(figures["points"]), "a line of the crash table was not met"
     print(check_whole(world, audit, verifier))

@@ -103,7 +103,10 @@ def wait(ready: Callable[[], bool], until: float, say: Callable[[], str]) -> Non
 
 @contextlib.contextmanager
 def small_disk(path: Path, megabytes: int) -> Iterator[Path]:
-    """A file system of its own at `path`, with what was there. Refuses when this user may not mount one."""
+    """A file system of its own at `path`, with what was there, and is there again afterwards.
+
+    Refuses when this user may not mount one.
+    """
     if os.getuid() != 0:
         raise PermissionError("a small file system can be mounted by root only: run `make soak` as root")
     kept = path.with_name(f"{path.name}-kept")
@@ -115,6 +118,8 @@ def small_disk(path: Path, megabytes: int) -> Iterator[Path]:
         yield path
     finally:
         run("umount", "-l", str(path))
+        path.rmdir()
+        kept.rename(path)
 
 
 def enlarge(path: Path, megabytes: int) -> None:

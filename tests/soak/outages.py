@@ -15,10 +15,13 @@ from tests.soak.audit import Audit, check_whole, reader
 from tests.soak.crowd import Crowd
 from tests.soak.keeper import FEW, Outage, enlarge, fill, outage, small_disk, wait
 from tests.soak.plant import Plant
-from tests.soak.storms import open_storm
+from tests.soak.storms import judge, open_storm
+from tests.soak.trapped import shift_clock
 from tests.world import World, copy_world, hsm_world
 
 TURNS = int(os.environ.get("KEDGE_TURNS", "10"))
+ENOUGH = 600
+"""Certificates that are worth a milestone."""
 FULL = "store-unavailable"
 
 
@@ -62,14 +65,19 @@ def test_the_public_directory_is_full(storm_world: World, verifier: Path) -> Non
     published = storm_world.path / "public" / "journal" / "checkpoint"
     with small_disk(storm_world.path / "public", 4) as public, outage(storm_world) as at:
         for _ in range(TURNS):
+            failed = count_failures(at)
             ballast = fill(public)
-            until = time.monotonic() + 30
-            wait(lambda: at.plant.says("chore failed"), until, at.plant.log.read_text)
+            wait(lambda: count_failures(at) > failed, time.monotonic() + 60, at.plant.log.read_text)  # noqa: B023
             before = published.read_bytes()
             at.crowd.wait_more(FEW)
             ballast.unlink()
             wait(lambda: published.read_bytes() != before, time.monotonic() + 30, lambda: "nothing is published")  # noqa: B023
     check_whole(storm_world, at.audit, verifier)
+
+
+def count_failures(at: Outage) -> int:
+    """How often this keyroom could not do a chore, such as publishing."""
+    return at.plant.log.read_text().count("chore failed")
 
 
 def test_sqlite_is_read_only_now_and_then(storm_world: World, verifier: Path) -> None:
@@ -97,27 +105,31 @@ def test_the_clock_is_set_back_and_forth(storm_world: World, verifier: Path) -> 
             clock.write_text(str(base - 30))
             at.wait_for("clock-went-back")
             at.plant.kill()
-            wait(lambda: at.plant.says("clock-went-back"), time.monotonic() + 60, at.plant.log.read_text)
+            wait(lambda: at.plant.says("ClockWentBack"), time.monotonic() + 60, lambda: "it starts with that clock")
             clock.write_text(str(base + 8))
             at.crowd.wait_more(FEW)
             at.judge()
-    assert at.audit.types["probe"] >= TURNS
+    assert at.audit.types["probe"] >= TURNS - 1  # forth by 15 s, from the second turn on
+    storm_world.around = shift_clock(storm_world.around, at.plant.seams)  # its last entry is a minute ahead
     check_whole(storm_world, at.audit, verifier)
 
 
 def test_the_milestone_is_damaged(storm_world: World, verifier: Path) -> None:
     plant, audit = Plant(storm_world), Audit(reader(storm_world))
     path = milestone_path(storm_world.path / "data")
-    for turn in range(TURNS):
-        assert plant.start().wait_up(), plant.log.read_text()
-        crowd = Crowd(storm_world, 16, officers=False)
-        crowd.wait_more(600 if not path.exists() else FEW, 300)
+    crowd = Crowd(storm_world, 16, officers=False)
+    try:
+        for turn in range(TURNS):
+            assert plant.start().wait_up(), plant.log.read_text()
+            crowd.wait_more(FEW if turn else ENOUGH)
+            judge(audit, crowd)
+            assert plant.end() == 0
+            data = path.read_bytes()
+            at = len(data) * turn // TURNS
+            path.write_bytes(data[:at] if turn % 2 else data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    finally:
+        plant.kill()
         crowd.stop()
-        audit.catch_up().check_released(crowd.issued.values())
-        assert plant.end() == 0
-        data = path.read_bytes()
-        at = len(data) * turn // TURNS
-        path.write_bytes(data[:at] if turn % 2 else data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
     check_whole(storm_world, audit, verifier)
 
 
@@ -181,7 +193,8 @@ def test_two_keyrooms_take_turns(storm_on_postgresql: World, verifier: Path) -> 
         other.kill()
     active.wait_end()
     audit.check_names(crowd.issued)
-    print(check_whole(world, audit, verifier), gaps)
+    print(check_whole(world, audit, verifier))
+    print(f"{TURNS} take-overs: {sorted(gaps)[TURNS // 2]} s in the middle, {max(gaps)} s at most: {gaps}")
 
 
 def test_the_server_takes_nothing_but_reads(storm_on_postgresql: World, verifier: Path) -> None:
@@ -204,17 +217,26 @@ def test_the_disk_of_the_server_is_full(tmp_path: Path, verifier: Path) -> None:
         cluster.crash()
         with small_disk(cluster.path / "data", 300) as data:
             cluster.start()
-            world = make_world(cluster, tmp_path)
-            with outage(world) as at:
-                for _ in range(TURNS // 2):
-                    ballast = fill(data, leave=100_000)
-                    wait_refused(at)
-                    ballast.unlink()
-                    with_server(cluster)
-                    at.crowd.wait_more(FEW)
-                    at.judge()
-            check_whole(world, at.audit, verifier)
-            cluster.crash()
+            try:
+                fill_server(cluster, data, tmp_path, verifier)
+            finally:
+                with_server(cluster)
+                cluster.crash()
+        cluster.start()
+
+
+def fill_server(cluster: Cluster, data: Path, path: Path, verifier: Path) -> None:
+    """No room is left to a server, then there is room again; in turns."""
+    world = make_world(cluster, path)
+    with outage(world) as at:
+        for _ in range(TURNS // 2):
+            ballast = fill(data, leave=100_000)
+            wait_refused(at)
+            ballast.unlink()
+            with_server(cluster)
+            at.crowd.wait_more(FEW)
+            at.judge()
+    check_whole(world, at.audit, verifier)
 
 
 def wait_refused(at: Outage) -> None:

@@ -59,7 +59,7 @@ class Plant:
 
     def says(self, words: str) -> bool:
         """Whether the newest process has said this."""
-        return words in self.log.read_text()
+        return self.log.exists() and words in self.log.read_text()
 
     def wait_up(self, seconds: float = PATIENCE_S) -> bool:
         """Wait until it serves; False when it ended before."""
