@@ -6,7 +6,7 @@ import msgspec
 
 from ceremonies.orders import Sealed
 from ceremonies.passages import Batch, Follows, Passage, attempt, intent_blobs, keep, outcome_changes, repeat
-from ceremonies.store import Insert, Update
+from ceremonies.store import Insert, Update, read_parts, write_parts
 from ceremonies.tables import BlobRow, DocumentRow, EvidenceRow, RequestRow
 from ceremonies.writer import Job
 from tests.ceremonies.small import make_draft, make_order, seal_batch, sha256
@@ -53,8 +53,7 @@ def test_blobs_of_bulk_work_are_kept_by_entry_and_others_by_digest(factory_world
     follows: Follows = ([], [])
     keep(bulk, 9, intent_blobs(bulk), follows)
     statement = draft.statement
-    rows = [{"seq": 9, "part": part, "data": data} for part, data in enumerate((statement, b"bulk", b"csr"))]
-    assert follows[0] == [Insert(EvidenceRow, row) for row in rows]
+    assert follows[0] == [Insert(EvidenceRow, {"seq": 9, "parts": write_parts([statement, b"bulk", b"csr"])})]
     assert follows[1] == []
     single = make_order(world, b"one", blobs=(b"more",))
     keep(single, 9, [b"one", b"more"], follows)
@@ -70,8 +69,9 @@ def test_what_is_kept_is_found_by_its_digest(factory_world: World) -> None:
     )
     for sealed, model in ((bulk, EvidenceRow), (single, BlobRow)):
         assert world.room.store.blob(sealed.sha256) == sealed.document
-        found = [item for item in (EvidenceRow, BlobRow) if world.room.store.find(item, data=sealed.document)]
-        assert found == [model]
+        evidence = [data for row in world.room.store.list(EvidenceRow, "seq") for data in read_parts(row["parts"])]
+        blob = world.room.store.find(BlobRow, data=sealed.document)
+        assert (sealed.document in evidence, blob is not None) == (model is EvidenceRow, model is BlobRow)
         assert sha256(sealed.document) == sealed.sha256
 
 

@@ -36,5 +36,5 @@ def test_objects_of_any_kind_and_with_odd_values_are_read(box: Strongbox) -> Non
     session.generate_key(KeyType.AES, 256, store=True)
     found = {item.kind: item for item in map(read_object, find_objects(session))}
     assert set(found) == {"data", "public-key", "secret-key"}
-    assert found["data"].attributes == {}
+    assert found["data"].attributes == {"CKA_TOKEN": True, "CKA_PRIVATE": True, "CKA_MODIFIABLE": True}
     assert (found["public-key"].algorithm, found["public-key"].spki) == ("p256", "")

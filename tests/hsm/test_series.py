@@ -64,7 +64,7 @@ def test_one_signature_says_how_long_it_took_and_why_there_is_none() -> None:
 
 def test_every_box_can_the_same(token_dir: Path) -> None:
     names = {name for name in vars(Box) if not name.startswith("_")}
-    assert len(names) == 14
+    assert len(names) == 16
     for kind in KINDS:
         assert names <= set(dir(kind))
     boxes: tuple[Box, ...] = (fresh_strongbox(token_dir, ["keys"]), open_remote(token_dir, ["keys"]))

@@ -45,8 +45,8 @@ def test_an_approved_recovery_is_named_by_option_or_setting(
 ) -> None:
     found: list[KeyroomSettings] = []
 
-    def take(settings: KeyroomSettings, *, make: bool) -> None:
-        assert not make
+    def take(source: Path, settings: KeyroomSettings, *, make: bool) -> None:
+        assert (source, make) == (file, False)
         found.append(settings)
 
     monkeypatch.setattr("ceremonies.process.run_keyroom", take)
