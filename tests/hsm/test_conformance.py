@@ -23,7 +23,8 @@ def test_a_token_that_does_all_and_is_left_empty(token_dir: Path) -> None:
         pass
     steps, findings = examine_all(make_task(token_dir))
     assert steps == [
-        "open", "random", "p256", "p384", "ed25519", "sessions", "data objects", "generation", "ids", "parallel", "clean",
+        "open", "random", "p256", "p384", "ed25519", "sessions", "data objects", "generation", "ids", "parallel",
+        "clean",
     ]  # fmt: skip
     assert {item.grade for item in findings} == {Grade.WELL}
     with visiting(token_dir, make=False) as visit:
