@@ -10,6 +10,7 @@ import pytest
 
 from hsm.examination import examine_token
 from hsm.findings import Finding, Grade
+from hsm.objects import find_objects, read_object
 from tests.foreign_tokens import nss_token, tpm_token
 from tests.hsm.visiting import make_task, visiting
 
@@ -95,7 +96,8 @@ def test_a_library_that_ends_its_process_is_a_finding_and_its_keys_are_removed(t
     assert findings[-1].check == "clean-up"
     assert findings[-1].grade is Grade.WELL
     with visiting(token_dir, make=False) as visit:
-        assert list(visit.session.get_objects()) == []
+        # A kill while SoftHSM writes an object may leave one that is nobody's: it has no name and no id.
+        assert [item for item in map(read_object, find_objects(visit.session)) if item.id or item.label] == []
 
 
 def test_a_library_that_hangs_is_ended(token_dir: Path) -> None:
