@@ -51,19 +51,22 @@ Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Results = dict[str, dict[str, Any]]
 
 
-def note(results: Results, name: str, measured: tuple[int, float, Sequence[float]], raw: float) -> None:
-    """One figure: rate, ratio to the bare signature, percentiles. measured = (operations, seconds, their times)."""
+def note(results: Results, name: str, measured: tuple[int, float, Sequence[float]], raw: float = 0) -> None:
+    """One figure: rate, percentiles, and its ratio to the bare signature where that rate is given.
+
+    measured = (operations, seconds, their times).
+    """
     count, seconds, times = measured
     rate = count / seconds
     ordered = sorted(times)
     results[name] = {
         "value": round(rate, 1),
         "unit": "operations/s",
-        "ratio_to_raw": round(rate / raw, 4),
+        **({"ratio_to_raw": round(rate / raw, 4)} if raw else {}),
         "p50_ms": round(ordered[len(ordered) // 2] * 1000, 3),
         "p99_ms": round(ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)] * 1000, 3),
     }
-    print(f"{name}: {rate:,.0f}/s, {100 * rate / raw:.1f} % of raw", flush=True)
+    print(f"{name}: {rate:,.0f}/s{f', {100 * rate / raw:.1f} % of raw' if raw else ''}", flush=True)
 
 
 async def measure(

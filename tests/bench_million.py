@@ -171,8 +171,7 @@ def measure_serving(world: World, plan: Plan, results: Results) -> None:
         ("tiles_hashes_8", measure_tiles(world, 2 * plan.count, 0, plan.seconds)),
         ("tiles_entries_8", measure_tiles(world, 2 * plan.count, -1, plan.seconds)),
     ):
-        note(results, name, asyncio.run(work), 1)
-        del results[name]["ratio_to_raw"]
+        note(results, name, asyncio.run(work))
 
 
 def put_run(results: Results, name: str, done: Measured) -> None:
@@ -198,8 +197,7 @@ def measure_exports(world: World, watch: Watch, plan: Plan, results: Results) ->
     put_export(results, "export", done, whole)
     put(results, "keyroom_export_rss_mb", held.mb, "MB")
     with step("flood"), Peak(watch.pid) as held:
-        note(results, "flood_64", asyncio.run(flood(world, QUANTITY // 2, 2 * plan.seconds)), 1)
-        del results["flood_64"]["ratio_to_raw"]
+        note(results, "flood_64", asyncio.run(flood(world, QUANTITY // 2, 2 * plan.seconds)))
     put(results, "keyroom_rss_mb", held.mb, "MB")
     with step("incremental export"):
         done = export(world, since, "--since", whole / "checkpoint")
