@@ -103,7 +103,7 @@ def _select(table: str, columns: tuple[str, ...]) -> str:
 def _insert(table: str, columns: tuple[str, ...], rows: int, mark: str) -> str:
     names, row = ", ".join(map(_quote, columns)), f"({', '.join([mark] * len(columns))})"
     values = ", ".join([row] * rows)
-    return f"INSERT {_either(mark)}INTO {_quote(table)} ({names}) VALUES {values}"  # noqa: S608  # names of this package's tables
+    return f"INSERT {_on_failure(mark)}INTO {_quote(table)} ({names}) VALUES {values}"  # noqa: S608  # names of this package's tables
 
 
 @lru_cache(maxsize=1024)
@@ -114,10 +114,10 @@ def _update(table: str, columns: tuple[str, ...], keys: tuple[str, ...], rows: i
     values = ", ".join(f"{_quote(name)} = given.column{number}" for number, name in enumerate(columns, 1))
     pairs = enumerate(keys, len(columns) + 1)
     matches = " AND ".join(f"{_quote(table)}.{_quote(name)} = given.column{number}" for number, name in pairs)
-    return f"UPDATE {_either(mark)}{_quote(table)} SET {values} FROM {given} WHERE {matches}"  # noqa: S608  # this package's names
+    return f"UPDATE {_on_failure(mark)}{_quote(table)} SET {values} FROM {given} WHERE {matches}"  # noqa: S608  # this package's names
 
 
-def _either(mark: str) -> str:
+def _on_failure(mark: str) -> str:
     """SQLite keeps a copy of each page that a statement touches, to undo the statement alone when it fails. We undo the
     whole transaction; with OR FAIL it keeps none.
     """

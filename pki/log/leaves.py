@@ -219,7 +219,7 @@ def _check_time(text: str) -> None:
 
 def _check_value(value: object, path: str, depth: int) -> None:
     """The JSON subset for the free part of a leaf."""
-    if type(value) is dict and {str}.issuperset(map(type, value.values())) and "".join(value).isascii():
+    if depth and type(value) is dict and {str}.issuperset(map(type, value.values())) and "".join(value).isascii():
         return  # most are an object of texts: seen without a loop
     if isinstance(value, str | bool):
         return

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pki.log.errors import LeafInvalid
-from pki.log.leaves import MAX_LEAF, encode_leaf, parse_leaf
+from pki.log.leaves import MAX_DEPTH, MAX_LEAF, encode_leaf, parse_leaf
 from tests.pki.log.building import P256, Journal, sample_journal
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -55,6 +55,16 @@ def test_bytes_are_those_of_rfc8785(what: dict[str, Any], summary: str) -> None:
     leaf = parse_leaf(data)
     assert leaf.op != leaf.out
     assert json.loads(data) == value
+
+
+@pytest.mark.parametrize("innermost", [{}, {"a": "text"}, [], ["text"]])
+def test_no_value_is_nested_deeper_than_the_limit(innermost: object) -> None:
+    value = innermost
+    for _ in range(MAX_DEPTH - 1):
+        value = {"a": value}
+    encode_leaf(make_leaf(op={"what": value}))
+    with pytest.raises(LeafInvalid, match="nested deeper"):
+        encode_leaf(make_leaf(op={"what": {"a": value}}))
 
 
 def test_every_sample_entry_reads_back() -> None:
