@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 
 from ceremonies.commands import DeviceIssued, DevicesIssued, IssueDevice, IssueDevices, Problem
-from ceremonies.desk import Caller, carry_out, problem_of, tag_of
+from ceremonies.desk import Caller, answer_any, carry_out
 from ceremonies.room import TRACE, Room
 from ceremonies.writer import KeyroomBusy
 
@@ -58,10 +58,4 @@ class Batches:
 
     async def _answer(self, command: IssueDevice, caller: Caller) -> DeviceIssued | Problem:
         """What a single request would be answered. A task of its own, so that it has its own trace."""
-        name = tag_of(command)
-        self._room.count(f"requests_{name}")
-        try:
-            return await carry_out(self._room, self._issue, command, caller)
-        except Exception as error:  # noqa: BLE001  # as at the desk: whatever happens, the item gets an answer
-            self._room.count(f"refusals_{name}")
-            return problem_of(error, name)
+        return await answer_any(self._room, command, lambda: carry_out(self._room, self._issue, command, caller))

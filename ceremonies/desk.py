@@ -70,15 +70,12 @@ class Desk:
 
     async def answer(self, request: Request, *, local: bool) -> AnyResult | Problem:
         """The result of a request, or the Problem that says which rule refused it. Never raises."""
-        command = request.command
-        name = tag_of(command)
-        self._room.count(f"requests_{name}")
-        try:
+
+        async def work() -> AnyResult:
             caller = await self._identify(request, local=local)
-            return await carry_out(self._room, self._handlers[type(command)], command, caller)
-        except Exception as error:  # noqa: BLE001  # whatever happens, the caller gets an answer and no traceback
-            self._room.count(f"refusals_{name}")
-            return problem_of(error, name)
+            return await carry_out(self._room, self._handlers[type(request.command)], request.command, caller)
+
+        return await answer_any(self._room, request.command, work)
 
     async def _identify(self, request: Request, *, local: bool) -> Caller:
         command = request.command
@@ -148,6 +145,17 @@ class Desk:
         for source, (count, digest) in gathered.items():
             later, end = self._suppressed.get(source, (0, b""))
             self._suppressed[source] = (count + later, hashlib.sha256(digest + end).digest() if later else digest)
+
+
+async def answer_any(room: Room, command: Command, work: Callable[[], Awaitable[R]]) -> R | Problem:
+    """The result of the work that a command asks for, or the Problem that says which rule refused it. Never raises."""
+    name = tag_of(command)
+    room.count(f"requests_{name}")
+    try:
+        return await work()
+    except Exception as error:  # noqa: BLE001  # whatever happens, the caller gets an answer and no traceback
+        room.count(f"refusals_{name}")
+        return problem_of(error, name)
 
 
 async def carry_out(room: Room, handler: Callable[[Any, Caller], Awaitable[R]], command: Command, caller: Caller) -> R:

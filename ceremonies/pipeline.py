@@ -5,7 +5,8 @@ comes again while its first is under way waits for the first. Serves the writer'
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ceremonies.door import Door
 from ceremonies.orders import Order
@@ -34,12 +35,10 @@ class Pipeline:
             done += self._finish()
         ready = self._batches.popleft() if len(self._batches) >= DEPTH else None
         waiting = [*jobs, *(unanswered(ready) if ready is not None else ())]
-        try:
+        with failing(waiting):
             begun = self._door.begin(jobs, ready, self._oldest())
             if begun.going:
                 self._batches.append(begun)
-        except Exception as error:  # noqa: BLE001  # whoever waits for it judges it
-            fail(waiting, error)
         return done + [job for job in waiting if job.result is not None]
 
     def _oldest(self) -> int | None:
@@ -51,10 +50,8 @@ class Pipeline:
             return []
         batch = self._batches.popleft()
         waiting = unanswered(batch)
-        try:
+        with failing(waiting):
             self._door.finish(batch, self._oldest())
-        except Exception as error:  # noqa: BLE001  # whoever waits for it judges it
-            fail(waiting, error)
         return waiting
 
     def _repeats(self, jobs: Jobs) -> bool:
@@ -68,7 +65,11 @@ def unanswered(batch: Batch) -> list[Job[Order]]:
     return [passage.job for passage in batch.passages if passage.job.result is None]
 
 
-def fail(jobs: Jobs, error: Exception) -> None:
-    """Whoever has no answer yet gets this error."""
-    for job in jobs:
-        job.result = job.result or error
+@contextmanager
+def failing(jobs: Jobs) -> Iterator[None]:
+    """Whatever goes wrong inside is the answer of each of these jobs that has none yet."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  # whoever waits for it judges it
+        for job in jobs:
+            job.result = job.result or error
