@@ -5,7 +5,8 @@ log gets its key, at each start and stop, at the end of each ceremony, and every
 journal has grown. Every method runs on the writer's thread.
 """
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
@@ -43,6 +44,24 @@ class Memos(Protocol):
 
     def write_memo(self, token: str, label: str, data: bytes) -> int:
         """Replace them by one; how many there were."""
+
+
+class OpenMemos(Memos, Protocol):
+    """A strongbox that was opened for this."""
+
+    def close(self) -> None:
+        """Let the tokens go."""
+
+
+def read_closed(settings: KeyroomSettings, strongbox: Callable[[], OpenMemos]) -> Sequence[bytes]:
+    """What the token holds, for who has no strongbox open; nothing where the settings turn the anchor off.
+
+    Raises what opening it raises, and the faults of the token.
+    """
+    if not settings.token_anchor_every_s:
+        return ()
+    with contextlib.closing(strongbox()) as box:
+        return box.read_memos(settings.token_for("journal"), LABEL)
 
 
 class TokenAnchor:
@@ -131,7 +150,7 @@ class TokenAnchor:
 
     def _compare(self) -> bool:
         """Whether the object is there; the journal extends it. Raises JournalForked, and what `read_kept` raises."""
-        found = self._memos.read_memos(self._token, LABEL)
+        found = self.notes()
         for note in found:
             checkpoint = read_kept(note, str(self), self._ledger.log_key)
             self._ledger.journal.check_extends(checkpoint.size, checkpoint.root, TOKENS_ONE)

@@ -5,12 +5,13 @@ it again before it believes an approval (`ceremonies.salvage`).
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
+from ceremonies.anchors import OpenMemos, read_closed
 from ceremonies.approvals import ApprovalTemplate, LogCheckpoint
 from ceremonies.errors import KeyroomError
 from ceremonies.governance import load_governing
@@ -55,11 +56,11 @@ class Proposal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def propose_recovery(
-    settings: KeyroomSettings, around: Surroundings, reason: str, kept: Sequence[bytes] = ()
+    settings: KeyroomSettings, around: Surroundings, reason: str, strongbox: Callable[[], OpenMemos]
 ) -> Proposal:
     """What officers approve, from the database and the anchors as they are. No keyroom may run on them.
 
-    kept: the checkpoints in the journal's token (`ceremonies.anchors`).
+    strongbox: opens the tokens, one of which holds an anchor (`ceremonies.anchors`).
 
     Raises RecoveryRefused, and what opening the store raises.
     """
@@ -71,7 +72,7 @@ def propose_recovery(
             raise RecoveryRefused(
                 "genesis is not over: nothing is lost that counts", hint="start with an empty database"
             )
-        shown = jcs(list_facts(settings, ledger, reason, kept))
+        shown = jcs(list_facts(settings, ledger, reason, read_closed(settings, strongbox)))
         until = datetime.fromtimestamp(around.now_us() / 1_000_000, tz=UTC) + VALID_FOR
         template = make_template((ledger, governing, around.software), shown, around.entropy(16).hex(), until)
         return Proposal(template.ceremony, ACTION, PLAN, template.document, shown, governing.roster.document)
@@ -87,8 +88,11 @@ def read_facts(shown: bytes) -> dict[str, Any]:
         raise RecoveryRefused(f"{FILE}: {error}") from error
 
 
-def list_facts(settings: KeyroomSettings, ledger: Ledger, reason: str, kept: Sequence[bytes] = ()) -> dict[str, Any]:
-    """What the database has, which anchors it contradicts, what is lost, what follows. Raises RecoveryRefused."""
+def list_facts(settings: KeyroomSettings, ledger: Ledger, reason: str, kept: Sequence[bytes]) -> dict[str, Any]:
+    """What the database has, which anchors it contradicts, what is lost, what follows. Raises RecoveryRefused.
+
+    kept: the checkpoints in the journal's token.
+    """
     if not reason.isascii() or not reason.isprintable() or not 0 < len(reason) <= MAX_REASON:
         raise RecoveryRefused("the reason does not fit", hint=f"1 to {MAX_REASON} printable ASCII characters")
     journal, anchors = ledger.journal, list(find_contradictions(settings, ledger, kept))

@@ -84,7 +84,7 @@ def check_anchors(settings: KeyroomSettings, door: Door, anchor: TokenAnchor) ->
         check_published(settings, ledger, anchor.read(excused), excused)
 
 
-def recover_journal(settings: KeyroomSettings, door: Door, directory: Path, kept: Sequence[bytes] = ()) -> None:
+def recover_journal(settings: KeyroomSettings, door: Door, directory: Path, kept: Sequence[bytes]) -> None:
     """Verify the officers' statements against what is here, and write `log.recover`. kept: the token's anchor.
 
     1. The rows are those of the entries. 2. The statement is about this database and these anchors, byte for byte.

@@ -1,7 +1,5 @@
 """`kedge recover`: what officers approve when the newest entries of the journal are lost for good."""
 
-import contextlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,17 +19,12 @@ def recover(
     file: Annotated[Path, typer.Argument(help="The step to write, for `kedge officer`, in a directory of its own.")],
 ) -> None:
     """Compare database and anchors, as the keyroom's user, and write what officers approve. It changes nothing."""
-    from ceremonies.anchors import LABEL
     from ceremonies.losses import propose_recovery, read_facts
     from ceremonies.process import open_strongbox, surroundings
     from ceremonies.settings import load_settings
 
     loaded = load_settings(settings)
-    kept: Sequence[bytes] = ()
-    if loaded.token_anchor_every_s:
-        with contextlib.closing(open_strongbox(loaded)) as box:
-            kept = box.read_memos(loaded.token_for("journal"), LABEL)
-    proposal = propose_recovery(loaded, surroundings(), reason, kept)
+    proposal = propose_recovery(loaded, surroundings(), reason, lambda: open_strongbox(loaded))
     write_file(file, msgspec.json.format(msgspec.json.encode(proposal), indent=1) + b"\n")
     facts = read_facts(proposal.shown)
     session_of(ctx).show(

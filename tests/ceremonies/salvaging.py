@@ -1,13 +1,11 @@
 """A world whose database is older than its anchors, and officers who let it go on."""
 
 import asyncio
-import contextlib
 import shutil
 from pathlib import Path
 
 import msgspec
 
-from ceremonies.anchors import LABEL
 from ceremonies.approvals import Decision, parse_template, statement_bytes
 from ceremonies.commands import DeviceIssued
 from ceremonies.losses import FILE, Proposal, propose_recovery
@@ -37,16 +35,13 @@ class Loss:
         world.stop()
         self.anchor = data / "anchor"
         self.checkpoint = self.anchor.read_bytes()
-        settings = world.settings()
-        with contextlib.closing(world.strongbox()) as box:
-            self.kept = tuple(box.read_memos(settings.token_for("journal"), LABEL))
         shutil.rmtree(data)
         shutil.copytree(path / "yesterday", data)
         self.anchor.write_bytes(self.checkpoint)
 
     def propose(self, reason: str = REASON) -> Proposal:
         """Write what officers approve."""
-        proposal = propose_recovery(self.world.settings(), self.world.around, reason, self.kept)
+        proposal = propose_recovery(self.world.settings(), self.world.around, reason, self.world.strongbox)
         (self.directory / FILE).write_bytes(msgspec.json.encode(proposal))
         return proposal
 

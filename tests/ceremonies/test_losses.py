@@ -43,14 +43,14 @@ def test_the_proposal_says_what_is_there_and_what_is_lost(loss: Loss) -> None:
 def test_a_journal_that_extends_its_anchors_is_not_recovered(factory_world: World) -> None:
     factory_world.stop()
     with pytest.raises(RecoveryRefused, match="extends its anchors"):
-        propose_recovery(factory_world.settings(), factory_world.around, REASON)
+        propose_recovery(factory_world.settings(), factory_world.around, REASON, factory_world.strongbox)
 
 
 def test_before_genesis_there_is_nothing_to_recover(tmp_path: Path) -> None:
     world = soft_world(tmp_path).start()
     world.stop()
     with pytest.raises(RecoveryRefused, match="genesis is not over"):
-        propose_recovery(world.settings(), world.around, REASON)
+        propose_recovery(world.settings(), world.around, REASON, world.strongbox)
 
 
 @pytest.mark.parametrize("reason", ["", "x" * 257, "two\nlines", "gr\u00fcn"])
