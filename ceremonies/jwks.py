@@ -14,6 +14,7 @@ from typing import Final
 
 import httpx
 
+from ceremonies.answers import read_body
 from ceremonies.errors import JwkMalformed, JwksUnavailable
 from ceremonies.jwk import MAX_JWKS, IssuerKey, index_keys, parse_jwk, parse_jwks
 from ceremonies.policy import Issuer, KeysInline, KeysUrl
@@ -158,11 +159,9 @@ async def _get(location: KeysUrl, address: str) -> bytes:
 async def _read(location: KeysUrl, response: httpx.Response) -> bytes:
     if response.status_code != 200 or response.headers.get("content-encoding", "identity") != "identity":
         raise JwksUnavailable(f"{location.url} answered {response.status_code}, a plain 200 is expected")
-    body = b""
-    async for chunk in response.aiter_raw(4096):
-        body += chunk
-        if len(body) > MAX_JWKS:
-            raise JwksUnavailable(f"{location.url} sends more than {MAX_JWKS} bytes")
+    body = await read_body(response, MAX_JWKS)
+    if body is None:
+        raise JwksUnavailable(f"{location.url} sends more than {MAX_JWKS} bytes")
     return body
 
 

@@ -17,6 +17,7 @@ import structlog
 from cryptography import x509
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
+from ceremonies.answers import read_body
 from ceremonies.cosigned import Stamped, keep_stamp, newest_stamp
 from ceremonies.errors import KeyroomError
 from ceremonies.room import Room
@@ -161,9 +162,7 @@ async def _post(authority: Authority, body: bytes, headers: dict[str, str]) -> b
 
 
 async def _drain(authority: Authority, response: httpx.Response) -> bytes:
-    data = b""
-    async for chunk in response.aiter_raw(4096):
-        data += chunk
-        if len(data) > MAX_STAMP:
-            raise StampFailed(f"{authority.url} sends more than {MAX_STAMP} bytes")
+    data = await read_body(response, MAX_STAMP)
+    if data is None:
+        raise StampFailed(f"{authority.url} sends more than {MAX_STAMP} bytes")
     return data

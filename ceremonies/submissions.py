@@ -12,6 +12,7 @@ from typing import Final
 import httpx
 import msgspec
 
+from ceremonies.answers import read_body
 from ceremonies.errors import KeyroomError
 from ceremonies.settings import KeyroomSettings, SettingsInvalid
 from pki.log.checkpoints import parse_decimal
@@ -141,11 +142,9 @@ async def _post(client: httpx.AsyncClient, peer: Peer, body: bytes) -> tuple[htt
 
 
 async def _drain(peer: Peer, response: httpx.Response) -> bytes:
-    data = b""
-    async for chunk in response.aiter_raw(4096):
-        data += chunk
-        if len(data) > MAX_ANSWER:
-            raise WitnessFailed(f"witness {peer.name} sends more than {MAX_ANSWER} bytes")
+    data = await read_body(response, MAX_ANSWER)
+    if data is None:
+        raise WitnessFailed(f"witness {peer.name} sends more than {MAX_ANSWER} bytes")
     return data
 
 

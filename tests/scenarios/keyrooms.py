@@ -13,8 +13,11 @@ from pathlib import Path
 from ceremonies.client import KeyroomClient, KeyroomDown, Refused
 from ceremonies.commands import DeviceIssued, HealthShown, IssueDevice, ShowHealth
 from ceremonies.frames import FrameInvalid
+from pki.log.reports import Report
+from tests.api.cli.running import answer
+from tests.interop.test_journal_foreign import judge, write_export
 from tests.softhsm import find_module, make_token_dir
-from tests.world import MAIN_ROLES, TOKENS, World, make_request
+from tests.world import MAIN_ROLES, TOKENS, World, audit_files, export_journal, make_request
 
 ROOT = Path(__file__).parents[2]
 KEDGE = [sys.executable, "-c", "from api.cli.main import run; run()"]
@@ -180,3 +183,23 @@ def ask_health(world: World) -> HealthShown:
         return answer
 
     return asyncio.run(run())
+
+
+def judge_export(world: World, verifier: Path) -> Report:
+    """The stopped world: it starts, its rows are what its entries say; our verifier, `kedge verify` and Go's sumdb
+    accept its export.
+    """
+    world.start()
+    try:
+        files = asyncio.run(export_journal(world))
+        report = audit_files(world, files)
+        log_key = world.room.ledger.log_key
+    finally:
+        world.stop()
+    assert log_key is not None
+    assert (report.verdict, report.open) == ("authenticated", 0)
+    export = write_export(world.path / "export", files)
+    (world.path / "trust").write_text(f"log {log_key.vkey.encode()}\nquorum none\n")
+    assert answer("verify", export, "--trust", world.path / "trust")["verdict"] == "authenticated"
+    assert judge(verifier, "export", export, log_key.vkey.encode()) == (0, f"ok {report.size} {report.root}")
+    return report

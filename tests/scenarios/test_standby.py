@@ -10,14 +10,13 @@ import pytest
 
 from ceremonies.standby import LOST
 from pki.log.reports import Report
-from tests.api.cli.running import answer
 from tests.ceremonies.templates import Templates
 from tests.engines import Engine
-from tests.interop.test_journal_foreign import judge, verifier, write_export
+from tests.interop.test_journal_foreign import verifier
 from tests.postgres import POSTGRESQL, Cluster
 from tests.scenarios.conftest import prepare
-from tests.scenarios.keyrooms import Running, Stations, Supervisor, ask_health
-from tests.world import World, audit_files, copy_world, export_journal, hsm_world
+from tests.scenarios.keyrooms import Running, Stations, Supervisor, ask_health, judge_export
+from tests.world import World, copy_world, hsm_world
 
 __all__ = ["verifier"]
 
@@ -39,22 +38,10 @@ def plant(templates: Templates, cluster: Cluster, tmp_path: Path) -> World:
 
 def check_whole(world: World, stations: Stations, verifier: Path) -> Report:
     """Every certificate stands in the journal once; it is one for us, for `kedge verify`, and for Go's sumdb."""
-    world.start()
-    try:
-        quota = world.room.ledger.replay.quotas["load"]
-        files = asyncio.run(export_journal(world))
-        report = audit_files(world, files)
-        log_key = world.room.ledger.log_key
-    finally:
-        world.stop()
-    assert log_key is not None
-    export = write_export(world.path / "export", files)
-    (world.path / "trust").write_text(f"log {log_key.vkey.encode()}\nquorum none\n")
-    assert answer("verify", export, "--trust", world.path / "trust")["verdict"] == "authenticated"
-    assert judge(verifier, "export", export, log_key.vkey.encode()) == (0, f"ok {report.size} {report.root}")
+    report = judge_export(world, verifier)
+    quota = world.room.ledger.replay.quotas["load"]
     types = Counter(report.types)
     assert types["key.sign.intent"] == types["key.sign.outcome"] + types["key.sign.unknown"]
-    assert report.open == 0
     count = CALLERS * DEVICES
     assert (len(stations.issued), len(set(stations.issued.values())), quota.issued) == (count, count, count)
     return report
