@@ -9,13 +9,13 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-import msgspec
-
 from ceremonies import entries
 from ceremonies.claims import Known
 from ceremonies.errors import KeyroomError
+from ceremonies.jobs import Job
 from ceremonies.keyring import KeyEntry, Keyring, check_may_sign
 from ceremonies.ledger import Ledger
+from ceremonies.logkey import Unproven
 from ceremonies.orders import Order, Sealed, StepRef
 from ceremonies.passages import Batch, Passage, SignatureMade, attempt, repeat
 from ceremonies.quorums import CeremonyOver, Governing, Mandate, demand_listed, demand_mandate
@@ -23,7 +23,6 @@ from ceremonies.recording import Recording
 from ceremonies.recovery import settle_intents
 from ceremonies.replay import check_approvals
 from ceremonies.surroundings import Surroundings
-from ceremonies.writer import Job
 from hsm.errors import HsmError
 from hsm.keys import GeneratedKey, KeyName
 from hsm.series import Box
@@ -161,23 +160,23 @@ class Door:
         passage.counted = mandates[step, kind].counted
 
     def _answer(self, passages: Sequence[Passage], sealed: Mapping[int, Sealed]) -> None:
-        """A checkpoint over the committed head covers T2; each answer gets its proof under it."""
-        self.ledger.sign_checkpoint()
+        """Each document gets its proof under a checkpoint over the committed head, which covers T2: now, or when the
+        job is finished.
+        """
+        released = dict(zip(sealed, self.ledger.prove_later(list(sealed.values())), strict=True))
         for passage in passages:
-            attempt(passage, lambda p: self._answer_one(p, sealed))
+            attempt(passage, lambda p: self._answer_one(p, released))
             if passage.job.result is None:
                 passage.job.result = passage.error
 
-    def _answer_one(self, passage: Passage, sealed: Mapping[int, Sealed]) -> None:
+    def _answer_one(self, passage: Passage, released: Mapping[int, Sealed | Unproven]) -> None:
         job, verdict, request = passage.job, passage.verdict, passage.order.request
-        if passage.intent is not None and passage.intent.seq in sealed:
-            document = sealed[passage.intent.seq]
-            job.result = msgspec.structs.replace(document, proof=self.ledger.prove(document.seq))
+        if passage.intent is not None and passage.intent.seq in released:
+            job.result = released[passage.intent.seq]
         elif isinstance(verdict, Known) and request is not None:
             job.result = self.ledger.recall(verdict.document, verdict.seq, request.id)
         elif passage.first is not None:
-            shared = passage.first.job.result
-            job.result = repeat(shared) if isinstance(shared, Sealed) else shared
+            job.result = repeat(passage.first.job.result)
 
 
 def items_to_sign(going: Iterable[Passage]) -> Iterable[tuple[KeyName, bytes]]:

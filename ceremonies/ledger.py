@@ -5,10 +5,11 @@ Every method runs on the writer's thread.
 
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
 from sqlalchemy import Connection
 
 from ceremonies.journal import EntryDraft, Growth, Journal, JournalForked, Placed
-from ceremonies.logkey import LogKey, LogKeyMissing
+from ceremonies.logkey import LogKey, LogKeyMissing, Unproven
 from ceremonies.milestones import Milestone
 from ceremonies.orders import Sealed
 from ceremonies.replay import replay_journal
@@ -18,6 +19,7 @@ from ceremonies.tables import EntryRow
 from pki.log.errors import LogError
 from pki.log.leaves import Leaf, parse_leaf
 from pki.log.merkle import leaf_hash, verify_inclusion
+from pki.log.proofs import encode_proof
 
 Decide = Callable[[Connection], Sequence[EntryDraft]]
 Follow = Callable[[Sequence[Placed]], tuple[Sequence[Change], Iterable[bytes]]]
@@ -117,12 +119,19 @@ class Ledger:
         """The tlog-proof of an entry under a checkpoint over everything committed; empty during genesis, before the
         log has a key. Raises LogKeyMissing when there is none afterwards.
         """
+        note = self.sign_checkpoint()
+        if not note and self.governed:
+            raise LogKeyMissing("no journal key is active", hint="restore the database and the journal's token")
+        return encode_proof(seq, self.journal.inclusion_proof(seq), note) if note else b""
+
+    def prove_later(self, sealed: Sequence[Sealed]) -> Sequence[Sealed | Unproven]:
+        """As `prove`, for documents that were just released: all but the checkpoint's signature, which any thread may
+        wait for.
+        """
         if self.log_key is None:
-            if self.governed:
-                raise LogKeyMissing("no journal key is active", hint="restore the database and the journal's token")
-            return b""
-        self.sign_checkpoint()
-        return self.log_key.prove(seq, self.journal.inclusion_proof(seq))
+            return [msgspec.structs.replace(item, proof=self.prove(item.seq)) for item in sealed]
+        head = (self.journal.size, self.journal.root)
+        return [Unproven(item, self.journal.inclusion_proof(item.seq), self.log_key, head) for item in sealed]
 
     def sign_checkpoint(self) -> bytes:
         """The signed checkpoint over everything committed; empty before the log has a key."""

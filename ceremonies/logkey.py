@@ -3,12 +3,15 @@
 There is one; two while the key is being changed (`ceremonies.succession`). Then every checkpoint carries both.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from ceremonies.errors import KeyroomError
+from ceremonies.jobs import Unfinished
 from ceremonies.journal import RESTORE, JournalForked
+from ceremonies.orders import Sealed
 from pki.log.checkpoints import Checkpoint, parse_checkpoint
 from pki.log.errors import NoteUnsigned
 from pki.log.notes import LOG_KEY, VerifierKey, add_signature, assemble_note, verify_note
@@ -38,7 +41,8 @@ class Signer(msgspec.Struct, frozen=True):
 
 
 class LogKey:
-    """Signs the head of the log with each of its keys, the oldest first, and remembers the last checkpoint.
+    """Signs heads of the log with each of its keys, the oldest first, and remembers the newest checkpoint. Serves any
+    thread.
 
     vkey: the newest key. known: every key that may have signed an earlier checkpoint, these included.
     """
@@ -48,24 +52,40 @@ class LogKey:
         self.vkeys = tuple(signer.vkey for signer in signers)
         self.vkey = self.vkeys[-1]
         self.known = (*earlier, *self.vkeys)
-        self.size = -1
-        self.checkpoint = b""
+        self._turn = threading.Lock()
+        self._size = -1
+        self._checkpoint = b""
 
     def sign_head(self, size: int, root: bytes) -> bytes:
         """A checkpoint of this head, signed by every key. Raises CheckpointRejected, and what the strongbox raises."""
-        if size == self.size:
-            return self.checkpoint
-        text = Checkpoint(self.vkey.name, size, root).encode()
-        first, *others = [(item.vkey.name, item.vkey.key_id, item.sign(text)) for item in self._signers]
-        note = assemble_note(text, *first)
-        for signature in others:
-            note = add_signature(note, *signature)
-        self.size, self.checkpoint = size, note
-        return note
+        with self._turn:
+            if size == self._size:
+                return self._checkpoint
+            text = Checkpoint(self.vkey.name, size, root).encode()
+            first, *others = [(item.vkey.name, item.vkey.key_id, item.sign(text)) for item in self._signers]
+            note = assemble_note(text, *first)
+            for signature in others:
+                note = add_signature(note, *signature)
+            if size > self._size:
+                self._size, self._checkpoint = size, note
+            return note
 
-    def prove(self, seq: int, path: Sequence[bytes]) -> bytes:
-        """The tlog-proof of an entry under the last checkpoint."""
-        return encode_proof(seq, path, self.checkpoint)
+
+class Unproven(Unfinished):
+    """A document whose outcome is committed, with the audit path of its entry under a head that is not signed yet."""
+
+    __slots__ = ("head", "log_key", "path", "sealed")
+
+    def __init__(self, sealed: Sealed, path: Sequence[bytes], log_key: LogKey, head: tuple[int, bytes]) -> None:
+        self.sealed = sealed
+        self.path = path
+        self.log_key = log_key
+        self.head = head
+
+    def finish(self) -> Sealed:
+        """The document with the tlog-proof of its entry. Raises what signing a checkpoint raises."""
+        proof = encode_proof(self.sealed.seq, self.path, self.log_key.sign_head(*self.head))
+        return msgspec.structs.replace(self.sealed, proof=proof)
 
 
 def verifier_key(origin: str, public_key: bytes) -> VerifierKey:

@@ -6,12 +6,13 @@ from typing import Any, Protocol
 import msgspec
 
 from ceremonies.claims import Verdict
+from ceremonies.jobs import Job
 from ceremonies.journal import Placed
 from ceremonies.keyring import KeyEntry
+from ceremonies.logkey import Unproven
 from ceremonies.orders import Order, Sealed
 from ceremonies.store import Change, Insert, Update, write_parts
 from ceremonies.tables import DocumentRow, EvidenceRow, RequestRow
-from ceremonies.writer import Job
 
 Follows = tuple[list[Change], list[bytes]]
 """Rows and blobs that go with entries."""
@@ -85,9 +86,11 @@ def attempt(passage: Passage, step: Callable[[Passage], None]) -> None:
         passage.error = error
 
 
-def repeat(sealed: Sealed) -> Sealed:
+def repeat(result: object) -> object:
     """The same answer for a request that came twice in one batch."""
-    return msgspec.structs.replace(sealed, replayed=True)
+    if isinstance(result, Unproven):
+        return Unproven(msgspec.structs.replace(result.sealed, replayed=True), result.path, result.log_key, result.head)
+    return msgspec.structs.replace(result, replayed=True) if isinstance(result, Sealed) else result
 
 
 def intent_blobs(order: Order) -> tuple[bytes, ...]:

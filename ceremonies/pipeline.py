@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ceremonies.door import Door
+from ceremonies.jobs import Job
 from ceremonies.orders import Order
 from ceremonies.passages import Batch
-from ceremonies.writer import Job
 
 Jobs = Sequence[Job[Order]]
 

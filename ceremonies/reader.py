@@ -6,12 +6,13 @@ It has no key, no token and no database, and answers on the one socket that it i
 
 import socket
 import struct
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import msgspec
 
 from pki.errors import PkiError
-from pki.x509.intake import Intake, Place, TakenIn, take_in
+from pki.x509.intake import Intake, Place, TakenIn, take_in_all
 
 LENGTH = struct.Struct(">I")
 FRAME_LIMIT = 64 << 20
@@ -45,14 +46,21 @@ _asks = msgspec.msgpack.Decoder(list[Ask])
 _encoder = msgspec.msgpack.Encoder()
 
 
-def answer(ask: Ask, places: dict[int, Place]) -> Answer:
-    """Take in one request. `places` holds those that were given, by number."""
+def answer(asks: Sequence[Ask], places: dict[int, Place]) -> list[Answer]:
+    """Take in requests. `places` holds those that were given, by number."""
+    return [describe(taken) for taken in take_in_all([(ask.intake, find_place(ask, places)) for ask in asks])]
+
+
+def find_place(ask: Ask, places: dict[int, Place]) -> Place | None:
+    """The place of a request, which is remembered when it is new."""
     if ask.given is not None:
         places[ask.place] = ask.given
-    try:
-        return Taken(take_in(ask.intake, places.get(ask.place)))
-    except PkiError as error:
-        return Refused(error.code, error.message, error.hint)
+    return places.get(ask.place)
+
+
+def describe(taken: TakenIn | PkiError) -> Answer:
+    """A request that was taken in, or its refusal, as it travels."""
+    return Refused(taken.code, taken.message, taken.hint) if isinstance(taken, PkiError) else Taken(taken)
 
 
 def read_asks(stream: BinaryIO) -> list[Ask] | None:
@@ -69,7 +77,7 @@ def serve(connection: socket.socket) -> None:
     places: dict[int, Place] = {}
     with connection, connection.makefile("rb") as stream:
         while (asks := read_asks(stream)) is not None:
-            body = _encoder.encode([answer(ask, places) for ask in asks])
+            body = _encoder.encode(answer(asks, places))
             connection.sendall(LENGTH.pack(len(body)) + body)
 
 

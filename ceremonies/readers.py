@@ -54,7 +54,7 @@ class Reader:
         with theirs:
             # Isolated, and without our environment: the process needs nothing but the code.
             command = [sys.executable, "-I", "-m", "ceremonies.reader"]
-            self.process = subprocess.Popen(command, stdin=theirs.fileno(), env={})
+            self.process = subprocess.Popen(command, stdin=theirs.fileno(), env={}, start_new_session=True)
         self.asked: deque[list[Waiting]] = deque()
         self.places: dict[Place, int] = {}
         self.turn = asyncio.Lock()

@@ -92,6 +92,7 @@ class Store:
         self._lock_file: TextIO | None = None
         self._max_pages = max_pages
         self._session: Session | None = None
+        self._writing: Connection | None = None
         self.lost = threading.Event()
         if self._sqlite:
             self._take_lock()
@@ -129,7 +130,7 @@ class Store:
     def _connect(self, begin: str, cache_kb: int) -> Engine:
         engine = create_engine(self._url, connect_args={"cached_statements": PREPARED})
         event.listen(engine, "connect", partial(self._set_pragmas, cache_kb))
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin) and None)
+        event.listen(engine, "begin", lambda connection: connection.connection.cursor().execute(begin) and None)
         return engine
 
     def _set_pragmas(self, cache_kb: int, connection: sqlite3.Connection, _record: object) -> None:
@@ -151,8 +152,19 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One durable transaction. When the block ends without an error it is on disk; else nothing of it remains."""
-        with translated(self._driver_error), (self._session or self._writer).begin() as connection:
+        with translated(self._driver_error), self._session.begin() if self._session else self._begin() as connection:
             yield connection
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        if self._writing is None:
+            self._writing = self._writer.connect()
+        try:
+            with self._writing.begin():
+                yield self._writing
+        except BaseException:
+            self._writing.connection.rollback()  # SQLAlchemy sends none after a commit that failed
+            raise
 
     def confirm(self) -> None:
         """See whether the session that writes still stands; for the writer thread. Raises StoreLost."""
@@ -209,6 +221,8 @@ class Store:
         self._reader.dispose()
         if self._session is not None:
             self._session.close()
+        if self._writing is not None:
+            self._writing.close()
         self._writer.dispose()
         if self._lock_file is not None:
             self._lock_file.close()

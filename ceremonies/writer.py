@@ -3,18 +3,20 @@
 Orders queue while others are under way and are then sealed together (group commit without a timer), at most `BATCH`
 at once. Tasks are done one at a time, by turns with batches of orders. Urgent work (stop, decide) overtakes: before
 each task and each batch the urgent queue is emptied, so that it waits for the one task or batch that is under way.
+What results still lack once they are durable is made by the finisher, on a thread of its own.
 """
 
 import asyncio
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from ceremonies.errors import KeyroomError
+from ceremonies.finisher import Finisher
+from ceremonies.jobs import Job, Unfinished, answer
 
 log = structlog.get_logger()
 
@@ -35,18 +37,6 @@ class KeyroomStopping(KeyroomError):
     """The keyroom is ending. Nothing was done."""
 
     code = "keyroom-stopping"
-
-
-class Job(Generic[T]):
-    """One piece of work and the future of the coroutine that waits for it."""
-
-    __slots__ = ("future", "loop", "result", "work")
-
-    def __init__(self, work: T) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self.loop.create_future()
-        self.work = work
-        self.result: object = None
 
 
 class Sealing(Protocol):
@@ -79,10 +69,12 @@ class Writer:
         self._flying: list[Job[Any]] = []
         self._stopping = False
         self.died = False
+        self._finisher = Finisher(self._die)
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
         """Begin to work."""
+        self._finisher.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -92,6 +84,7 @@ class Writer:
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join()
+        self._finisher.stop()
 
     @property
     def waiting(self) -> int:
@@ -150,18 +143,19 @@ class Writer:
         log.critical("the writer's thread has ended", error=repr(error))
         with self._wake:
             self._stopping = self.died = True
-            left = [*self._flying, *self._working]
+            left = [*self._flying, *self._working, *self._finisher.left]
             for queue in (self._urgent, self._tasks, self._orders):
                 left += queue
                 queue.clear()
         for job in left:
-            if job.result is None:
+            if job.result is None or isinstance(job.result, Unfinished):
                 job.result = KeyroomStopping("the keyroom's writer has ended", hint="restart it, then ask again")
         answer(left)
 
     def _do(self, jobs: Sequence[Job[Any]]) -> None:
         while self._flying:
             self._seal_orders(())
+        self._finisher.wait()
         (job,) = jobs
         try:
             job.result = job.work()
@@ -178,24 +172,4 @@ class Writer:
                 job.result = job.result or error
             done = self._flying
         self._flying = [job for job in self._flying if job.result is None]
-        answer(done)
-
-
-def answer(jobs: Sequence[Job[Any]]) -> None:
-    """Wake the coroutines that wait for these jobs, once per loop."""
-    loops: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
-    for job in jobs:
-        loops.setdefault(job.loop, []).append(job)
-    for loop, waiting in loops.items():
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits, and the next batch must come
-            loop.call_soon_threadsafe(_resolve, waiting)
-
-
-def _resolve(jobs: Sequence[Job[Any]]) -> None:
-    for job in jobs:
-        if job.future.done():
-            continue
-        if isinstance(job.result, BaseException):
-            job.future.set_exception(job.result)
-        else:
-            job.future.set_result(job.result)
+        self._finisher.give(done)

@@ -29,14 +29,6 @@ class KeyName(msgspec.Struct, frozen=True):
         return describe_key(self.token, self.id, self.label)
 
 
-class Signed(msgspec.Struct, frozen=True):
-    """One of many signatures: raw, as `Strongbox.sign` gives it, or why there is none; and how long it took."""
-
-    raw: bytes = b""
-    error: Exception | None = None
-    us: int = 0
-
-
 class GeneratedKey(msgspec.Struct, frozen=True):
     """A key that the token has just made, and what shows it.
 

@@ -196,3 +196,19 @@ def ask_all(places: Sequence[Place], work: Callable[[Strongbox, str], Result]) -
     if failed is not None and not done:
         raise failed
     return done
+
+
+def rest(places: Sequence[Place]) -> bool:
+    """Whether no place of a token may be asked."""
+    return all(place.circuit.is_open for place in places)
+
+
+def refusal(places: Sequence[Place]) -> HsmError:
+    """Why nothing is asked of a token: what the place says that is due first."""
+    return min(places, key=lambda place: place.circuit.wait).refusal()
+
+
+def demand_one(places: Sequence[Place]) -> None:
+    """Raises CircuitOpen when no place of a token may be asked."""
+    if rest(places):
+        raise refusal(places)

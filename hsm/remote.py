@@ -22,7 +22,8 @@ import msgspec
 from hsm.circuit import PlaceReport
 from hsm.errors import HsmError, SignatureMismatch, StrongboxEnded
 from hsm.inventory import TokenInventory
-from hsm.keys import GeneratedKey, KeyName, Signed
+from hsm.keys import GeneratedKey, KeyName
+from hsm.signed import Signed
 from hsm.wire import OPENING_DEADLINES, Ask, Done, Failed, Opening, Result, State, read_error, receive, send
 
 T = TypeVar("T")

@@ -1,14 +1,12 @@
 """A series of signatures: asked for together, waited for when they are needed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from hsm.circuit import PlaceReport
-from hsm.errors import HsmError
 from hsm.inventory import TokenInventory
-from hsm.keys import GeneratedKey, KeyName, Signed
-
-Item = tuple[KeyName, bytes]
+from hsm.keys import GeneratedKey, KeyName
+from hsm.signed import Item, Signed
 
 
 class Series(Protocol):
@@ -27,15 +25,6 @@ class Made:
     def wait(self) -> Sequence[Signed]:
         """All results, in the order of the items."""
         return self._signed
-
-
-def sign_one(sign: Callable[[KeyName, bytes], bytes], key: KeyName, data: bytes, clock: Callable[[], float]) -> Signed:
-    """A signature or why there is none, and how long it took."""
-    started = clock()
-    try:
-        return Signed(sign(key, data), None, int(1_000_000 * (clock() - started)))
-    except HsmError as error:
-        return Signed(b"", error, int(1_000_000 * (clock() - started)))
 
 
 class Calm:

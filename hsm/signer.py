@@ -37,24 +37,28 @@ class Signer:
         self._length = ctypes.c_ulong()
 
     def sign(self, data: bytes, about: object) -> bytes:
-        """A raw signature over `data`: r || s with the hash of the curve, or Ed25519.
+        """A raw signature over `data`, made and verified. `str(about)` names the key in errors."""
+        signature = self.make(data, about)
+        self.check(signature, data, about)
+        return signature
 
-        It was verified under the public key; SignatureMismatch otherwise. `str(about)` names the key in errors.
-        """
-        algorithm = self._algorithm
-        prepared = algorithm.prepare(data)
+    def make(self, data: bytes, about: object) -> bytes:
+        """A raw signature over `data`: r || s with the hash of the curve, or Ed25519. Not for anyone before `check`."""
+        prepared = self._algorithm.prepare(data)
         if rv := self._init(self._session, ctypes.addressof(self._mechanism), self._key):
             raise refuse(rv_name(rv), "C_SignInit", str(about))
         self._length.value = _LONGEST
         buffer, length = ctypes.addressof(self._buffer), ctypes.addressof(self._length)
         if rv := self._sign(self._session, prepared, len(prepared), buffer, length):
             raise refuse(rv_name(rv), "C_Sign", str(about))
-        signature = self._buffer.raw[: self._length.value]
+        return self._buffer.raw[: self._length.value]
+
+    def check(self, signature: bytes, data: bytes, about: object) -> None:
+        """Verify what `make` gave, under the public key. Raises SignatureMismatch."""
         try:
-            verify(algorithm, self._public, signature, data)
+            verify(self._algorithm, self._public, signature, data)
         except InvalidSignature as error:
             raise SignatureMismatch(
                 f"{about}, C_Sign: the signature does not verify under the registered public key {self.spki[:16]}",
                 hint="nothing was returned; the private key was exchanged or the token is broken: stop using it",
             ) from error
-        return signature

@@ -11,11 +11,10 @@ again. A call cannot be interrupted: `in_call_since` lets a watchdog on another 
 import os
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from threading import get_ident
-from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from hsm.errors import (
@@ -34,12 +33,10 @@ from hsm.inventory import TokenInventory, read_inventory
 from hsm.keys import GeneratedKey, KeyName, describe_key
 from hsm.memos import read_memos, write_memo
 from hsm.module import Module
-from hsm.pins import PinSource
 from hsm.seat import Register, Seat
-from hsm.series import Calm, Made, sign_one
-from hsm.tokens import TokenSettings, check_tokens, initialise_token
-
-__all__ = ["GeneratedKey", "KeyName", "PinSource", "Strongbox", "TokenSettings", "initialise_token"]
+from hsm.series import Calm, Made
+from hsm.signed import Item, Signed, sign_one
+from hsm.tokens import TokenSettings, check_tokens
 
 Result = TypeVar("Result")
 
@@ -48,7 +45,7 @@ _START_WAITS: Final = (0.05, 0.1, 0.2, 0.4)
 """Seconds: several processes that open a token at the same instant may not find it at first (measured)."""
 
 
-class Strongbox(Calm):
+class Strongbox(Calm, AbstractContextManager["Strongbox"]):
     """Keys in PKCS#11 tokens. Made by `open`."""
 
     def __init__(
@@ -61,8 +58,7 @@ class Strongbox(Calm):
         self._owner, self._process = get_ident(), os.getpid()
         self._gate = Gate()
         self._seats: dict[int, Seat] = {}
-        self._generation, self._closed = 0, False
-        self._reloaded: float | None = None
+        self._generation, self._closed, self._reloaded = 0, False, float("-inf")
 
     @classmethod
     def open(
@@ -77,8 +73,8 @@ class Strongbox(Calm):
         """Load a PKCS#11 library and log into every token, each with one try of its PIN.
 
         `optional` names tokens that may be away at the start. `clock` is monotonic, in seconds.
-        Raises ModuleUnloadable, ModuleInUse, TokenNotFound (after some tries),
-        TokenAmbiguous, PinIncorrect, PinLocked, PinUnreadable, PinFileUnsafe, RequestInvalid.
+        Raises ModuleUnloadable, ModuleInUse, TokenNotFound (after some tries), TokenAmbiguous, RequestInvalid, and for
+        the PIN PinIncorrect, PinLocked, PinUnreadable, PinFileUnsafe.
         """
         check_tokens(tokens)
         box = cls(Module(module, os_locking=os_locking), tokens, os_locking=os_locking, clock=clock)
@@ -113,19 +109,15 @@ class Strongbox(Calm):
         """A raw signature over `data`, verified in software: r || s over the SHA-256 (P-256) or SHA-384 (P-384) of
         the data, or the 64 bytes of Ed25519.
 
-        Raises KeyNotFound, KeyAmbiguous, ForeignKey, KeyAltered, PublicKeyDiffers, SignatureMismatch and the faults
-        of the token.
+        Raises KeyNotFound, KeyAmbiguous, ForeignKey, KeyAltered, PublicKeyDiffers, SignatureMismatch, token's faults.
         """
         return self._run(key.token, lambda seat: seat.sign(key, data))
 
-    def start(self, items: Sequence[tuple[KeyName, bytes]]) -> Made:
+    def start(self, items: Sequence[Item]) -> Made:
         """As `sign`, for many; what is wrong with one fails no other. Here all are made before this returns."""
-        signed = self._once(lambda seat: [sign_one(seat.sign, key, data, self._clock) for key, data in items])
-        for at, (key, data) in enumerate(items):
-            error = signed[at].error
-            if isinstance(error, HsmError) and error.fault in (Fault.RELOAD, Fault.RETRY):
-                signed[at] = sign_one(self.sign, key, data, self._clock)
-        return Made(signed)
+        generation = self._generation
+        signed = self._once(lambda seat: seat.sign_all(items))
+        return Made([self._sign_again(generation, item, done) for item, done in zip(items, signed, strict=True)])
 
     def destroy(self, token: str, key_id: bytes) -> bool:
         """Destroy every object with this id; True when there was one. Afterwards none is left, or CallFailed."""
@@ -169,16 +161,15 @@ class Strongbox(Calm):
 
     def token_serial(self, label: str) -> str:
         """The serial number of a token. Raises TokenNotFound."""
-        token = self._register.found.get(label)
-        if token is None:
+        if label not in self._register.found:
             raise TokenNotFound(f"token {label} is not in the settings", hint="add it, or correct the label")
-        return token.serial.decode("ascii", "replace")
+        return self._register.found[label].serial.decode("ascii", "replace")
 
     @property
     def is_software(self) -> bool:
         """Whether the library or a token is SoftHSM, which production refuses: its keys are files."""
-        names = [self._module.description]
-        names += (f"{token.manufacturer_id} {token.model}" for token in self._register.found.values())
+        tokens = [f"{token.manufacturer_id} {token.model}" for token in self._register.found.values()]
+        names = [self._module.description, *tokens]
         return any("softhsm" in name.lower() for name in names)
 
     @property
@@ -189,8 +180,9 @@ class Strongbox(Calm):
     @property
     def calls(self) -> tuple[str, ...]:
         """The PKCS#11 calls under way, with their token and key, for a watchdog's last words. From any thread."""
-        seats = tuple(self._seats.values())
-        return tuple(f"{seat.call[1]}, {seat.call[0]}" for seat in seats if seat.since is not None)
+        return tuple(
+            f"{seat.call[1]}, {seat.call[0]}" for seat in tuple(self._seats.values()) if seat.since is not None
+        )
 
     def close(self) -> None:
         """Log out and finalise the library; a second call does nothing."""
@@ -202,12 +194,7 @@ class Strongbox(Calm):
             with suppress(HsmError):
                 self._module.finalise()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _run(self, token: str, work: Callable[[Seat], Result]) -> Result:
@@ -216,12 +203,26 @@ class Strongbox(Calm):
         try:
             return self._once(work)
         except HsmError as error:
-            if error.fault is Fault.RELOAD:
-                self._reload(generation, error)
-            elif error.fault is Fault.RETRY:
-                self._once(lambda seat: seat.forget(token))
-            else:
-                raise
+            return self._mend(generation, error, token, work)
+
+    def _sign_again(self, generation: int, item: Item, done: Signed) -> Signed:
+        error = done.error
+        if not isinstance(error, HsmError):
+            return done
+
+        def sign(key: KeyName, data: bytes) -> bytes:
+            return self._mend(generation, error, key.token, lambda seat: seat.sign(key, data))
+
+        return sign_one(sign, *item, self._clock)
+
+    def _mend(self, generation: int, error: HsmError, token: str, work: Callable[[Seat], Result]) -> Result:
+        """What a fault of this generation asks for, and the work once more. Raises the error when that is nothing."""
+        if error.fault is Fault.RELOAD:
+            self._reload(generation, error)
+        elif error.fault is Fault.RETRY:
+            self._once(lambda seat: seat.forget(token))
+        else:
+            raise error
         return self._once(work)
 
     def _once(self, work: Callable[[Seat], Result]) -> Result:
@@ -236,10 +237,9 @@ class Strongbox(Calm):
 
     def _find_seat(self) -> Seat:
         """The seat of this thread; a new one after a reload, when all sessions and handles are void."""
-        ident = get_ident()
-        seat = self._seats.get(ident)
+        seat = self._seats.get(get_ident())
         if seat is None or seat.generation != self._generation:
-            seat = self._seats[ident] = Seat(self._module, self._register, self._clock, self._generation)
+            seat = self._seats[get_ident()] = Seat(self._module, self._register, self._clock, self._generation)
         return seat
 
     def _check_caller(self) -> None:
@@ -261,7 +261,7 @@ class Strongbox(Calm):
             if self._generation != generation:
                 return  # another thread has reloaded meanwhile
             now = self._clock()
-            if self._reloaded is not None and now - self._reloaded < RELOAD_INTERVAL:
+            if now - self._reloaded < RELOAD_INTERVAL:
                 raise TokenUnavailable(
                     f"{fault.message}; the module was loaded again {now - self._reloaded:.0f} s ago",
                     hint=f"look at the device; the next try is {RELOAD_INTERVAL:.0f} s after the last",

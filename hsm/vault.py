@@ -21,8 +21,9 @@ from hsm.circuit import PlaceReport, may_move
 from hsm.errors import CircuitOpen, HsmError, RequestInvalid, TokenNotFound
 from hsm.inventory import TokenInventory
 from hsm.keys import GeneratedKey, KeyName
-from hsm.places import Device, Place, PlaceSettings, ask_all
-from hsm.series import Item, Made, sign_one
+from hsm.places import Device, Place, PlaceSettings, ask_all, demand_one, refusal, rest
+from hsm.series import Made
+from hsm.signed import Item, Signed, sign_one
 from hsm.strongbox import Strongbox
 
 Result = TypeVar("Result")
@@ -78,29 +79,41 @@ class Vault:
 
     def sign(self, key: KeyName, data: bytes) -> bytes:
         """A raw, verified signature; see Strongbox.sign. Raises CircuitOpen, too."""
-        # The busiest path: a place that is well is asked without further ado.
-        first = self._first.get(key.token)
-        if first is None or not first.circuit.calm or (box := first.device.opened) is None:
-            return self._sign_anywhere(key, data, None)
-        try:
-            return box.sign(first.localise(key), data)
-        except HsmError as error:
-            first.note(error)
-            if not may_move(error):
-                raise
-            failed = error
-        return self._sign_anywhere(key, data, failed)
-
-    def _sign_anywhere(self, key: KeyName, data: bytes, failed: HsmError | None) -> bytes:
-        return self._do(
-            key.token, lambda place: place.attempt(lambda box, _: box.sign(place.localise(key), data)), failed
-        )
+        (signed,) = self._sign_all([(key, data)])
+        if signed.error is not None:
+            raise signed.error
+        return signed.raw
 
     def start(self, items: Sequence[Item]) -> Made:
         """As `sign`, for many; what is wrong with one fails no other. All are made before this returns."""
-        if self._pool is None or len(items) < 2:
-            return Made([sign_one(self.sign, key, data, self._clock) for key, data in items])
-        return Made(list(self._pool.map(lambda item: sign_one(self.sign, item[0], item[1], self._clock), items)))
+        if self._pool is None:
+            return Made(self._sign_all(items))
+        return Made(list(self._pool.map(lambda item: self._sign_all([item])[0], items)))
+
+    def _sign_all(self, items: Sequence[Item]) -> list[Signed]:
+        """By the first place of their token, where that is well; else by the first that may be asked."""
+        first = self._first.get(items[0][0].token) if items else None
+        alike = first is not None and all(key.token == first.token for key, _ in items)
+        if first is None or not alike or not first.circuit.calm or (box := first.device.opened) is None:
+            return [self._sign_anywhere(item) for item in items]
+        made = box.start([(first.localise(key), data) for key, data in items]).wait()
+        return [self._judge(first, item, signed) for item, signed in zip(items, made, strict=True)]
+
+    def _judge(self, first: Place, item: Item, signed: Signed) -> Signed:
+        """What the first place made of an item. A failure that another place may not have is tried there."""
+        error = signed.error
+        if not isinstance(error, HsmError):
+            return signed
+        first.note(error)
+        return self._sign_anywhere(item, error) if may_move(error) else signed
+
+    def _sign_anywhere(self, item: Item, failed: HsmError | None = None) -> Signed:
+        def sign(key: KeyName, data: bytes) -> bytes:
+            return self._do(
+                key.token, lambda place: place.attempt(lambda box, _: box.sign(place.localise(key), data)), failed
+            )
+
+        return sign_one(sign, *item, self._clock)
 
     def check_ready(self, token: str) -> None:
         """Refuse now what would be refused later: raises CircuitOpen when no place of this token, or of a vital one,
@@ -108,7 +121,7 @@ class Vault:
         """
         for name in (token, *self.vital):
             if places := self._places.get(name):
-                _demand_one(places)
+                demand_one(places)
 
     def generate(self, token: str, key_id: bytes, label: str, algorithm: str) -> GeneratedKey:
         """Make a key pair at the token's first place, never at another; see Strongbox.generate."""
@@ -186,7 +199,7 @@ class Vault:
     @property
     def resting(self) -> Mapping[str, HsmError]:
         """Why nothing is asked of a token, by its name: of each that has no place that may be asked."""
-        return {token: _refusal(places) for token, places in self._places.items() if _rest(places)}
+        return {token: refusal(places) for token, places in self._places.items() if rest(places)}
 
     @property
     def reports(self) -> tuple[PlaceReport, ...]:
@@ -270,7 +283,7 @@ class Vault:
         """
         places = self._find(token)
         if failed is None:
-            _demand_one(places)
+            demand_one(places)
         for place in places if failed is None else places[1:]:
             try:
                 return work(place)
@@ -280,16 +293,3 @@ class Vault:
                 # What a token itself said tells more than that another place rests.
                 failed = error if failed is None or isinstance(failed, CircuitOpen) else failed
         raise failed or TokenNotFound(f"token {token} is nowhere", hint="look at the devices")
-
-
-def _rest(places: Sequence[Place]) -> bool:
-    return all(place.circuit.is_open for place in places)
-
-
-def _refusal(places: Sequence[Place]) -> HsmError:
-    return min(places, key=lambda place: place.circuit.wait).refusal()
-
-
-def _demand_one(places: Sequence[Place]) -> None:
-    if _rest(places):
-        raise _refusal(places)

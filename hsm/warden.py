@@ -21,9 +21,10 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from hsm.errors import HsmError
-from hsm.keys import KeyName, Signed
+from hsm.keys import KeyName
 from hsm.pins import PinSource
 from hsm.places import PlaceSettings
+from hsm.signed import Signed
 from hsm.tokens import TokenSettings
 from hsm.vault import Vault
 from hsm.wire import (

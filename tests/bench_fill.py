@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ceremonies.commands import IssueDevice
 from ceremonies.issuance import Issuance, Line, draw_numbers, load_line
+from ceremonies.jobs import Job, Unfinished
 from ceremonies.orders import Order, Sealed
 from ceremonies.pipeline import Pipeline
-from ceremonies.writer import BATCH, Job
+from ceremonies.writer import BATCH
 from pki.names import DeviceSubject, read_serial_number
 from pki.signatures import spki_der, spki_sha256
 from pki.x509.certificates import prepare_certificate
@@ -80,6 +81,7 @@ def fill(world: World, first: int, count: int, told: Told) -> None:
 
 
 def check(jobs: Sequence[Job[Any]]) -> int:
-    """How many are sealed: each of them."""
-    assert all(isinstance(job.result, Sealed) for job in jobs), [job.result for job in jobs][:1]
+    """How many are sealed and proven: each of them."""
+    results = [job.result.finish() if isinstance(job.result, Unfinished) else job.result for job in jobs]
+    assert all(isinstance(result, Sealed) for result in results), results[:1]
     return len(jobs)

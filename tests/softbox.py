@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from hsm.errors import HsmError, KeyExists, KeyNotFound
 from hsm.inventory import TokenInventory
-from hsm.keys import GeneratedKey, KeyName, Signed
+from hsm.keys import GeneratedKey, KeyName
 from hsm.memos import check_memo
 from hsm.objects import StoredObject
 from hsm.series import Calm, Made
+from hsm.signed import Signed
 from hsm.templates import MEMO_FLAGS, PRIVATE_FLAGS, PROVENANCE, PUBLIC_FLAGS, name_attribute
 
 _Private = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey

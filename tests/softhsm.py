@@ -16,9 +16,9 @@ from pkcs11._pkcs11 import lib
 from hsm.module import Module
 from hsm.pins import PinSource
 from hsm.remote import RemoteStrongbox
-from hsm.strongbox import Strongbox, TokenSettings
+from hsm.strongbox import Strongbox
 from hsm.templates import TolerantMapper
-from hsm.tokens import initialise_token
+from hsm.tokens import TokenSettings, initialise_token
 from hsm.wire import Opening, Place
 
 _PLACES = (
@@ -82,9 +82,12 @@ def saved_settings(path: Path, labels: Sequence[str]) -> list[TokenSettings]:
 
 
 def open_tokens(path: Path, labels: Sequence[str]) -> Strongbox:
-    """A strongbox on the tokens that `fresh_strongbox` made under `path`, or on a copy of them. Sets SOFTHSM2_CONF."""
+    """A strongbox on the tokens that `fresh_strongbox` made under `path`, or on a copy of them. Sets SOFTHSM2_CONF.
+
+    A keyroom asks it from two threads: the writer's and the finisher's.
+    """
     os.environ.update(make_token_dir(path))
-    return Strongbox.open(find_module(), saved_settings(path, labels))
+    return Strongbox.open(find_module(), saved_settings(path, labels), os_locking=True)
 
 
 def open_remote(path: Path, labels: Sequence[str], deadline_s: float = 10) -> RemoteStrongbox:

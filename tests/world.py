@@ -323,8 +323,9 @@ def hsm_world(path: Path, database: Database | None = None) -> World:
     """A world on SoftHSM tokens, fresh at its first start. One such world can be started at a time."""
 
     def open_box() -> Strongbox:
-        known = (path / "hsm").exists()
-        return open_tokens(path / "hsm", tuple(TOKENS)) if known else fresh_strongbox(path / "hsm", tuple(TOKENS))
+        if (path / "hsm").exists():
+            return open_tokens(path / "hsm", tuple(TOKENS))
+        return fresh_strongbox(path / "hsm", tuple(TOKENS), os_locking=True)
 
     return World(path, open_box, database=database)
 

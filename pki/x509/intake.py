@@ -4,15 +4,19 @@ All of it follows from its arguments, so it may be done in any process (`ceremon
 """
 
 import hashlib
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 
+from pki.errors import PkiError
 from pki.names import DeviceSubject, read_serial_number
 from pki.x509.certificates import Prepared, prepare_certificate
 from pki.x509.issuers import Issuer
 from pki.x509.profiles import find_profile
-from pki.x509.requests import check_request, read_request
+from pki.x509.requests import CertificateRequest, check_request, parse_request, prove_possession
 from pki.x509.terms import Terms
 
 
@@ -50,12 +54,44 @@ class TakenIn(msgspec.Struct, frozen=True, array_like=True, gc=False):
     prepared: Prepared | None
 
 
+Task = tuple[Intake, Place | None]
+T = TypeVar("T")
+Result = TypeVar("Result")
+
+
 def take_in(intake: Intake, place: Place | None) -> TakenIn:
     """Read a request and prepare its certificate; without a place the request is only read.
 
     Raises what `read_request` raises, then NameMalformed, then what `check_request` and `prepare_certificate` raise.
     """
-    request = read_request(intake.csr)
+    (taken,) = take_in_all([(intake, place)])
+    if isinstance(taken, PkiError):
+        raise taken
+    return taken
+
+
+def take_in_all(tasks: Sequence[Task]) -> list[TakenIn | PkiError]:
+    """As `take_in`, for many, in their order; what is wrong with one is its own result.
+
+    Each step is taken for all before the next: code and tables of a step are found in the processor's caches then.
+    """
+    parsed = [_attempt(parse_request, intake.csr) for intake, _ in tasks]
+    proven = [_go_on(prove_possession, item) for item in parsed]
+    return [_go_on(partial(_prepare, *task), item) for task, item in zip(tasks, proven, strict=True)]
+
+
+def _go_on(step: Callable[[T], Result], item: T | PkiError) -> Result | PkiError:
+    return item if isinstance(item, PkiError) else _attempt(step, item)
+
+
+def _attempt(step: Callable[[T], Result], item: T) -> Result | PkiError:
+    try:
+        return step(item)
+    except PkiError as error:
+        return error
+
+
+def _prepare(intake: Intake, place: Place | None, request: CertificateRequest) -> TakenIn:
     prepared = None
     if place is not None:
         subject = DeviceSubject(place.organization, place.class_name, read_serial_number(intake.serial))

@@ -72,13 +72,26 @@ class CertificateRequest(msgspec.Struct, frozen=True):
     requested: x509.Extensions
 
 
+class Unproven(msgspec.Struct, frozen=True):
+    """A request of which is not known yet whether its sender holds the private key."""
+
+    request: CertificateRequest
+    signed: x509.CertificateSigningRequest
+    key: CertificatePublicKeyTypes
+    parts: tuple[bytes, bytes, bytes]
+
+
 def read_request(data: bytes, *, limit: int = 16384) -> CertificateRequest:
+    """Read a request: `parse_request`, then `prove_possession`; raises what they raise, in this order."""
+    return prove_possession(parse_request(data, limit=limit))
+
+
+def parse_request(data: bytes, *, limit: int = 16384) -> Unproven:
     """Read a request, one PEM block or DER without a byte around it, of at most `limit` bytes, in this order:
 
     1. size: RequestTooLarge;
     2. form, strict DER, version 1, key and extensions parse: RequestMalformed, or KeyRefused for a key whose
-       algorithm is unknown or whose point is compressed;
-    3. proof of possession (RFC 2986 section 4.2): ProofOfPossessionFailed.
+       algorithm is unknown or whose point is compressed.
     Whether the key and the extensions are welcome is `check_request`'s to say.
     """
     if len(data) > limit:
@@ -87,13 +100,39 @@ def read_request(data: bytes, *, limit: int = 16384) -> CertificateRequest:
         der = read_pem(data, "CERTIFICATE REQUEST") if is_pem(data) else data
     except PemMalformed as error:
         raise RequestMalformed(error.message, hint=error.hint) from error
-    request = _parse(lambda: x509.load_der_x509_csr(der))
+    signed = _parse(lambda: x509.load_der_x509_csr(der))
     parts = _parse(lambda: split_signed(der))
-    public_key, key = _parse(lambda: _take_public_key(parts[0], request))
-    requested = _parse(lambda: request.extensions)
+    public_key, key = _parse(lambda: _take_public_key(parts[0], signed))
+    requested = _parse(lambda: signed.extensions)
     curve = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else ""
-    _check_possession(request, key, parts)
-    return CertificateRequest(der, public_key, hashlib.sha256(public_key).hexdigest(), curve, requested)
+    request = CertificateRequest(der, public_key, hashlib.sha256(public_key).hexdigest(), curve, requested)
+    return Unproven(request, signed, key, parts)
+
+
+def prove_possession(unproven: Unproven) -> CertificateRequest:
+    """Verify the request's signature by its own key (RFC 2986 section 4.2); for EC keys with SHA-2 only (FIPS 186-5).
+
+    Raises ProofOfPossessionFailed.
+    """
+    signed, key = unproven.signed, unproven.key
+    body, algorithm, signature = unproven.parts
+    try:
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            if not signed.is_signature_valid:
+                raise InvalidSignature
+        else:
+            digest, scheme = _ALGORITHMS[algorithm]
+            key.verify(signature, digest(body).digest(), scheme)
+    except KeyError as error:
+        raise ProofOfPossessionFailed(
+            f"the request is signed with {signed.signature_algorithm_oid.dotted_string}",
+            hint="sign it with ECDSA and SHA-256",
+        ) from error
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError) as error:
+        raise ProofOfPossessionFailed(
+            "the request is not signed by the key that it carries", hint="sign the request on the device again"
+        ) from error
+    return unproven.request
 
 
 def check_request(request: CertificateRequest, profile: Profile) -> None:
@@ -148,27 +187,6 @@ def _take_public_key(body: bytes, request: x509.CertificateSigningRequest) -> tu
         hint = "write the point uncompressed and the curve by name (RFC 5480 sections 2.1.1 and 2.2)"
         raise KeyRefused("the request's key is not in its usual form", hint=hint)
     return info, key
-
-
-def _check_possession(request: x509.CertificateSigningRequest, key: object, parts: tuple[bytes, bytes, bytes]) -> None:
-    """The request's signature by its own key; for EC keys with SHA-2 only (FIPS 186-5)."""
-    body, algorithm, signature = parts
-    try:
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            if request.is_signature_valid:
-                return
-            raise InvalidSignature
-        digest, scheme = _ALGORITHMS[algorithm]
-        key.verify(signature, digest(body).digest(), scheme)
-    except KeyError as error:
-        raise ProofOfPossessionFailed(
-            f"the request is signed with {request.signature_algorithm_oid.dotted_string}",
-            hint="sign it with ECDSA and SHA-256",
-        ) from error
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError) as error:
-        raise ProofOfPossessionFailed(
-            "the request is not signed by the key that it carries", hint="sign the request on the device again"
-        ) from error
 
 
 def _find_surplus(value: x509.ExtensionType, profile: Profile) -> str:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ceremonies.errors import KeyroomError
+from ceremonies.finisher import finish
+from ceremonies.jobs import Job
 from ceremonies.journal import Journal
 from ceremonies.keyring import KeyEntry
 from ceremonies.ledger import Ledger
 from ceremonies.orders import Actor, Order, RequestKey, Reservation, Sealed
 from ceremonies.store import Store
 from ceremonies.surroundings import Surroundings
-from ceremonies.writer import Job
 from pki.drafts import Draft, ToSign
 from tests.world import World
 
@@ -94,6 +95,7 @@ def seal_batch(world: World, *orders: Order) -> list[Any]:
         jobs = [Job(order) for order in orders]
         door = world.room.door
         await world.room.act(lambda: door.finish(door.begin(jobs)))
+        finish(jobs)
         return [job.result for job in jobs]
 
     return asyncio.run(run())

@@ -21,8 +21,9 @@ from ceremonies.commands import (
     SuspendKey,
 )
 from ceremonies.desk import ANYONE, Caller
+from ceremonies.jobs import Job
 from ceremonies.orders import Order
-from ceremonies.writer import Job, KeyroomBusy
+from ceremonies.writer import KeyroomBusy
 from tests.ceremonies.examples import read_leaves
 from tests.world import PLANT, World, make_request
 

@@ -9,13 +9,13 @@ import pytest
 
 from ceremonies.commands import DeviceIssued, IssueDevice, Problem
 from ceremonies.door import DoorClosed
+from ceremonies.jobs import Job
 from ceremonies.keyring import KINDS
 from ceremonies.keywork import change_states
 from ceremonies.orders import Order
 from ceremonies.passages import Batch
 from ceremonies.store import Insert
 from ceremonies.tables import DocumentRow, EntryRow, RequestRow
-from ceremonies.writer import Job
 from hsm.errors import KeyNotFound
 from pki.drafts import Draft
 from pki.log.proofs import parse_proof

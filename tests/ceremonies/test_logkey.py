@@ -1,10 +1,13 @@
 """Checkpoints by the journal's key."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from ceremonies.logkey import CheckpointRejected, LogKey, Signer, read_checkpoint, verifier_key
+from ceremonies.logkey import CheckpointRejected, LogKey, Signer, Unproven, read_checkpoint, verifier_key
+from ceremonies.orders import Sealed
 from pki.log.checkpoints import parse_checkpoint
 from pki.log.errors import LogError
 from pki.log.merkle import leaf_hash
@@ -38,11 +41,31 @@ def test_a_head_is_signed_once() -> None:
     assert key.sign_head(6, bytes(32)) != note
 
 
-def test_a_proof_carries_the_checkpoint() -> None:
+def test_an_older_head_is_signed_and_does_not_displace_the_newest() -> None:
+    signed: list[bytes] = []
+    key = make_log_key(signed)
+    newest, older = key.sign_head(6, bytes(32)), key.sign_head(5, bytes(32))
+    assert parse_checkpoint(read_checkpoint(older, [key.vkey])).size == 5
+    assert key.sign_head(6, bytes(32)) == newest
+    assert len(signed) == 2
+
+
+def test_a_head_that_many_threads_ask_for_is_signed_once() -> None:
+    signed: list[bytes] = []
+    key = make_log_key(signed)
+    with ThreadPoolExecutor(8) as pool:
+        notes = set(pool.map(lambda _: key.sign_head(5, bytes(32)), range(64)))
+    assert (len(notes), len(signed)) == (1, 1)
+
+
+def test_a_document_is_finished_with_the_proof_of_its_entry_under_its_own_head() -> None:
     key = make_log_key([])
-    note = key.sign_head(1, leaf_hash(b""))
-    proof = parse_proof(key.prove(0, ()))
-    assert (proof.index, proof.hashes, proof.checkpoint) == (0, (), note)
+    key.sign_head(9, bytes(32))
+    finished = Unproven(Sealed(b"document", "", 0, b"", b""), (), key, (1, leaf_hash(b""))).finish()
+    proof = parse_proof(finished.proof)
+    head = parse_checkpoint(read_checkpoint(proof.checkpoint, [key.vkey]))
+    assert (finished.document, proof.index, proof.hashes) == (b"document", 0, ())
+    assert (head.size, head.root) == (1, leaf_hash(b""))
 
 
 @pytest.mark.req("AU-2")

@@ -4,11 +4,11 @@ import asyncio
 
 import msgspec
 
+from ceremonies.jobs import Job
 from ceremonies.orders import Sealed
 from ceremonies.passages import Batch, Follows, Passage, attempt, intent_blobs, keep, outcome_changes, repeat
 from ceremonies.store import Insert, Update, read_parts, write_parts
 from ceremonies.tables import BlobRow, DocumentRow, EvidenceRow, RequestRow
-from ceremonies.writer import Job
 from tests.ceremonies.small import make_draft, make_order, seal_batch, sha256
 from tests.world import World
 

@@ -27,10 +27,10 @@ def exchange(connection: socket.socket, asks: list[Ask]) -> list[Taken | Refused
 
 def test_a_request_is_taken_or_refused_with_the_code_of_the_rule(factory_world: World) -> None:
     place = find_place(factory_world)
-    taken = answer(Ask(make_intake(), 0, place), {})
+    (taken,) = answer([Ask(make_intake(), 0, place)], {})
     assert isinstance(taken, Taken)
     assert taken.value.prepared is not None
-    refused = answer(Ask(make_intake(b"-----BEGIN nothing"), 0, place), {})
+    (refused,) = answer([Ask(make_intake(b"-----BEGIN nothing"), 0, place)], {})
     assert isinstance(refused, Refused)
     assert refused.code in (PemMalformed.code, "request-malformed")
     assert refused.message
@@ -41,9 +41,10 @@ def test_what_is_wrong_with_the_request_is_said_before_what_is_wrong_with_its_te
     place = find_place(factory_world)
     both = Intake(b"nothing", "BMS-000001", "0", 1_800_000_000)
     number = Intake(make_request(), "BMS-000001", "0", 1_800_000_000)
-    codes = [found.code for item in (both, number) if isinstance(found := answer(Ask(item, 0, place), {}), Refused)]
+    answers = answer([Ask(item, 0, place) for item in (both, number)], {})
+    codes = [found.code for found in answers if isinstance(found, Refused)]
     assert codes == ["request-malformed", "certificate-number-refused"]
-    only_read = answer(Ask(number), {})
+    (only_read,) = answer([Ask(number)], {})
     assert isinstance(only_read, Taken)
     assert only_read.value.prepared is None
 
@@ -51,9 +52,7 @@ def test_what_is_wrong_with_the_request_is_said_before_what_is_wrong_with_its_te
 def test_a_place_is_told_once_and_a_number_that_was_not_told_prepares_nothing(factory_world: World) -> None:
     places: dict[int, Place] = {}
     place = find_place(factory_world)
-    first = answer(Ask(make_intake(), 3, place), places)
-    again = answer(Ask(make_intake(), 3), places)
-    unknown = answer(Ask(make_intake(), 4), places)
+    first, again, unknown = answer([Ask(make_intake(), 3, place), Ask(make_intake(), 3), Ask(make_intake(), 4)], places)
     assert places == {3: place}
     prepared = [item.value.prepared is not None for item in (first, again, unknown) if isinstance(item, Taken)]
     assert prepared == [True, True, False]

@@ -9,13 +9,13 @@ import pytest
 
 from ceremonies import ledger as ledger_module
 from ceremonies.door import take_series
+from ceremonies.jobs import Job
 from ceremonies.journal import JournalForked
 from ceremonies.orders import Order
 from ceremonies.passages import Batch, Passage
 from ceremonies.recording import Recording
 from ceremonies.store import StoreUnavailable
 from ceremonies.tables import DocumentRow, HeadRow, KeyRow, RequestRow, ReservationRow
-from ceremonies.writer import Job
 from tests.ceremonies.examples import read_leaves, write_sql
 from tests.ceremonies.small import act, make_order, reserve
 from tests.world import World, audit_world

@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from ceremonies import writer as module
-from ceremonies.writer import Job, KeyroomBusy, KeyroomStopping, Writer
+from ceremonies.jobs import Job
+from ceremonies.writer import KeyroomBusy, KeyroomStopping, Writer
 
 
 class Door:

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
 from hsm.algorithms import ALGORITHMS
+from hsm.keys import KeyName
 from hsm.objects import read_object
-from hsm.strongbox import KeyName
 from hsm.templates import CAPABILITIES, private_template, public_template
 
 P256 = ALGORITHMS["p256"]

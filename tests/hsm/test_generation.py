@@ -5,7 +5,8 @@ import pytest
 from hsm.algorithms import ALGORITHMS, load_public_key, verify
 from hsm.errors import KeyExists, RequestInvalid
 from hsm.generation import CHALLENGE_BYTES, CHALLENGE_PREFIX, check_request
-from hsm.strongbox import KeyName, Strongbox
+from hsm.keys import KeyName
+from hsm.strongbox import Strongbox
 
 EXPECTED = {
     "CKA_TOKEN": True,

@@ -5,7 +5,8 @@ import pytest
 from pkcs11 import Attribute, ObjectClass
 
 from hsm.inventory import compare_inventory
-from hsm.strongbox import KeyName, Strongbox
+from hsm.keys import KeyName
+from hsm.strongbox import Strongbox
 from tests.hsm.intruders import destroy_half, generate_pair, import_key
 from tests.softhsm import open_raw_session
 

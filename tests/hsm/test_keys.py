@@ -4,8 +4,8 @@ import pytest
 from pkcs11 import ObjectClass
 
 from hsm.errors import ForeignKey, KeyAltered, KeyAmbiguous, KeyNotFound, PublicKeyDiffers, RequestInvalid
-from hsm.keys import check_key_id, check_pair, check_registered, describe_key, find_pair
-from hsm.strongbox import KeyName, Strongbox
+from hsm.keys import KeyName, check_key_id, check_pair, check_registered, describe_key, find_pair
+from hsm.strongbox import Strongbox
 from tests.hsm.intruders import destroy_half, generate_pair, import_key
 from tests.softhsm import open_raw_session
 

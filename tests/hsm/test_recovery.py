@@ -10,8 +10,9 @@ import pytest
 
 from hsm.errors import HsmError, PinUnreadable, TokenUnavailable
 from hsm.faults import Fault
+from hsm.keys import KeyName
 from hsm.objects import handle_of
-from hsm.strongbox import RELOAD_INTERVAL, KeyName, Strongbox
+from hsm.strongbox import RELOAD_INTERVAL, Strongbox
 from tests.softhsm import find_module, fresh_strongbox, open_raw_session
 
 

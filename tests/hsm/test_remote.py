@@ -35,10 +35,11 @@ from hsm.errors import (
     StrongboxEnded,
     TokenNotFound,
 )
-from hsm.keys import GeneratedKey, KeyName, Signed
+from hsm.keys import GeneratedKey, KeyName
 from hsm.places import PlaceSettings
 from hsm.remote import RemoteSeries, RemoteStrongbox, read_signed
 from hsm.series import Box
+from hsm.signed import Signed
 from hsm.vault import Vault
 from hsm.wire import OPENING_DEADLINES, Opening, Place, Result
 from tests.hsm.intruders import import_key

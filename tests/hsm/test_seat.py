@@ -5,7 +5,8 @@ from pkcs11.exceptions import DeviceError
 
 from hsm.errors import PinIncorrect, RequestInvalid, TokenReplaced, TokenUnavailable
 from hsm.seat import Register, Seat
-from hsm.strongbox import Strongbox, TokenSettings
+from hsm.strongbox import Strongbox
+from hsm.tokens import TokenSettings
 from tests.softhsm import write_pin
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from hsm.algorithms import ALGORITHMS, load_public_key, verify
 from hsm.errors import KeyNotFound, PublicKeyDiffers, StrongboxClosed, TokenUnavailable
-from hsm.keys import GeneratedKey, KeyName, Signed
+from hsm.keys import GeneratedKey
 from hsm.remote import RemoteStrongbox
-from hsm.series import Box, Calm, Made, sign_one
+from hsm.series import Box, Calm, Made
+from hsm.signed import Signed
 from hsm.strongbox import RELOAD_INTERVAL, Strongbox
 from hsm.vault import Vault
 from tests.softhsm import find_module, fresh_strongbox, open_remote
@@ -49,17 +50,6 @@ def test_a_box_without_circuits_is_always_asked() -> None:
     calm.check_ready("keys")
     calm.tend([])
     assert calm.reports == ()
-
-
-def test_one_signature_says_how_long_it_took_and_why_there_is_none() -> None:
-    key, times = KeyName("keys", bytes(16), "0" * 64, "k"), iter([1.0, 1.5, 2.0, 2.25])
-    assert sign_one(lambda _key, data: data, key, b"raw", lambda: next(times)) == Signed(b"raw", None, 500_000)
-    error = KeyNotFound("gone")
-
-    def refuse(_key: KeyName, _data: bytes) -> bytes:
-        raise error
-
-    assert sign_one(refuse, key, b"raw", lambda: next(times)) == Signed(b"", error, 250_000)
 
 
 def test_every_box_can_the_same(token_dir: Path) -> None:

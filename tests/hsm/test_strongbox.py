@@ -28,8 +28,10 @@ from hsm.errors import (
     WrongThread,
 )
 from hsm.inventory import compare_inventory
+from hsm.keys import GeneratedKey
 from hsm.objects import find_objects
-from hsm.strongbox import GeneratedKey, Strongbox, TokenSettings
+from hsm.strongbox import Strongbox
+from hsm.tokens import TokenSettings
 from tests.hsm.intruders import generate_pair, import_key, swap_private_key
 from tests.softhsm import find_module, fresh_strongbox, make_token, open_raw_session, write_pin
 
@@ -291,7 +293,8 @@ def test_a_key_signs_in_the_next_process(token_dir: Path) -> None:
     key = make_key(box)
     box.close()
     program = (
-        "import sys; from pathlib import Path; from hsm.strongbox import *\n"
+        "import sys; from pathlib import Path\n"
+        "from hsm.pins import *; from hsm.strongbox import *; from hsm.tokens import *\n"
         "box = Strongbox.open(Path(sys.argv[1]), [TokenSettings('keys', PinSource.from_file(Path(sys.argv[2])))])\n"
         "print(box.sign(KeyName('keys', bytes.fromhex(sys.argv[3]), sys.argv[4], 'k'), b'data').hex())\n"
     )

@@ -17,10 +17,11 @@ import pytest
 
 from hsm import remote, warden, wire
 from hsm.errors import KeyNotFound, StrongboxEnded
-from hsm.keys import KeyName, Signed
+from hsm.keys import KeyName
 from hsm.pins import PinSource
 from hsm.remote import RemoteStrongbox
 from hsm.series import Box
+from hsm.signed import Signed
 from hsm.vault import Vault
 from hsm.wire import HUNG, Ask, Done, Failed, Opening, Place, Result, State
 from tests.hsm.shim import Shim

@@ -46,7 +46,7 @@ class Plant:
         places = [read_place(place) for token in settings.tokens for place in list_places(settings.module, token)]
 
         def open_vault() -> Vault:
-            vault = Vault.open(places, clock=self.clock)
+            vault = Vault.open(places, sessions=2, clock=self.clock)  # asked from two threads: writer and finisher
             vault.vital = ("kedge-journal",)
             return vault
 

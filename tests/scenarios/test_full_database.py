@@ -22,7 +22,7 @@ from tests.world import World, audit_world, copy_world, make_request, soft_keys
 
 def set_pragma(world: World, pragma: str) -> int:
     """Set a pragma on the one connection that writes, and read a value."""
-    with world.room.store._writer.connect() as connection:
+    with world.room.store.write() as connection:
         result = connection.execute(text(f"PRAGMA {pragma}"))
         return int(result.scalar() or 0) if result.returns_rows else 0
 

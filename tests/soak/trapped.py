@@ -87,9 +87,8 @@ def obey_read_only(seams: Path) -> None:
     @contextmanager
     def write(store: Store) -> Iterator[Connection]:
         if store._sqlite:  # before the transaction: BEGIN IMMEDIATE itself is refused
-            connection = store._writer.raw_connection()
-            connection.cursor().execute(f"PRAGMA query_only={int((seams / 'read-only').exists())}")
-            connection.close()
+            store._writing = store._writing or store._writer.connect()
+            store._writing.connection.cursor().execute(f"PRAGMA query_only={int((seams / 'read-only').exists())}")
         with real(store) as given:
             yield given
 

@@ -19,7 +19,7 @@ from pki.x509.errors import (
     RequestMalformed,
     RequestTooLarge,
 )
-from pki.x509.intake import Intake, Place, take_in
+from pki.x509.intake import Intake, Place, TakenIn, take_in, take_in_all
 from pki.x509.profiles import IDEVID
 from pki.x509.terms import Terms
 from tests.pki.x509.soft_keys import BEGIN, NUMBER, make_hierarchy, make_key
@@ -57,6 +57,16 @@ def test_the_certificate_is_the_one_that_is_drafted(serial: str) -> None:
 
 def test_pem_and_der_are_taken_in_alike() -> None:
     assert take_in(msgspec.structs.replace(INTAKE, csr=to_pem(CSR)), PLACE) == take_in(INTAKE, PLACE)
+
+
+def test_many_are_taken_in_as_each_alone_whatever_is_wrong_with_their_neighbours() -> None:
+    intakes = [INTAKE, *(msgspec.structs.replace(INTAKE, csr=csr) for csr in (CSR[:-1], UNSIGNED, GREEDY, to_pem(CSR)))]
+    taken = take_in_all([*((intake, PLACE) for intake in intakes), (INTAKE, None)])
+    assert [type(item) for item in taken] == [
+        TakenIn, RequestMalformed, ProofOfPossessionFailed, ProfileForbids, TakenIn, TakenIn,
+    ]  # fmt: skip
+    assert taken[0] == taken[4] == take_in(INTAKE, PLACE)
+    assert taken[5] == take_in(INTAKE, None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""Jobs are answered on their own event loops."""
+
+import asyncio
+import threading
+
+import pytest
+
+from ceremonies.jobs import Job, Unfinished, answer
+
+
+def test_values_and_errors_reach_their_coroutines_on_whatever_loop_they_wait() -> None:
+    jobs: list[Job[int]] = []
+
+    async def wait(number: int) -> object:
+        job = Job(number)
+        job.result = RuntimeError(str(number)) if number % 2 else number
+        jobs.append(job)
+        return await job.future
+
+    results: list[object] = []
+
+    def run(number: int) -> None:
+        results.extend(asyncio.run(gather(number)))
+
+    async def gather(number: int) -> list[object]:
+        return list(await asyncio.gather(wait(number), wait(number + 1), return_exceptions=True))
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in (0, 2)]
+    for thread in threads:
+        thread.start()
+    while len(jobs) < 4:
+        pass
+    answer(jobs)
+    for thread in threads:
+        thread.join(10)
+    assert sorted(map(repr, results)) == ["0", "2", "RuntimeError('1')", "RuntimeError('3')"]
+
+
+def test_who_has_gone_and_whose_loop_is_closed_disturbs_nobody() -> None:
+    async def make() -> Job[int]:
+        return Job(1)
+
+    closed = asyncio.run(make())
+    closed.result = 1
+
+    async def run() -> object:
+        gone, here = Job(1), Job(2)
+        gone.future.cancel()
+        gone.result, here.result = 1, 2
+        answer([closed, gone, here])
+        return await here.future
+
+    assert asyncio.run(run()) == 2
+
+
+def test_what_is_unfinished_says_how_it_is_finished() -> None:
+    with pytest.raises(NotImplementedError):
+        Unfinished().finish()
