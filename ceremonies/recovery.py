@@ -16,7 +16,7 @@ from ceremonies.journal import EntryDraft, Placed
 from ceremonies.keyring import Keyring
 from ceremonies.ledger import Ledger
 from ceremonies.orders import Actor
-from ceremonies.replay import check_rows
+from ceremonies.replay import check_counts, check_rows
 from ceremonies.store import Change, Update
 from ceremonies.tables import KeyRow
 
@@ -105,6 +105,8 @@ def close_open_intents(ledger: Ledger, keyring: Keyring, tokens: Tokens) -> int:
     Raises JournalForked. Only afterwards may a key be used.
     """
     check_rows(ledger.store, ledger.replay, keyring)
+    if ledger.began is None:  # else while the keyroom runs, like the entries before the milestone (`ceremonies.upkeep`)
+        check_counts(ledger.store, ledger.replay)
     return settle_intents(ledger, keyring, tokens)
 
 

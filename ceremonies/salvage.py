@@ -47,7 +47,7 @@ from ceremonies.orders import Actor
 from ceremonies.procedures import PLAN, VALID_FOR
 from ceremonies.public import anchor_path, check_published, published_path, write_file
 from ceremonies.quorums import Governing, shown_draft
-from ceremonies.replay import check_rows
+from ceremonies.replay import check_counts, check_rows
 from ceremonies.settings import KeyroomSettings
 from ceremonies.store import Change, Update
 from ceremonies.tables import CeremonyRow, KeyRow
@@ -92,6 +92,7 @@ def recover_journal(settings: KeyroomSettings, door: Door, directory: Path, kept
     """
     ledger, governing = door.ledger, door.require_governing()
     check_rows(ledger.store, ledger.replay, door.keyring)  # 1
+    check_counts(ledger.store, ledger.replay)
     proposal, signed = read_directory(directory)
     template = parse_template(proposal.template)
     shown = jcs(list_facts(settings, ledger, str(read_facts(proposal.shown).get("reason")), kept))

@@ -1,15 +1,23 @@
-"""Upkeep while the keyroom runs: new milestones, entries before the one at the start read again, the token's anchor."""
+"""Upkeep while the keyroom runs: new milestones; rows counted and entries before the milestone read again, which the
+start left out; the token's anchor.
+"""
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import structlog
+from sqlalchemy import Connection, select
 
 from ceremonies.journal import JournalForked
 from ceremonies.milestones import EVERY, Milestone, Scrub, milestone_path, write_milestone
 from ceremonies.public import write_file
+from ceremonies.replay import check_count, list_counts
 from ceremonies.room import Room
+from ceremonies.store import table_of
+from ceremonies.tables import HeadRow
 
 log = structlog.get_logger()
 
@@ -29,6 +37,7 @@ class Upkeep:
         self._path = milestone_path(room.settings.data)
         self._kept = start.frontier.size if start else 0
         self._scrub = Scrub(room.store, start.frontier) if start else None
+        self._uncounted = list(list_counts(room.ledger.replay)) if start else []
         self._end = end
 
     async def turn(self) -> None:
@@ -44,15 +53,31 @@ class Upkeep:
             self._kept = size
 
     async def scrub(self) -> None:
-        """Read a page of the entries that the start did not read. One that was changed ends the keyroom."""
-        if self._scrub is None or self._scrub.done:
-            return
+        """Count the rows of a table, or read a page of the entries, that the start did not. What was changed ends the
+        keyroom.
+        """
         try:
-            await asyncio.to_thread(self._scrub.turn)
+            if self._uncounted:
+                await self._count(self._uncounted[-1])
+                self._uncounted.pop()
+            elif self._scrub is not None and not self._scrub.done:
+                await asyncio.to_thread(self._scrub.turn)
         except JournalForked as error:
-            log.critical("an entry was changed; the keyroom ends, and the next start reads everything", why=str(error))
+            log.critical("the database was changed; the keyroom ends, the next start reads everything", why=str(error))
             self._path.unlink(missing_ok=True)
             self._end(FORKED)
+
+    async def _count(self, model: Any) -> None:
+        """The rows that a reader sees who begins while nothing is under way are those of the journal at that moment."""
+        with ExitStack() as reading:
+
+            def begin() -> tuple[Connection, int]:
+                connection = reading.enter_context(self._room.store.read())
+                connection.execute(select(table_of(HeadRow).c.size)).scalar()
+                return connection, list_counts(self._room.ledger.replay)[model]
+
+            connection, expected = await self._room.act(begin)
+            await asyncio.to_thread(check_count, connection, model, expected)
 
     async def pin(self) -> None:
         """Bring the anchor in the token up to the journal's head. One that contradicts the journal ends the keyroom."""

@@ -144,6 +144,7 @@ class Writer:
         with self._wake:
             self._stopping = self.died = True
             left = [*self._flying, *self._working, *self._finisher.left]
+            self._wake.notify()
             for queue in (self._urgent, self._tasks, self._orders):
                 left += queue
                 queue.clear()

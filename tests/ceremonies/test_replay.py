@@ -9,7 +9,7 @@ from ceremonies.commands import KeysListed, SuspendKey
 from ceremonies.entries import state_denied
 from ceremonies.journal import JournalForked
 from ceremonies.recovery import RECOVERY
-from ceremonies.replay import Quota, check_approvals, check_rows, replay_journal
+from ceremonies.replay import Quota, check_approvals, check_counts, check_rows, replay_journal
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.small import act, make_order, seal
 from tests.engines import tamper
@@ -30,6 +30,7 @@ def test_what_is_kept_in_memory_is_what_a_restart_reads(factory_world: World) ->
     assert kept.keys == {key.spki: key for key in world.room.door.keyring}
     assert kept.opened == {}
     check_rows(world.room.store, read, world.room.door.keyring)
+    check_counts(world.room.store, read)
 
 
 @pytest.mark.req("T5", "AU-5")
@@ -52,6 +53,7 @@ def test_a_row_that_the_journal_does_not_bear_out_is_found(factory_world: World,
     tamper(world.room.store, statement, b=bytes(1))
     with pytest.raises(JournalForked, match="not what the journal says"):
         check_rows(world.room.store, world.room.ledger.replay, world.room.door.keyring)
+        check_counts(world.room.store, world.room.ledger.replay)
 
 
 @pytest.mark.req("T5")

@@ -47,7 +47,40 @@ def test_milestones_are_written_as_the_journal_grows(factory_world: World) -> No
     restart(world)
     assert world.room.ledger.began is not None
     again = Upkeep(world.room, ended.append)
-    asyncio.run(scrub_all(again))
+    asyncio.run(scrub_all(again, 12))
+    assert ended == []
+
+
+@pytest.mark.req("AU-3", "T5")
+@pytest.mark.parametrize("table", ["request", "document", "device", "certificate", "trust_set"])
+def test_a_row_taken_away_before_a_start_with_a_milestone_ends_the_keyroom(factory_world: World, table: str) -> None:
+    """The start does not count; the upkeep does, and the next start, which has no milestone, refuses."""
+    world = factory_world
+    asyncio.run(issue_device(world, 1, make_request()))
+    asyncio.run(Upkeep(world.room, lambda _: None).turn())
+    tamper(world.room.store, f"DELETE FROM {table}")  # noqa: S608
+    restart(world)
+    ended: list[int] = []
+    asyncio.run(scrub_all(Upkeep(world.room, ended.append), 10))
+    assert set(ended) == {FORKED}
+    world.stop()
+    with pytest.raises(JournalForked, match=f"{table}: .* not what the journal says"):
+        world.start()
+    world.stopped = True
+
+
+def test_rows_are_counted_as_they_were_at_one_moment_while_others_are_written(factory_world: World) -> None:
+    world = factory_world
+    asyncio.run(Upkeep(world.room, lambda _: None).turn())
+    restart(world)
+    ended: list[int] = []
+    upkeep = Upkeep(world.room, ended.append)
+
+    async def run() -> None:
+        devices = [issue_device(world, number, make_request()) for number in range(1, 11)]
+        await asyncio.gather(scrub_all(upkeep, 12), *devices)
+
+    asyncio.run(run())
     assert ended == []
 
 
@@ -59,7 +92,7 @@ def test_a_changed_entry_ends_the_keyroom_and_stops_the_next_start(factory_world
     tamper(world.room.store, change)
     restart(world)
     ended: list[int] = []
-    asyncio.run(scrub_all(Upkeep(world.room, ended.append)))
+    asyncio.run(scrub_all(Upkeep(world.room, ended.append), 12))
     assert set(ended) == {FORKED}
     assert not milestone_path(world.path / "data").exists()
     world.stop()
