@@ -1,6 +1,6 @@
 """What follows from the entries: keys, states, uses, quotas, approvals, open intents. Rows are compared with it.
 
-Read at start from the entries, each hashed on the way to the journal's root: all of them (20 s of CPU for a million),
+Read at start from the entries, each hashed on the way to the journal's root: all of them (40 s of CPU for a million),
 or those since the last milestone (`ceremonies.milestones`); then it grows with the journal. So a row or an entry that
 was changed behind the keyroom is found, and never believed.
 """
