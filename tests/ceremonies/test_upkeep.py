@@ -58,7 +58,7 @@ def test_a_row_taken_away_before_a_start_with_a_milestone_ends_the_keyroom(facto
     world = factory_world
     asyncio.run(issue_device(world, 1, make_request()))
     asyncio.run(Upkeep(world.room, lambda _: None).turn())
-    tamper(world.room.store, f"DELETE FROM {table}")  # noqa: S608
+    tamper(world.room.store, f"DELETE FROM {table}")
     restart(world)
     ended: list[int] = []
     asyncio.run(scrub_all(Upkeep(world.room, ended.append), 10))
