@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
@@ -20,12 +21,14 @@ class Job(Generic[T]):
         self.result: object = None
 
 
-class Unfinished:
+class Unfinished(ABC):
     """A result that is durable, and lacks what another thread than the writer's can add: see `ceremonies.finisher`."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def finish(self) -> object:
         """The whole result. Raises what its answer is then."""
-        raise NotImplementedError
 
 
 def answer(jobs: Sequence[Job[Any]]) -> None:

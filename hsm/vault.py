@@ -96,7 +96,10 @@ class Vault:
         alike = first is not None and all(key.token == first.token for key, _ in items)
         if first is None or not alike or not first.circuit.calm or (box := first.device.opened) is None:
             return [self._sign_anywhere(item) for item in items]
-        made = box.start([(first.localise(key), data) for key, data in items]).wait()
+        try:
+            made = box.start([(first.localise(key), data) for key, data in items]).wait()
+        except HsmError as error:  # of all of them: the warden goes on
+            made = [Signed(error=error)] * len(items)
         return [self._judge(first, item, signed) for item, signed in zip(items, made, strict=True)]
 
     def _judge(self, first: Place, item: Item, signed: Signed) -> Signed:

@@ -171,7 +171,7 @@ def _check_key(profile: Profile, public_key: bytes) -> ec.EllipticCurvePublicKey
     if len(public_key) not in (91, 120):
         # One key has one SubjectPublicKeyInfo, and so one name: that of the uncompressed point.
         raise KeyRefused(
-            "the key's point is compressed", hint="give the SubjectPublicKeyInfo that read_request returns"
+            "the key's point is compressed", hint="give the SubjectPublicKeyInfo that parse_request returns"
         )
     return key
 

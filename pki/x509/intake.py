@@ -62,7 +62,8 @@ Result = TypeVar("Result")
 def take_in(intake: Intake, place: Place | None) -> TakenIn:
     """Read a request and prepare its certificate; without a place the request is only read.
 
-    Raises what `read_request` raises, then NameMalformed, then what `check_request` and `prepare_certificate` raise.
+    Raises what `parse_request` and `prove_possession` raise, then NameMalformed, then what `check_request` and
+    `prepare_certificate` raise.
     """
     (taken,) = take_in_all([(intake, place)])
     if isinstance(taken, PkiError):

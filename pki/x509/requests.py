@@ -72,7 +72,7 @@ class CertificateRequest(msgspec.Struct, frozen=True):
     requested: x509.Extensions
 
 
-class Unproven(msgspec.Struct, frozen=True):
+class ParsedRequest(msgspec.Struct, frozen=True):
     """A request of which is not known yet whether its sender holds the private key."""
 
     request: CertificateRequest
@@ -81,12 +81,7 @@ class Unproven(msgspec.Struct, frozen=True):
     parts: tuple[bytes, bytes, bytes]
 
 
-def read_request(data: bytes, *, limit: int = 16384) -> CertificateRequest:
-    """Read a request: `parse_request`, then `prove_possession`; raises what they raise, in this order."""
-    return prove_possession(parse_request(data, limit=limit))
-
-
-def parse_request(data: bytes, *, limit: int = 16384) -> Unproven:
+def parse_request(data: bytes, *, limit: int = 16384) -> ParsedRequest:
     """Read a request, one PEM block or DER without a byte around it, of at most `limit` bytes, in this order:
 
     1. size: RequestTooLarge;
@@ -106,16 +101,16 @@ def parse_request(data: bytes, *, limit: int = 16384) -> Unproven:
     requested = _parse(lambda: signed.extensions)
     curve = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else ""
     request = CertificateRequest(der, public_key, hashlib.sha256(public_key).hexdigest(), curve, requested)
-    return Unproven(request, signed, key, parts)
+    return ParsedRequest(request, signed, key, parts)
 
 
-def prove_possession(unproven: Unproven) -> CertificateRequest:
+def prove_possession(parsed: ParsedRequest) -> CertificateRequest:
     """Verify the request's signature by its own key (RFC 2986 section 4.2); for EC keys with SHA-2 only (FIPS 186-5).
 
     Raises ProofOfPossessionFailed.
     """
-    signed, key = unproven.signed, unproven.key
-    body, algorithm, signature = unproven.parts
+    signed, key = parsed.signed, parsed.key
+    body, algorithm, signature = parsed.parts
     try:
         if not isinstance(key, ec.EllipticCurvePublicKey):
             if not signed.is_signature_valid:
@@ -132,7 +127,7 @@ def prove_possession(unproven: Unproven) -> CertificateRequest:
         raise ProofOfPossessionFailed(
             "the request is not signed by the key that it carries", hint="sign the request on the device again"
         ) from error
-    return unproven.request
+    return parsed.request
 
 
 def check_request(request: CertificateRequest, profile: Profile) -> None:

@@ -16,6 +16,7 @@ from hsm.errors import (
     KeyNotFound,
     PinIncorrect,
     PublicKeyDiffers,
+    StrongboxClosed,
     TokenNotFound,
     TokenUnavailable,
 )
@@ -122,6 +123,13 @@ def test_a_series_is_signed_and_goes_on_at_the_clone(pair: Pair, sessions: int) 
         outage(pair.first)
     assert pair.second.calls("C_Sign") == 16
     assert list(pair.vault.start([]).wait()) == []
+
+
+def test_what_fails_a_whole_series_is_the_error_of_each_of_its_items(pair: Pair) -> None:
+    """The warden goes on and says so."""
+    pair.vault.close()
+    signed = pair.vault.start([(pair.key.name, b"1"), (pair.key.name, b"2")]).wait()
+    assert [type(item.error) for item in signed] == [StrongboxClosed] * 2
 
 
 @pytest.mark.req("HS-9")

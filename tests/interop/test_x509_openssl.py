@@ -14,9 +14,10 @@ from pki.x509.certificates import draft_certificate
 from pki.x509.chains import verify_chain
 from pki.x509.errors import ChainInvalid, KeyRefused, ProfileForbids, ProofOfPossessionFailed
 from pki.x509.profiles import IDEVID
-from pki.x509.requests import check_request, read_request
+from pki.x509.requests import check_request
 from tests.pki.x509.soft_keys import NOW, make_hierarchy, make_key, make_subject, make_terms
 from tests.pki.x509.test_chains import Leaf
+from tests.pki.x509.test_requests import read_request
 
 KEY = make_key()
 

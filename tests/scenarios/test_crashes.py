@@ -13,7 +13,7 @@ import pytest
 from ceremonies import commands
 from ceremonies.commands import AnyCommand, CeremonyShown, DeviceIssued, ExecuteStep, IssueDevice, Request
 from ceremonies.tables import EntryRow, RequestRow, ReservationRow
-from pki.x509.requests import read_request
+from tests.pki.x509.test_requests import read_request
 from tests.world import World, audit_files, copy_world, export_journal, make_request
 
 ROOT = Path(__file__).parents[2]

@@ -22,12 +22,17 @@ from pki.x509.errors import (
     X509Error,
 )
 from pki.x509.profiles import DEVICE_CA, IDEVID
-from pki.x509.requests import check_request, read_request
+from pki.x509.requests import CertificateRequest, check_request, parse_request, prove_possession
 from tests.pki.x509.soft_keys import make_key
 from tests.vectors.x509 import build_published_keys
 
 KEY = make_key()
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+
+
+def read_request(data: bytes, limit: int = 16384) -> CertificateRequest:
+    """Parsed and proven, as the intake does it."""
+    return prove_possession(parse_request(data, limit=limit))
 
 
 def make_request(
