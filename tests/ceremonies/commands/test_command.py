@@ -1,0 +1,20 @@
+"""What is no command at all, or has more than one, is no request."""
+
+import msgspec
+import pytest
+
+from tests.ceremonies.commands.framed import decode_command
+
+
+@pytest.mark.req("FS-2")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"do": "sign-anything"},
+        {"do": "show-health", "surplus": 1},
+        {},
+    ],
+)
+def test_what_is_outside_the_limits_is_no_request(fields: dict[str, object]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        decode_command(fields)
