@@ -140,11 +140,15 @@ class Readers:
 
     async def _ask(self, reader: Reader, waiting: list[Waiting]) -> None:
         async with reader.turn:
-            if reader.stream is None:
-                await self._connect(reader)
-            body = _encoder.encode([reader.ask(intake, place) for intake, place, _ in waiting])
-            if reader.stream is not None:
-                reader.stream.write(LENGTH.pack(len(body)) + body)
+            try:
+                if reader.stream is None:
+                    await self._connect(reader)
+                body = _encoder.encode([reader.ask(intake, place) for intake, place, _ in waiting])
+                if reader.stream is not None:
+                    reader.stream.write(LENGTH.pack(len(body)) + body)
+            except Exception as error:  # noqa: BLE001  # who waits would be given the answers to those who come after
+                log.error("a reader cannot be asked", error=type(error).__name__)
+                self._replace(reader)
         if reader not in self._readers:  # it ended meanwhile
             refuse(waiting)
 

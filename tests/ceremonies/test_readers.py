@@ -191,6 +191,24 @@ def test_a_hostile_request_harms_no_other_of_its_frame(factory_world: World) -> 
     with_readers(1, task)
 
 
+@pytest.mark.req("CA-1")
+def test_a_request_that_cannot_be_sent_shifts_no_answers(factory_world: World) -> None:
+    """Such as a number that no message holds: nobody gets what another one asked for."""
+    place = find_place(factory_world)
+
+    async def task(readers: Readers) -> None:
+        await readers.take_in(make_intake(), place)
+        odd = asyncio.create_task(readers.take_in(Intake(make_request(), "BMS-000001", NUMBER, 1 << 70), place))
+        await asyncio.sleep(0.05)
+        for _ in range(2):
+            intake = make_intake()
+            assert await asyncio.wait_for(readers.take_in(intake, place), 5) == take_in(intake, place)
+        with pytest.raises(ReaderEnded):
+            await asyncio.wait_for(odd, 5)
+
+    with_readers(1, task)
+
+
 def test_an_answer_too_many_is_nonsense() -> None:
     with pytest.raises(ValueError, match="1 answers to 0"):
         hand_out([], [Taken(TakenIn(b"", "", b"", "", None))])
