@@ -52,7 +52,7 @@ def make_examples(hierarchy: Hierarchy | None = None, service_key: SoftKey | Non
     serial = SerialNumber("SN-0001")
     device, site = (hierarchy.device_ca, hierarchy.device_key), (hierarchy.site_ca, hierarchy.site_key)
     service = (service_ca, service_key)
-    rows = {
+    rows: dict[str, tuple[Subject, tuple[Issuer, SoftKey], int | None]] = {
         "idevid": (DeviceSubject("Acme Storage", "bms-stm32h7", serial), device, None),
         "ieee2030-5-device": (ModuleSubject(HW_TYPE, serial), device, None),
         "ldevid": (DeviceSubject("Acme Storage", "bms-stm32h7", serial, None, "site-a"), site, 365),
