@@ -47,7 +47,7 @@ def test_times_read_back(time: datetime) -> None:
 
 @given(
     serials,
-    st.integers(1 << 64, (1 << 159) - 1),
+    st.builds(lambda high, low: high << 153 | low, st.integers(0, 63), st.integers(1 << 64, (1 << 153) - 1)),
     st.integers(1, 1 << 200),
     st.sampled_from(["idevid", "ieee2030-5-device", "ldevid"]),
     st.sampled_from(["", CRL_URL]),
