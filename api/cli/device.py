@@ -28,6 +28,8 @@ class Device(msgspec.Struct, frozen=True):
     proven: Proven
     trust_set: str | None
     birth_package: str | None
+    lfdi: str = ""
+    sfdi: str = ""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -59,7 +61,8 @@ def issue(
     device = session.put(f"/v1/work-orders/{work_order}/devices/{serial}", Device, data, media_type)
     files = write_device(out, serial, device)
     again = ", the same as before" if device.replayed else ""
-    session.show(device, f"{serial}: issued{again}", *map(str, files))
+    names = [f"LFDI {device.lfdi}, SFDI {device.sfdi}"] if device.lfdi else []
+    session.show(device, f"{serial}: issued{again}", *names, *map(str, files))
 
 
 @app.command("issue-all")

@@ -133,6 +133,7 @@ _NAMES: Final = {
     "551d11": "subjectAltName",
     "551d13": "basicConstraints",
     "551d1e": "nameConstraints",
+    "551d1f": "cRLDistributionPoints",
     "551d20": "certificatePolicies",
     "551d23": "authorityKeyIdentifier",
     "551d25": "extKeyUsage",

@@ -33,6 +33,21 @@ def test_issue_writes_certificate_chain_entry_and_proof(
     assert refusal(*wanted) == "serial-taken"
 
 
+@pytest.mark.req("CA-5", "CA-6")
+def test_the_names_of_a_device_of_ieee_2030_5_are_shown(served: Served, peer: Peer, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "BMS-1.csr").write_bytes(b"\x30\x82\x01")
+    web = ["device", "--url", served.url, "--token-file", str(tmp_path / "token"), "issue", str(tmp_path / "BMS-1.csr")]
+    wanted = [*web, "--work-order", "wo-1", "--serial", "BMS-1", "--out", str(tmp_path / "out")]
+    assert "LFDI" not in kedge(*wanted).stdout
+    lfdi = "3e4f45ab31edfe5b67e343e5e4562e31984e23e5"
+    named = msgspec.structs.replace(DEVICE, lfdi=lfdi, sfdi="167261211391")
+    peer.replies = {commands.IssueDevice: named}
+    assert f"LFDI {lfdi}, SFDI 167261211391" in kedge(*wanted).stdout
+    value = answer(*wanted)
+    assert (value["lfdi"], value["sfdi"]) == (lfdi, "167261211391")
+
+
 def test_issue_all_asks_in_batches_and_tells_what_was_refused(served: Served, peer: Peer, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(TOKEN)
     (tmp_path / "csrs").mkdir()

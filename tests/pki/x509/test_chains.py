@@ -182,6 +182,28 @@ def test_name_constraints_reach_below_the_next_ca() -> None:
         verify(Leaf(lower, KEY, site="site-b").sign(), upper, lower)
 
 
+@pytest.mark.req("CA-8", "CA-9")
+def test_a_ca_of_one_purpose_names_who_answers_for_it_and_for_nobody_else() -> None:
+    hierarchy = make_hierarchy()
+    answers = (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), False)
+    verify(site_leaf(extensions=(answers,)), hierarchy.site_ca)
+    both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING, ExtendedKeyUsageOID.CODE_SIGNING])
+    with pytest.raises(ChainInvalid, match="key purpose"):
+        verify(site_leaf(extensions=((both, False),)), hierarchy.site_ca)
+    client = (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False)
+    upper_key, ca = make_key(), ((x509.BasicConstraints(True, None), True), (CA_USAGE, True))
+    upper = make_issuer(Leaf(hierarchy.root, hierarchy.root_key, extensions=(*ca, client)), upper_key)
+    lower = make_issuer(Leaf(upper, upper_key, extensions=ca), KEY)
+    verify(Leaf(lower, KEY, extensions=(client,)).sign(), upper, lower)
+    with pytest.raises(ChainInvalid, match="key purpose"):
+        verify(Leaf(lower, KEY, extensions=(answers,)).sign(), upper, lower)
+
+
+def test_policies_are_read_and_none_is_demanded() -> None:
+    policy = x509.PolicyInformation(x509.ObjectIdentifier("1.3.6.1.4.1.40732.1.1"), None)
+    verify(site_leaf(extensions=((x509.CertificatePolicies([policy]), True),)), make_hierarchy().site_ca)
+
+
 def test_a_ca_that_may_not_sign_certificates() -> None:
     hierarchy = make_hierarchy()
     crl_only = x509.KeyUsage(False, False, False, False, False, False, True, False, False)

@@ -1,4 +1,5 @@
 import base64
+import ipaddress
 import json
 from collections.abc import Callable
 
@@ -21,7 +22,7 @@ from pki.x509.errors import (
     RequestTooLarge,
     X509Error,
 )
-from pki.x509.profiles import DEVICE_CA, IDEVID
+from pki.x509.profiles import DEVICE_CA, IDEVID, PROFILES, Profile
 from pki.x509.requests import CertificateRequest, check_request, parse_request, prove_possession
 from tests.pki.x509.soft_keys import make_key
 from tests.vectors.x509 import build_published_keys
@@ -296,3 +297,74 @@ def test_extensions_that_the_library_stumbles_over(oid: str, value: str) -> None
     extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), bytes.fromhex(value))
     with pytest.raises(X509Error):
         check_request(read_request(make_request(extension)), IDEVID)
+
+
+LEAVES = [profile for profile in PROFILES.values() if not profile.authority]
+FOREIGN_NAME = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.5.5.7.8.4"), bytes.fromhex("300706022a03040141"))
+EVIL: dict[str, x509.ExtensionType] = {
+    "a CA": x509.BasicConstraints(ca=True, path_length=None),
+    "a CA of no CAs": x509.BasicConstraints(ca=True, path_length=0),
+    "signs certificates": _usage(digital_signature=True, key_cert_sign=True),
+    "signs CRLs": _usage(crl_sign=True),
+    "encrypts": _usage(key_encipherment=True),
+    "commits": _usage(content_commitment=True),
+    "signs code": x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]),
+    "any purpose": x509.ExtendedKeyUsage([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]),
+    "time stamps": x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]),
+    "a host": x509.SubjectAlternativeName([x509.DNSName("a.example")]),
+    "an address": x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("192.0.2.1"))]),
+    "another's name": x509.SubjectAlternativeName([FOREIGN_NAME]),
+    "a directory name": x509.SubjectAlternativeName([x509.DirectoryName(x509.Name([]))]),
+    "any policy": x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("2.5.29.32.0"), None)]),
+    "the self-signed policy": x509.CertificatePolicies(
+        [x509.PolicyInformation(x509.ObjectIdentifier(f"1.3.6.1.4.1.40732.{end}"), None) for end in ("1.1", "2.2")]
+    ),
+    "a CRL of its own": x509.CRLDistributionPoints(
+        [x509.DistributionPoint([x509.UniformResourceIdentifier("http://a.example/00.crl")], None, None, None)]
+    ),
+    "an OCSP server of its own": x509.AuthorityInformationAccess(
+        [
+            x509.AccessDescription(
+                x509.ObjectIdentifier("1.3.6.1.5.5.7.48.1"), x509.UniformResourceIdentifier("http://a")
+            )
+        ]
+    ),
+    "no revocation": x509.OCSPNoCheck(),
+    "name constraints": x509.NameConstraints([x509.DNSName("a.example")], None),
+    "an authority": x509.AuthorityKeyIdentifier(b"x" * 20, None, None),
+    "something unknown": x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"),
+}
+
+
+@pytest.mark.req("CA-1", "T16")
+@pytest.mark.parametrize("profile", LEAVES, ids=lambda profile: profile.name)
+def test_no_profile_takes_an_evil_request(profile: Profile) -> None:
+    for name, extension in EVIL.items():
+        with pytest.raises(ProfileForbids, match=f"which {profile.name} does not give"):
+            check_request(read_request(make_request(extension)), profile)
+            pytest.fail(name)
+        # Among harmless ones, too.
+        harmless = (x509.BasicConstraints(False, None), x509.SubjectKeyIdentifier(b"x" * 20))
+        if type(extension) not in map(type, harmless):
+            with pytest.raises(ProfileForbids):
+                check_request(read_request(make_request(*harmless, extension)), profile)
+
+
+@pytest.mark.req("CA-1", "T16")
+@pytest.mark.parametrize("profile", LEAVES, ids=lambda profile: profile.name)
+def test_a_request_may_ask_for_all_that_its_profile_gives(profile: Profile) -> None:
+    asked: list[x509.ExtensionType] = [_usage(**dict.fromkeys(profile.key_usage, True))]
+    if profile.extended_key_usage:
+        asked.append(x509.ExtendedKeyUsage(map(x509.ObjectIdentifier, profile.extended_key_usage)))
+    if profile.policies:
+        oids = map(x509.ObjectIdentifier, profile.policies)
+        asked.append(x509.CertificatePolicies([x509.PolicyInformation(oid, None) for oid in oids]))
+    check_request(read_request(make_request(*asked)), profile)
+
+
+@pytest.mark.req("CA-2", "T16")
+@pytest.mark.parametrize("profile", LEAVES, ids=lambda profile: profile.name)
+def test_no_profile_takes_a_key_that_is_not_on_p256(profile: Profile) -> None:
+    for key in (ec.generate_private_key(ec.SECP384R1()), ed25519.Ed25519PrivateKey.generate()):
+        with pytest.raises(KeyRefused, match=profile.name):
+            check_request(read_request(make_request(key=key)), profile)

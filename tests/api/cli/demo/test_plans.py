@@ -21,7 +21,7 @@ def test_policy_and_plan_parse_and_fit_each_other(tmp_path: Path) -> None:
     assert parse_policy(policy.document) == policy
     lint_policy(policy, roster)
     plan: GenesisPlan = read_plan(json.dumps(genesis_plan(roster, policy)).encode(), GenesisPlan)
-    assert len({item.label for item in plan.keys}) == len(plan.keys) == 16
+    assert len({item.label for item in plan.keys}) == len(plan.keys) == 17
     assert {item.token for item in plan.keys} == set(TOKENS)
 
 
