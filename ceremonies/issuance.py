@@ -213,8 +213,8 @@ def device_changes(command: IssueDevice, order: WorkOrder, request: TakenIn, sea
 def load_line(room: Room, name: str) -> Line:
     """A work order with the CA that serves it. Writer's thread. Raises WorkOrderUnknown, JournalForked."""
     store, order = room.store, load_order(room, name)
-    root = read_issuer(find_profile("identity-root"), _read_authority(room, "identity-root"))
-    issuer = read_issuer(find_profile("device-ca"), _read_authority(room, "device-ca"), root)
+    root = read_issuer(find_profile("identity-root"), read_authority(room, "identity-root"))
+    issuer = read_issuer(find_profile("device-ca"), read_authority(room, "device-ca"), root)
     birth = store.find(DocumentRow, kind="birth-package", name=f"birth-package-{order.class_name}")
     newest = newest_set(store).payload_sha256.hex()
     place = Place(order.profile, order.organization, order.class_name, issuer)
@@ -231,7 +231,7 @@ def load_order(room: Room, name: str) -> WorkOrder:
     return order
 
 
-def _read_authority(room: Room, profile: str) -> bytes:
+def read_authority(room: Room, profile: str) -> bytes:
     """The certificate of the newest active key of a CA, as the door released it."""
     key = room.door.keyring.active(profile)
     for row in room.store.list(CertificateRow, "label"):

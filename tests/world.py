@@ -22,9 +22,10 @@ from ceremonies.approvals import parse_template, statement_bytes
 from ceremonies.commands import AnyCommand, AnyResult, CeremonyShown, Problem, Request
 from ceremonies.desk import Desk
 from ceremonies.fleet import DeviceClass, Fleet
+from ceremonies.handlers import handlers
 from ceremonies.officers import Officer, Roster
 from ceremonies.policy import Grant, Issuer, KeysInline, Policy, Quorum, ReleasePolicy
-from ceremonies.process import build_room, handlers, surroundings
+from ceremonies.process import build_room, surroundings
 from ceremonies.room import Room
 from ceremonies.settings import KeyroomSettings, TokenPlace
 from ceremonies.surroundings import Surroundings

@@ -16,12 +16,14 @@ from api.routes import (
     keys,
     receipts,
     releases,
+    stations,
     trust_sets,
     work_orders,
 )
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     work_orders.router,
+    stations.router,
     artefacts.router,
     releases.router,
     ceremonies.router,

@@ -18,12 +18,12 @@ import pytest
 from ceremonies import commands, process
 from ceremonies.client import KeyroomDown, Refused, ask_once
 from ceremonies.commands import AnyCommand, HealthShown
+from ceremonies.handlers import handlers
 from ceremonies.journal import JournalForked
 from ceremonies.jwks import JwksCache
 from ceremonies.listeners import UnsafeProduction
 from ceremonies.process import (
     build_room,
-    handlers,
     make_tokens,
     open_strongbox,
     surroundings,
