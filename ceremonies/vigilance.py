@@ -23,11 +23,12 @@ from ceremonies.writer import Writer
 STRANGE: Final = frozenset({"serial-not-in-order", "binding-mismatch", "key-known"})
 """A serial outside the order, a class, line or plant that is not its own, a key that belongs to another serial."""
 ENOUGH: Final = 3
-TOGETHER_S: Final = 300
+TOGETHER_US: Final = 300_000_000
 """Within this time a station that moved stays where it moved to: back and forth means that there are two."""
-BURST_S: Final = 20
-"""How many seconds' worth of units a station may save up."""
+BURST_US: Final = 20_000_000
+"""How long a station may save up units for."""
 WATCHED: Final = 4096
+SELF: Final = Actor(cred="", role="keyroom", src="", sub="vigilance")
 
 
 class StationTooFast(KeyroomError):
@@ -43,14 +44,14 @@ class AddressRefused(KeyroomError):
 
 
 class Watched(msgspec.Struct):
-    """What is remembered of one station. Times are seconds of the monotonic clock."""
+    """What is remembered of one station. spare: millionths of a unit. Times are microseconds of the monotonic clock."""
 
-    units: float
-    since: float
+    spare: int
+    since: int
     strange: int = 0
     address: str = ""
     before: str = ""
-    moved: float = 0.0
+    moved: int = 0
 
 
 class Vigilance:
@@ -73,7 +74,7 @@ class Vigilance:
                 f"station {name} does not come from {source or 'here'}",
                 hint="it is enrolled for other networks; enrol it again when it was moved",
             )
-        watched, now = self._find(name), self._now()
+        watched, now = self._find(name), self._surroundings.mono_us()
         if known is not None and source and self._has_twin(watched, source, now):
             await self.suspend(name, f"requests from {watched.before} and {source} by turns")
             stations.check_working(name)
@@ -104,20 +105,20 @@ class Vigilance:
 
     def _spend(self, watched: Watched, name: str, units: int) -> None:
         """A bucket that fills by the rate of the settings. A batch may overdraw it, then the station waits."""
-        rate, now = self._rate, self._now()
-        watched.units = min(rate * BURST_S, watched.units + (now - watched.since) * rate)
+        now = self._surroundings.mono_us()
+        watched.spare = min(self._rate * BURST_US, watched.spare + (now - watched.since) * self._rate)
         watched.since = now
-        if watched.units <= 0:
+        if watched.spare <= 0:
             raise StationTooFast(
-                f"station {name} asks for more than {rate} units a second",
-                hint=f"wait {1 - watched.units / rate:.0f} s, then send the same request again",
+                f"station {name} asks for more than {self._rate} units a second",
+                hint=f"wait {1 - watched.spare // self._rate // 1_000_000} s, then send the same request again",
             )
-        watched.units -= units
+        watched.spare -= units * 1_000_000
 
-    def _has_twin(self, watched: Watched, source: str, now: float) -> bool:
+    def _has_twin(self, watched: Watched, source: str, now: int) -> bool:
         if source == watched.address:
             return False
-        back = source == watched.before and now - watched.moved < TOGETHER_S
+        back = source == watched.before and now - watched.moved < TOGETHER_US
         watched.before, watched.address, watched.moved = watched.address, source, now
         return back
 
@@ -125,14 +126,8 @@ class Vigilance:
         if name not in self._watched:
             if len(self._watched) >= WATCHED:
                 del self._watched[next(iter(self._watched))]
-            self._watched[name] = Watched(self._rate * BURST_S, self._now())
+            self._watched[name] = Watched(self._rate * BURST_US, self._surroundings.mono_us())
         return self._watched[name]
-
-    def _now(self) -> float:
-        return self._surroundings.mono_us() / 1_000_000
-
-
-SELF: Final = Actor(cred="", role="keyroom", src="", sub="vigilance")
 
 
 def is_among(source: str, networks: tuple[str, ...]) -> bool:

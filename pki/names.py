@@ -6,6 +6,7 @@ Every identifier is checked once, where it enters, and carries its own type from
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
 from typing import NewType
 
 import msgspec
@@ -45,6 +46,17 @@ def read_site_name(text: str) -> SiteName:
     return SiteName(_match(_WORDS, text, "site name", "use lower case words joined by hyphens"))
 
 
+@lru_cache(maxsize=256)
+def read_oid(text: str) -> str:
+    """Check an object identifier in dotted form, at most 128 characters. Raises NameMalformed."""
+    try:
+        if len(text) <= 128 and x509.ObjectIdentifier(text).dotted_string == text:
+            return text
+    except ValueError:
+        pass
+    raise NameMalformed(f"{text[:64]!r} is no OID", hint="write it as numbers with dots: 1.3.6.1.4.1.<your number>.1")
+
+
 def ueid_of(spki: bytes) -> bytes:
     """The 33 bytes of a device's UEID (RFC 9711 section 4.2.1, type RAND): 0x01 || SHA-256 of its DER SPKI."""
     return b"\x01" + hashlib.sha256(spki).digest()
@@ -60,39 +72,97 @@ class HardwareModule(msgspec.Struct, frozen=True):
     serial: bytes
 
     def __post_init__(self) -> None:
-        try:
-            x509.ObjectIdentifier(self.type_oid)
-        except ValueError as error:
-            raise NameMalformed(f"hardware module type {self.type_oid[:64]!r} is no OID") from error
+        read_oid(self.type_oid)
         if not 1 <= len(self.serial) <= 64:
             raise NameMalformed(f"hardware module serial has {len(self.serial)} bytes", hint="use 1 to 64 bytes")
 
 
 class DeviceSubject(msgspec.Struct, frozen=True):
-    """Who a device certificate speaks of: O, CN and serialNumber (IEEE 802.1AR-2018 clause 8). Raises NameMalformed."""
+    """Who a device certificate speaks of: O, CN and serialNumber (IEEE 802.1AR-2018 clause 8).
+
+    `site` (OU) is set for an operational certificate and only there. Raises NameMalformed.
+    """
 
     organization: str
     common_name: str
     serial_number: SerialNumber
     hardware: HardwareModule | None = None
+    site: str = ""
 
     def __post_init__(self) -> None:
         _check_text("organization", self.organization)
         _check_text("common name", self.common_name)
         read_serial_number(self.serial_number)
+        if self.site:
+            read_site_name(self.site)
 
     def x501_name(self) -> x509.Name:
-        """O, CN, serialNumber; the last one a PrintableString (RFC 5280 appendix A.1)."""
-        return x509.Name(
-            (
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, self.organization),
-                x509.NameAttribute(NameOID.COMMON_NAME, self.common_name),
-                x509.NameAttribute(NameOID.SERIAL_NUMBER, self.serial_number),
-            )
+        """O, OU when there is a site, CN, serialNumber; the last one a PrintableString (RFC 5280 appendix A.1)."""
+        return _name(
+            (NameOID.ORGANIZATION_NAME, self.organization),
+            (NameOID.ORGANIZATIONAL_UNIT_NAME, self.site),
+            (NameOID.COMMON_NAME, self.common_name),
+            (NameOID.SERIAL_NUMBER, self.serial_number),
         )
 
     def __str__(self) -> str:
-        return f"O={self.organization}, CN={self.common_name}, serialNumber={self.serial_number}"
+        unit = f", OU={self.site}" if self.site else ""
+        return f"O={self.organization}{unit}, CN={self.common_name}, serialNumber={self.serial_number}"
+
+
+class ModuleSubject(msgspec.Struct, frozen=True):
+    """Who the certificate of an IEEE 2030.5 device speaks of: no name, but a hardwareModuleName (RFC 4108 section 5).
+
+    hw_type: dotted OID under the manufacturer's arc. The serial's ASCII is hwSerialNum. Raises NameMalformed.
+    """
+
+    hw_type: str
+    serial_number: SerialNumber
+
+    def __post_init__(self) -> None:
+        read_oid(self.hw_type)
+        read_serial_number(self.serial_number)
+
+    @property
+    def hardware(self) -> HardwareModule:
+        """What the subjectAltName says."""
+        return HardwareModule(self.hw_type, self.serial_number.encode("ascii"))
+
+    def x501_name(self) -> x509.Name:
+        """The empty name (RFC 5280 section 4.1.2.6)."""
+        return x509.Name(())
+
+    def __str__(self) -> str:
+        return f"hardwareModuleName {self.hw_type} {self.serial_number}"
+
+
+class ServiceSubject(msgspec.Struct, frozen=True):
+    """Who the certificate of a service speaks of. Raises NameMalformed.
+
+    unit (OU): the plant of a station; the site of a responder for a site CA, else empty.
+    """
+
+    organization: str
+    common_name: str
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        _check_text("organization", self.organization)
+        _check_text("common name", self.common_name)
+        if self.unit:
+            _check_text("organizational unit", self.unit)
+
+    def x501_name(self) -> x509.Name:
+        """O, OU when there is a unit, CN."""
+        return _name(
+            (NameOID.ORGANIZATION_NAME, self.organization),
+            (NameOID.ORGANIZATIONAL_UNIT_NAME, self.unit),
+            (NameOID.COMMON_NAME, self.common_name),
+        )
+
+    def __str__(self) -> str:
+        unit = f", OU={self.unit}" if self.unit else ""
+        return f"O={self.organization}{unit}, CN={self.common_name}"
 
 
 class AuthoritySubject(msgspec.Struct, frozen=True):
@@ -122,27 +192,20 @@ class AuthoritySubject(msgspec.Struct, frozen=True):
 
     def x501_name(self) -> x509.Name:
         """O, OU when there is a site, CN."""
-        return x509.Name(
-            [
-                *self.x501_base().rdns,
-                x509.RelativeDistinguishedName([_attribute(NameOID.COMMON_NAME, self.common_name)]),
-            ]
-        )
+        return x509.Name((*self.x501_base(), *_name((NameOID.COMMON_NAME, self.common_name))))
 
     def x501_base(self) -> x509.Name:
         """O and OU: what every subject below a site CA begins with (RFC 5280 section 4.2.1.10)."""
-        base = [_attribute(NameOID.ORGANIZATION_NAME, self.organization)]
-        if self.site:
-            base.append(_attribute(NameOID.ORGANIZATIONAL_UNIT_NAME, self.site))
-        return x509.Name(base)
+        return _name((NameOID.ORGANIZATION_NAME, self.organization), (NameOID.ORGANIZATIONAL_UNIT_NAME, self.site))
 
     def __str__(self) -> str:
         unit = f", OU={self.site}" if self.site else ""
         return f"O={self.organization}{unit}, CN={self.common_name}"
 
 
-def _attribute(oid: x509.ObjectIdentifier, value: str) -> x509.NameAttribute[str]:
-    return x509.NameAttribute(oid, value)
+def _name(*attributes: tuple[x509.ObjectIdentifier, str]) -> x509.Name:
+    """A name of these attributes without the empty ones, each an RDN of its own."""
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in attributes if value])
 
 
 def _match(pattern: re.Pattern[str], text: str, kind: str, hint: str) -> str:

@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from ceremonies.claims import QuotaExhausted
 from ceremonies.commands import DeviceRequest, IssueDevice, IssueDevices, ListTrustSets
 from ceremonies.errors import BindingMismatch
-from ceremonies.issuance import KeyKnown, QuotaExhausted, SerialNotInOrder
+from ceremonies.issuance import KeyKnown, SerialNotInOrder
 from ceremonies.stations import StationSuspended
 from ceremonies.tokens import Identity
 from ceremonies.vigilance import AddressRefused, StationTooFast, Vigilance
