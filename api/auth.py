@@ -24,6 +24,10 @@ _STEP: Final = _CEREMONY + "/steps/{step}"
 ROLES: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("PUT", "/v1/work-orders/{work_order}/devices/{serial}"): frozenset({"station"}),
     ("POST", "/v1/work-orders/{work_order}/devices"): frozenset({"station"}),
+    ("GET", "/.well-known/est/{label}/cacerts"): PUBLIC,
+    ("GET", "/.well-known/est/{label}/csrattrs"): PUBLIC,
+    ("POST", "/.well-known/est/{label}/simpleenroll"): frozenset({"station"}),
+    ("POST", "/.well-known/est/{label}/simplereenroll"): frozenset({"station"}),
     ("GET", "/v1/stations"): STAFF,
     ("PUT", "/v1/stations/{station}/certificate"): PUBLIC,
     ("POST", "/v1/stations/{station}/suspension"): _OFFICER,

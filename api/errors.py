@@ -67,6 +67,12 @@ class MediaTypeUnsupported(ApiError):
     code = "media-type-unsupported"
 
 
+class RequestUnreadable(ApiError):
+    """A certification request is not in the form of its protocol."""
+
+    code = "request-unreadable"
+
+
 class HeadersTooLarge(ApiError):
     """The request has too many headers."""
 
@@ -117,7 +123,7 @@ _BY_STATUS: Final[dict[int, str]] = {
         client-certificate-malformed cose-invalid cose-key-invalid der-malformed export-refused frame-invalid
         json-malformed name-malformed
         payload-invalid pem-malformed plan-malformed proof-of-possession-failed request-malformed
-        request-refused ssh-signature-malformed submission-invalid type-mismatch upload-refused""",
+        request-refused request-unreadable ssh-signature-malformed submission-invalid type-mismatch upload-refused""",
     401: """
         certificate-expired certificate-unknown station-revoked token-algorithm-refused token-audience-wrong
         token-expired token-header-refused token-issuer-unknown
@@ -136,7 +142,7 @@ _BY_STATUS: Final[dict[int, str]] = {
         already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over floor-refused
         gate-closed genesis-refused hsm-key-exists journal-key-needed key-known key-not-active
         key-transition-refused label-taken nothing-locked overlap-refused quota-exhausted request-mismatch request-open
-        sequence-stale serial-taken step-done step-outdated version-taken work-order-closed""",
+        sequence-stale serial-taken step-done step-outdated version-taken work-order-ambiguous work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",
     422: """

@@ -8,6 +8,7 @@ from ceremonies.commands import Command
 from ceremonies.conduct import Conduct
 from ceremonies.desk import Handler
 from ceremonies.enrolment import Enrolment
+from ceremonies.est import Est
 from ceremonies.exports import export_handlers
 from ceremonies.issuance import Issuance
 from ceremonies.queries import Queries
@@ -33,6 +34,7 @@ def factory_handlers(room: Room) -> Mapping[type[Command], Handler]:
     issuance, enrolment = Issuance(room), Enrolment(room)
     return {
         commands.IssueDevice: issuance.issue,
+        commands.EnrolDevice: Est(room, issuance.issue).enrol,
         commands.IssueDevices: Batches(room, issuance.issue).issue,
         commands.IssueStation: enrolment.issue,
         commands.ListStations: enrolment.list,

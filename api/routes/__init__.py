@@ -10,6 +10,7 @@ from api.routes import (
     certificates,
     counter_updates,
     documents,
+    est,
     events,
     health,
     journal,
@@ -24,6 +25,7 @@ from api.routes import (
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     work_orders.router,
     stations.router,
+    est.router,
     artefacts.router,
     releases.router,
     ceremonies.router,

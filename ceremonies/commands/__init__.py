@@ -12,7 +12,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from ceremonies.commands.command import LOCAL, PUBLIC, STAFF, Command, Document, Hex32, Name, RequestId, Text
-from ceremonies.commands.factory import BATCH_LIMIT, DeviceRequest, IssueDevice, IssueDevices
+from ceremonies.commands.factory import BATCH_LIMIT, DeviceRequest, EnrolDevice, IssueDevice, IssueDevices
 from ceremonies.commands.field import OpenChallenge, SubmitReceipts
 from ceremonies.commands.governance import (
     DecideStep,
@@ -41,16 +41,18 @@ from ceremonies.commands.releases import ARTEFACT_LIMIT, CHUNK_SIZE, SignRelease
 from ceremonies.commands.stations import IssueStation, ListStations, RevokeStation, SuspendStation
 
 from ceremonies.results import (  # isort: skip
-    AnyResult, AssetShown, CeremoniesListed, CeremonyShown, DeviceIssued, DevicesIssued, DocumentRead, DocumentsListed,
-    EventShown, EventsListed, HealthShown, JournalPart, KeyShown, KeysListed, Problem, ProofShown, Proven,
-    ReceiptsTaken, ReleaseSigned, StationIssued, StationShown, StationsListed, StepShown, TileRead, Uploaded,
+    AnyResult, AssetShown, CeremoniesListed, CeremonyShown, DeviceIssued, DevicesIssued, DocumentRead,
+    DocumentsListed, EventShown, EventsListed, HealthShown, JournalPart, KeyShown, KeysListed, Problem, ProofShown,
+    Proven, ReceiptsTaken, ReleaseSigned, StationIssued, StationShown, StationsListed, StepShown, TileRead,
+    Uploaded,
 )  # fmt: skip
 
 AnyCommand = (
-    IssueDevice | IssueDevices | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies | ShowCeremony |
-    DecideStep | ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument | ListTrustSets |
-    ListCounterUpdates | ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal | ExportParty |
-    SummarizeJournal | ListEvents | ShowHealth | IssueStation | ListStations | SuspendStation | RevokeStation
+    IssueDevice | EnrolDevice | IssueDevices | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies |
+    ShowCeremony | DecideStep | ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument |
+    ListTrustSets | ListCounterUpdates | ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal |
+    ExportParty | SummarizeJournal | ListEvents | ShowHealth | IssueStation | ListStations | SuspendStation |
+    RevokeStation
 )  # fmt: skip
 
 
@@ -76,12 +78,12 @@ class Answer(Struct, frozen=True):
 __all__ = [
     "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AssetShown", "BATCH_LIMIT", "CHUNK_SIZE",
     "CeremoniesListed", "CeremonyShown", "Command", "DecideStep", "DeviceIssued", "DeviceRequest", "DevicesIssued",
-    "Document", "DocumentRead", "DocumentsListed", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal",
-    "ExportParty", "HealthShown", "Hex32", "IssueDevice", "IssueDevices", "IssueStation", "JournalPart", "KeyShown",
-    "KeysListed", "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys",
-    "ListStations", "ListTrustSets", "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "Problem",
-    "ProofShown", "Proven", "ReadDocument", "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request", "RequestId",
-    "RevokeStation", "STAFF", "ShowCeremony", "ShowHealth", "ShowProof", "SignRelease", "StationIssued",
-    "StationShown", "StationsListed", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey",
-    "SuspendStation", "Text", "TileRead", "Upload", "Uploaded",
+    "Document", "DocumentRead", "DocumentsListed", "EnrolDevice", "EventShown", "EventsListed", "ExecuteStep",
+    "ExportJournal", "ExportParty", "HealthShown", "Hex32", "IssueDevice", "IssueDevices", "IssueStation",
+    "JournalPart", "KeyShown", "KeysListed", "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates",
+    "ListEvents", "ListKeys", "ListStations", "ListTrustSets", "Name", "OpenCeremony", "OpenChallenge",
+    "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven", "ReadDocument", "ReadTile", "ReceiptsTaken",
+    "ReleaseSigned", "Request", "RequestId", "RevokeStation", "STAFF", "ShowCeremony", "ShowHealth", "ShowProof",
+    "SignRelease", "StationIssued", "StationShown", "StationsListed", "StepShown", "SubmitReceipts",
+    "SummarizeJournal", "SuspendKey", "SuspendStation", "Text", "TileRead", "Upload", "Uploaded",
 ]  # fmt: skip
