@@ -10,6 +10,11 @@ from msgspec import Meta
 from ceremonies.errors import KeyroomError
 
 Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+# An object identifier in dotted form, or none (X.660: the second number is below 40 under the first number 1).
+Oid = Annotated[
+    str, Meta(pattern=r"^((1\.[1-3]?[0-9]|2\.(0|[1-9][0-9]{0,9}))(\.(0|[1-9][0-9]{0,9})){1,8})?\Z", max_length=100)
+]
+_IEEE2030_5 = "1.3.6.1.4.1.40732."
 
 
 class ClassUnknown(KeyroomError):
@@ -19,14 +24,21 @@ class ClassUnknown(KeyroomError):
 
 
 class DeviceClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A class of devices: its name, and the hardware profile by which its counters and slots behave."""
+    """A class of devices: its name, and the hardware profile by which its counters and slots behave.
+
+    hw_type: the OID that its devices name as hwType of their hardwareModuleName (RFC 4108 section 5); under the fleet's
+    arc. Without it the class gets no `ieee2030-5-device` certificates.
+    """
 
     name: Word
     hardware: Word
+    hw_type: Oid = ""
 
 
 class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):
-    """One OEM product line. `id` is a UUID; `vendor` a DNS name.
+    """One OEM product line. `id` is a UUID; `vendor` a DNS name; `arc` the manufacturer's own OID arc, below which the
+    hardware types of its classes are: 1.3.6.1.4.1 and its IANA enterprise number. test_root: the identity root is one
+    for tests, and certificates for IEEE 2030.5 say so.
 
     Vendor and class ids are name-based UUIDs, as the SUIT manifest recommends (draft-ietf-suit-manifest, section
     8.4.8.2): vendor = UUID5(DNS, vendor name), class = UUID5(vendor id, class name).
@@ -35,6 +47,15 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     id: Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")]
     vendor: Annotated[str, Meta(pattern=r"^[a-z0-9.-]{3,128}\Z")]
     classes: Annotated[tuple[DeviceClass, ...], Meta(min_length=1, max_length=256)]
+    arc: Oid = ""
+    test_root: bool = False
+
+    def __post_init__(self) -> None:
+        if f"{self.arc}.".startswith(_IEEE2030_5):
+            raise ValueError(f"{self.arc} is the arc of IEEE 2030.5, not the manufacturer's")
+        for item in self.classes:
+            if item.hw_type and not (self.arc and item.hw_type.startswith(f"{self.arc}.")):
+                raise ValueError(f"hardware type {item.hw_type} of class {item.name} is not under the fleet's arc")
 
     @cached_property
     def fleet_id(self) -> bytes:

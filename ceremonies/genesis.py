@@ -152,9 +152,10 @@ def draft_authorities(book: KeyBook, plan: GenesisPlan, recipe: Mapping[str, Any
         profile = find_profile(authority.profile)
         if book.keyring.labelled(authority.label).role != profile.name:
             raise PlanMalformed(f"plan: key {authority.label} is no {profile.name} key", hint="one key, one purpose")
-        issuer = None if profile.self_signed else issuers.get(profile.issuer)
+        above = profile.issuers[0]  # a CA has one kind of issuer
+        issuer = None if profile.self_signed else issuers.get(above)
         if issuer is None and not profile.self_signed:
-            raise PlanMalformed(f"plan: {authority.label} stands before its issuer, a {profile.issuer}")
+            raise PlanMalformed(f"plan: {authority.label} stands before its issuer, a {above}")
         document = _draft_authority(book.public_key(authority.label), plan.organization, authority, issuer, recipe)
         issuers[profile.name] = preview_issuer(profile, document, issuer)
         spki = issuers[profile.name].spki

@@ -32,9 +32,10 @@ from pki.names import ueid_of
 from pki.x509.certificates import draft_prepared
 from pki.x509.intake import Intake, Place, TakenIn
 from pki.x509.issuers import read_issuer
-from pki.x509.profiles import IDEVID, find_profile
+from pki.x509.lfdi import lfdi_of, sfdi_of
+from pki.x509.profiles import IDEVID, IEEE2030_5_DEVICE, find_profile
 
-KIND = "certificate.idevid"
+KIND = "certificate.idevid"  # of a refusal as long as no order says what is asked for
 QUOTA_OPEN = "quota.open"
 
 
@@ -90,8 +91,10 @@ class Issuance:
         """Answer a station. The same serial with the same key gets the same bytes, and uses no quota."""
         now = self._room.surroundings.now_us() // 1_000_000
         intake = Intake(command.csr, command.serial, await self._draw_number(), now)
+        kind = KIND
         try:
             line = await self._find_line(command, caller)
+            kind = f"certificate.{line.place.profile}" if isinstance(line, Line) else KIND
             taken = await self._room.readers.take_in(intake, line.place if isinstance(line, Line) else None)
             if not isinstance(line, Line):
                 raise line  # only now: what is wrong with the request itself is said first
@@ -101,7 +104,7 @@ class Issuance:
                 "work_order": command.work_order,
                 "csr": hashlib.sha256(command.csr).hexdigest(),
             }
-            refused = entries.refused(KIND, caller.actor, what, error)
+            refused = entries.refused(kind, caller.actor, what, error)
             await self._room.act(lambda: self._room.ledger.record([refused]))
             raise
         try:
@@ -160,7 +163,9 @@ class Issuance:
         )
         recipe = b'{"not_before":%d,"number":"%s"}' % (intake.not_before, intake.number.encode())  # in JCS
         return Order(
-            draft=draft_prepared(IDEVID, line.place.issuer.public_key, taken.prepared, **about),
+            draft=draft_prepared(
+                find_profile(line.place.profile), line.place.issuer.public_key, taken.prepared, **about
+            ),
             by=caller.actor,
             name=command.serial,
             request=RequestKey(f"order/{order.id}:{command.serial}:{spki[:32]}", spki, recipe),
@@ -184,6 +189,7 @@ class Issuance:
         return WorkOrderClosed(f"work order {order.id} is not valid now", hint="call the supervisor")
 
     def _answer(self, command: IssueDevice, request: TakenIn, line: Line, sealed: Sealed) -> DeviceIssued:
+        lfdi = lfdi_of(sealed.document) if line.place.profile == IEEE2030_5_DEVICE.name else ""
         return DeviceIssued(
             serial=command.serial,
             certificate=sealed.document,
@@ -193,6 +199,8 @@ class Issuance:
             proven=Proven(sealed.seq, sealed.entry, sealed.proof),
             trust_set=line.trust_set,
             birth_package=line.birth_package,
+            lfdi=lfdi,
+            sfdi=lfdi and sfdi_of(lfdi),
         )
 
 
@@ -217,7 +225,10 @@ def load_line(room: Room, name: str) -> Line:
     issuer = read_issuer(find_profile("device-ca"), read_authority(room, "device-ca"), root)
     birth = store.find(DocumentRow, kind="birth-package", name=f"birth-package-{order.class_name}")
     newest = newest_set(store).payload_sha256.hex()
-    place = Place(order.profile, order.organization, order.class_name, issuer)
+    fleet = room.door.require_governing().policy.fleet
+    issuer = msgspec.structs.replace(issuer, test_root=fleet.test_root)
+    hw_type = fleet.device_class(order.class_name).hw_type
+    place = Place(order.profile, order.organization, order.class_name, issuer, hw_type)
     return Line(order, place, issuer.certificate + root.certificate, birth["sha256"] if birth else None, newest)
 
 
@@ -254,9 +265,13 @@ def read_released(room: Room, digest: str, kind: str) -> bytes:
 def prepare_order(room: Room, data: bytes) -> dict[str, Any]:
     """A work order for a class and profile that exist."""
     order: WorkOrder = read_plan(data, WorkOrder)
-    room.door.require_governing().policy.fleet.device_class(order.class_name)
-    if find_profile(order.profile) is not IDEVID:
+    device_class = room.door.require_governing().policy.fleet.device_class(order.class_name)
+    profile = find_profile(order.profile)
+    if profile not in (IDEVID, IEEE2030_5_DEVICE):
         raise PlanMalformed(f"work order: profile {order.profile} is not for work orders")
+    if profile is IEEE2030_5_DEVICE and not device_class.hw_type:
+        hint = "the policy gives the class an OID under the fleet's arc (`hw_type`)"
+        raise PlanMalformed(f"work order: class {order.class_name} has no hardware type", hint=hint)
     shown = {"content": write_plan(order)}
     guard_order(room, shown)
     return shown

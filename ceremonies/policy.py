@@ -20,7 +20,7 @@ MAX_POLICY: Final = 1 << 20
 
 # Kinds that may be sealed without an officer, because a work order, a release rule or a delegation stands before them.
 UNATTENDED: Final = re.compile(
-    r"certificate\.(idevid|ieee2030-5-device|ldevid|station-tls)|image\.[a-z0-9-]+|fw-manifest|release-manifest|"
+    r"certificate\.(idevid|ieee2030-5-device|ldevid|station-tls|ocsp-responder)|image\.[a-z0-9-]+|fw-manifest|release-manifest|"
     r"challenge|head-statement|crl|certificate\.revoke"
 )
 # Break-glass: any single officer may stop, whatever the policy says.

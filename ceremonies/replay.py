@@ -37,8 +37,11 @@ OPERATIONS = ("key.generate", "key.sign", "key.destroy")
 GOVERNING = ("roster.change", "policy.change")
 # Each sealed document of these kinds has one row of its own.
 DERIVED = (
-    (DeviceRow, ("certificate.idevid",)),
-    (CertificateRow, ("certificate.identity-root", "certificate.device-ca", "certificate.site-ca")),
+    (DeviceRow, ("certificate.idevid", "certificate.ieee2030-5-device")),
+    (
+        CertificateRow,
+        ("certificate.identity-root", "certificate.device-ca", "certificate.site-ca", "certificate.service-ca"),
+    ),
     (TrustSetRow, ("trust-set",)),
     (CounterUpdateRow, ("counter-update",)),
     (ReleaseRow, ("fw-manifest",)),

@@ -14,7 +14,10 @@ class Proven(Struct, frozen=True):
 
 
 class DeviceIssued(Struct, frozen=True, tag="device-issued"):
-    """`certificate` and `chain` (device CA, identity root) are PEM. `trust_set` is the newest set's payload digest."""
+    """`certificate` and `chain` (device CA, identity root) are PEM. `trust_set` is the newest set's payload digest.
+
+    lfdi, sfdi: how IEEE 2030.5 names the device, as 40 hex digits and 12 decimal ones; empty for other profiles.
+    """
 
     serial: str
     certificate: bytes
@@ -24,6 +27,8 @@ class DeviceIssued(Struct, frozen=True, tag="device-issued"):
     proven: Proven
     trust_set: str | None
     birth_package: str | None
+    lfdi: str = ""
+    sfdi: str = ""
 
 
 class StationIssued(Struct, frozen=True, tag="station-issued"):

@@ -47,12 +47,20 @@ PLANT = "graz"
 AUDIENCE = "https://kedge.example"
 ISSUER = "https://issuer.example"
 REPOSITORY = {"repository_id": "4711", "environment": "release"}
-FLEET = Fleet("7b0f9d1e-93a4-4c55-8a39-0f3b4a6c2d10", "acme.example", (DeviceClass(CLASS, "stm32h7-atecc608b"),))
+ARC = "1.3.6.1.4.1.32473"  # the enterprise number for examples (RFC 5612)
+FLEET = Fleet(
+    "7b0f9d1e-93a4-4c55-8a39-0f3b4a6c2d10",
+    "acme.example",
+    (DeviceClass(CLASS, "stm32h7-atecc608b", f"{ARC}.1"),),
+    arc=ARC,
+    test_root=True,
+)
 TOKENS = {"kedge-main": (), "kedge-journal": ("journal",), "kedge-recovery": ("recovery",)}
 MAIN_ROLES = (
     "identity-root",
     "device-ca",
     "site-ca",
+    "service-ca",
     "oem-root",
     "manifest-signer",
     "image-app",
@@ -61,10 +69,10 @@ MAIN_ROLES = (
 )
 KINDS = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "counter-update", "transition-index",
-    "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca", "policy.change",
-    "log.key.rotate", "log.recover",
+    "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
+    "certificate.service-ca", "policy.change", "log.key.rotate", "log.recover",
 )  # fmt: skip
-UNATTENDED = ("certificate.idevid", "image.mcuboot", "fw-manifest", "challenge")
+UNATTENDED = ("certificate.idevid", "certificate.ieee2030-5-device", "image.mcuboot", "fw-manifest", "challenge")
 
 
 class RefusedError(AssertionError):
@@ -79,7 +87,10 @@ class RefusedError(AssertionError):
 def plan_keys() -> list[dict[str, str]]:
     """The keys of genesis."""
     keys = [("identity-root", "identity-root", "p384", "kedge-main", "")]
-    keys += [(role, role, "p256", "kedge-main", "") for role in ("device-ca", "site-ca", "manifest-signer", "director")]
+    keys += [
+        (role, role, "p256", "kedge-main", "")
+        for role in ("device-ca", "site-ca", "service-ca", "manifest-signer", "director")
+    ]
     keys += [(f"oem-root-{n}", "oem-root", "p256", "kedge-main", "") for n in (1, 2, 3)]
     keys += [(f"recovery-{n}", "recovery", "p256", "kedge-recovery", "") for n in (1, 2, 3)]
     keys += [(f"counter-{n}", "counter", "p256", "kedge-main", CLASS) for n in (1, 2)]
@@ -217,6 +228,7 @@ class World:
                 {"label": "identity-root", "profile": "identity-root", "name": "Acme Identity Root", "days": 9000},
                 {"label": "device-ca", "profile": "device-ca", "name": "Acme Device CA", "days": 8000},
                 {"label": "site-ca", "profile": "site-ca", "name": "Acme Site CA", "site": "graz-1", "days": 3000},
+                {"label": "service-ca", "profile": "service-ca", "name": "Acme Service CA", "days": 3000},
             ],
             "trust_set": plan_set(),
             "births": [{"class_name": CLASS, "counters": {"0": 0, "2": 0}}],
@@ -243,11 +255,13 @@ class World:
         await self.propose(name, action, plan)
         return await self.carry_out(name, *(officers or ("bob", "carol")))
 
-    async def open_order(self, name: str = "wo-1", quantity: int = 20, last: int = 25, digits: int = 6) -> None:
+    async def open_order(
+        self, name: str = "wo-1", quantity: int = 20, last: int = 25, digits: int = 6, profile: str = "idevid"
+    ) -> None:
         """An approved work order."""
         now = int(datetime.now(UTC).timestamp())
         plan = {
-            "id": name, "profile": "idevid", "class_name": CLASS, "plant": PLANT, "prefix": "BMS-", "digits": digits,
+            "id": name, "profile": profile, "class_name": CLASS, "plant": PLANT, "prefix": "BMS-", "digits": digits,
             "first": 1, "last": last, "quantity": quantity, "valid_from": now - 60, "valid_to": now + 86400,
             "organization": "Acme Storage",
         }  # fmt: skip

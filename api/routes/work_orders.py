@@ -26,6 +26,8 @@ class DeviceOut(Out):
     proven: ProvenOut
     trust_set: str | None = Field(description="Payload digest of the newest trust set.")
     birth_package: str | None = Field(description="Digest of the birth package; fetch it from /v1/documents.")
+    lfdi: str = Field(description="IEEE 2030.5 LFDI, 40 hex digits; empty unless the profile is ieee2030-5-device.")
+    sfdi: str = Field(description="IEEE 2030.5 SFDI, 12 decimal digits, or empty as the LFDI.")
 
 
 class DeviceRequestIn(In):

@@ -5,47 +5,29 @@
 3. The finished certificate is SEQUENCE {the identical TBS, algorithm, signature} (RFC 5280 section 4.1), read back.
 """
 
-import hashlib
-import ipaddress
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 import msgspec
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pki.drafts import Draft, ToSign
-from pki.names import AuthoritySubject, DeviceSubject, HardwareModule, read_serial_number
-from pki.signatures import load_spki, raw_to_der, spki_der, spki_sha256
-from pki.x509.der import BIT_STRING, OCTET_STRING, SEQUENCE, write_element, write_oid
-from pki.x509.errors import (
-    AssemblyFailed,
-    DerMalformed,
-    KeyRefused,
-    LintFailed,
-    SubjectRefused,
-    ValidityRefused,
-)
+from pki.names import DeviceSubject, ModuleSubject, ServiceSubject, read_serial_number
+from pki.signatures import raw_to_der, spki_der, spki_sha256
+from pki.x509.builders import Subject, check_key, key_identifier, rehearse, stand_in
+from pki.x509.der import BIT_STRING, SEQUENCE, write_element, write_oid
+from pki.x509.errors import AssemblyFailed, DerMalformed, LintFailed, SubjectRefused, ValidityRefused
 from pki.x509.issuers import Issuer, check_may_issue
 from pki.x509.lint import lint_certificate
 from pki.x509.pem import write_pem
 from pki.x509.profiles import Profile
-from pki.x509.series import Series, read_series, splice_tbs
-from pki.x509.standin import StandInKey
+from pki.x509.series import FIRST_NUMBER, FIRST_SERIAL, Series, read_series, splice_tbs
 from pki.x509.tbs import split_signed
 from pki.x509.terms import Terms
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BASE_POINT = spki_der(ec.derive_private_key(1, ec.SECP256R1()).public_key())
-_HARDWARE_MODULE_NAME = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.4")
-_EVERY_HOST = (
-    x509.DNSName(""),
-    x509.IPAddress(ipaddress.ip_network("0.0.0.0/0")),
-    x509.IPAddress(ipaddress.ip_network("::/0")),
-)
-
-Subject = DeviceSubject | AuthoritySubject
 
 
 class Prepared(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -76,7 +58,7 @@ def prepare_certificate(
     """
     check_may_issue(profile, issuer)
     _check_facts(profile, subject, terms)
-    _check_key(profile, public_key)
+    check_key(profile, public_key)
     tbs = _rehearse(profile, subject, public_key, issuer, terms)
     read = lint_certificate(profile.name, tbs, issuer)
     if (read.public_key, read.serial_number) != (public_key, terms.serial_number):
@@ -111,30 +93,35 @@ def draft_prepared(profile: Profile, signer: bytes, prepared: Prepared, **facts:
 @lru_cache(maxsize=64)
 def _signing(signer: bytes) -> tuple[bytes, str]:
     """The signature algorithm of an issuer's key, in DER, and the key's name."""
-    return _algorithm(_stand_in(signer).key_size), spki_sha256(signer)
+    return _algorithm(stand_in(signer).key_size), spki_sha256(signer)
 
 
 def _rehearse(profile: Profile, subject: Subject, public_key: bytes, issuer: Issuer | None, terms: Terms) -> bytes:
     """The bytes to be signed: built, or for a device spliced from the first certificate of its series."""
-    if issuer is None or isinstance(subject, AuthoritySubject) or subject.hardware is not None:
-        stand_in = _stand_in(issuer.public_key if issuer else public_key)
-        return _build(profile, subject, public_key, issuer, terms).sign(stand_in, stand_in.hash).tbs_certificate_bytes
-    series = _find_series(profile, issuer, subject.organization, subject.common_name)
-    ski = _key_identifier(public_key).digest
-    return splice_tbs(
-        series, subject.serial_number, public_key, ski, (terms.serial_number, terms.not_before, terms.end)
-    )
+    match subject:
+        case DeviceSubject(hardware=None) if issuer is not None:
+            series = _find_series(profile, issuer, (subject.organization, subject.common_name, subject.site))
+        case ModuleSubject() if issuer is not None:
+            series = _find_series(profile, issuer, (subject.hw_type,))
+        case _:
+            return rehearse(profile, subject, public_key, issuer, terms)
+    variable = (terms.serial_number, terms.not_before, terms.end)
+    return splice_tbs(series, subject.serial_number, public_key, key_identifier(public_key), variable)
 
 
 @lru_cache(maxsize=256)
-def _find_series(profile: Profile, issuer: Issuer, organization: str, common_name: str) -> Series:
-    """Rehearse the first certificate of a series, for a key that everybody knows; only its shared bytes are used."""
-    subject = DeviceSubject(organization, common_name, read_serial_number("0"))
+def _find_series(profile: Profile, issuer: Issuer, names: tuple[str, str, str] | tuple[str]) -> Series:
+    """Rehearse the first certificate of a series, for a key that everybody knows; only its shared bytes are used.
+
+    names: organization, common name and site, or the module type.
+    """
+    serial = read_serial_number(FIRST_SERIAL)
+    module = len(names) == 1
+    subject = ModuleSubject(names[0], serial) if len(names) == 1 else DeviceSubject(*names[:2], serial, None, names[2])
     start = max(issuer.not_before, _EPOCH)
-    terms = Terms(1 << 64, start, None if profile.longest is None else start + timedelta(days=1))
-    stand_in = _stand_in(issuer.public_key)
-    built = _build(profile, subject, _BASE_POINT, issuer, terms).sign(stand_in, stand_in.hash)
-    return read_series(built.tbs_certificate_bytes, _key_identifier(_BASE_POINT).digest)
+    terms = Terms(FIRST_NUMBER, start, None if profile.longest is None else start + timedelta(days=1))
+    tbs = rehearse(profile, subject, _BASE_POINT, issuer, terms)
+    return read_series(tbs, key_identifier(_BASE_POINT), names[0] if module else "", bool(issuer.crl_url))
 
 
 def assemble_certificate(tbs: bytes, algorithm: bytes, raw: bytes) -> bytes:
@@ -154,113 +141,26 @@ def assemble_certificate(tbs: bytes, algorithm: bytes, raw: bytes) -> bytes:
 
 
 def _check_facts(profile: Profile, subject: Subject, terms: Terms) -> None:
-    if isinstance(subject, AuthoritySubject):
-        fits = profile.authority and bool(subject.site) == profile.site_bound
-    else:
-        fits = not profile.authority and (subject.hardware is None or profile.hardware_module)
-    if not fits:
+    match subject:
+        case DeviceSubject():
+            fits = profile.naming == "device" and bool(subject.site) == profile.within_issuer
+            fits = fits and (subject.hardware is None or profile.hardware_module)
+        case ModuleSubject():
+            fits = profile.naming == "module"
+        case ServiceSubject():
+            fits = profile.naming == "service"
+        case _:
+            fits = profile.authority and bool(subject.site) == profile.site_bound
+    if not fits or profile.authority != (profile.naming == "authority"):
         raise SubjectRefused(f"{subject} is no subject for {profile.name}")
     if (terms.not_after is None) != (profile.longest is None):
         raise ValidityRefused(f"a {profile.name} does not end at {terms.end.isoformat()}")
-
-
-def _check_key(profile: Profile, public_key: bytes) -> ec.EllipticCurvePublicKey:
-    key = load_spki(public_key)
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in profile.curves:
-        raise KeyRefused(f"{profile.name} does not take this key", hint=f"use {' or '.join(profile.curves)}")
-    if len(public_key) not in (91, 120):
-        # One key has one SubjectPublicKeyInfo, and so one name: that of the uncompressed point.
-        raise KeyRefused(
-            "the key's point is compressed", hint="give the SubjectPublicKeyInfo that parse_request returns"
-        )
-    return key
-
-
-def _key_identifier(public_key: bytes) -> x509.SubjectKeyIdentifier:
-    """RFC 7093 section 2 method 1: the left 160 bits of SHA-256 over the point; no SHA-1.
-
-    The point ends the SubjectPublicKeyInfo, which has 91 bytes on P-256 and 120 on P-384.
-    """
-    point = public_key[-65 if len(public_key) == 91 else -97 :]
-    return x509.SubjectKeyIdentifier(hashlib.sha256(point).digest()[:20])
 
 
 @lru_cache(maxsize=8)
 def _algorithm(key_size: int) -> bytes:
     """ecdsa-with-SHA256 or ecdsa-with-SHA384, no parameters (RFC 5758 section 3.2)."""
     return write_element(SEQUENCE, write_oid("1.2.840.10045.4.3.2" if key_size == 256 else "1.2.840.10045.4.3.3"))
-
-
-@lru_cache(maxsize=64)
-def _stand_in(public_key: bytes) -> StandInKey:
-    key = load_spki(public_key)
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise KeyRefused("an issuer's key is not on P-256 or P-384")
-    return StandInKey(key)
-
-
-@lru_cache(maxsize=64)
-def _begin(profile: Profile, issuer: Issuer | None) -> x509.CertificateBuilder:
-    """What all certificates of a profile and an issuer share. Builders are immutable, so it may be kept."""
-    usage = profile.key_usage
-    key_usage = x509.KeyUsage(
-        digital_signature="digital_signature" in usage,
-        key_cert_sign="key_cert_sign" in usage,
-        crl_sign="crl_sign" in usage,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-    builder = x509.CertificateBuilder()
-    builder = builder.add_extension(x509.BasicConstraints(profile.authority, profile.path_length), critical=True)
-    builder = builder.add_extension(key_usage, critical=True)
-    if profile.extended_key_usage:
-        purposes = x509.ExtendedKeyUsage(x509.ObjectIdentifier(oid) for oid in profile.extended_key_usage)
-        builder = builder.add_extension(purposes, critical=False)
-    if issuer is None:
-        return builder
-    subject = x509.load_pem_x509_certificate(issuer.certificate).subject
-    return _name_issuer(builder, subject, x509.SubjectKeyIdentifier(issuer.ski))
-
-
-def _name_issuer(
-    builder: x509.CertificateBuilder, name: x509.Name, ski: x509.SubjectKeyIdentifier
-) -> x509.CertificateBuilder:
-    authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski)
-    return builder.issuer_name(name).add_extension(authority, critical=False)
-
-
-def _build(
-    profile: Profile, subject: Subject, public_key: bytes, issuer: Issuer | None, terms: Terms
-) -> x509.CertificateBuilder:
-    name, ski = subject.x501_name(), _key_identifier(public_key)
-    builder = _begin(profile, issuer)
-    if issuer is None:
-        builder = _name_issuer(builder, name, ski)
-    builder = (
-        builder.subject_name(name)
-        .public_key(_check_key(profile, public_key))
-        .serial_number(terms.serial_number)
-        .not_valid_before(terms.not_before)
-        .not_valid_after(terms.end)
-        .add_extension(ski, critical=False)
-    )
-    if isinstance(subject, AuthoritySubject):
-        if profile.site_bound:
-            permitted = [x509.DirectoryName(subject.x501_base())]
-            builder = builder.add_extension(x509.NameConstraints(permitted, list(_EVERY_HOST)), critical=True)
-    elif subject.hardware is not None:
-        builder = builder.add_extension(x509.SubjectAlternativeName([_name_hardware(subject.hardware)]), critical=True)
-    return builder
-
-
-def _name_hardware(module: HardwareModule) -> x509.OtherName:
-    """HardwareModuleName ::= SEQUENCE {hwType OID, hwSerialNum OCTET STRING} (RFC 4108 section 5)."""
-    value = write_element(SEQUENCE, write_oid(module.type_oid), write_element(OCTET_STRING, module.serial))
-    return x509.OtherName(_HARDWARE_MODULE_NAME, value)
 
 
 def _facts(profile: Profile, subject: Subject, public_key: bytes, terms: Terms) -> dict[str, str]:
@@ -273,7 +173,7 @@ def _facts(profile: Profile, subject: Subject, public_key: bytes, terms: Terms) 
         "subject": str(subject),
         "subject_spki": spki_sha256(public_key),
     }
-    if isinstance(subject, DeviceSubject):
+    if isinstance(subject, DeviceSubject | ModuleSubject):
         facts["serial"] = subject.serial_number
     return facts
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, SignatureAlgorithmOID
 
 from pki.x509.errors import ChainInvalid, X509Error
 from pki.x509.issuers import read_certificate
@@ -25,6 +25,7 @@ _UNDERSTOOD = frozenset(
         ExtensionOID.KEY_USAGE,
         ExtensionOID.EXTENDED_KEY_USAGE,
         ExtensionOID.NAME_CONSTRAINTS,
+        ExtensionOID.CERTIFICATE_POLICIES,  # no policy is demanded of a chain (section 6.1.1 (c) to (e): any, no, no)
         ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
         ExtensionOID.SUBJECT_KEY_IDENTIFIER,
         ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
@@ -59,7 +60,7 @@ def verify_chain(leaf: bytes, intermediates: Sequence[bytes], root: bytes, at: d
             _check_link(chain[depth], issuer)
             _check_authority(issuer, depth)
             for below in chain[: depth + 1]:
-                _check_constraints(below, issuer)
+                _check_constraints(below, issuer, direct=below is chain[depth])
     except (X509Error, ValueError, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
         if isinstance(error, ChainInvalid):
             raise
@@ -123,12 +124,14 @@ def _check_authority(issuer: x509.Certificate, below: int) -> None:
         raise ChainInvalid(f"{below} CAs follow {_name_of(issuer)}, which allows {constraints.value.path_length}")
 
 
-def _check_constraints(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
+def _check_constraints(certificate: x509.Certificate, issuer: x509.Certificate, direct: bool) -> None:
     names = _find(issuer, x509.NameConstraints)
     if names is not None:
         _check_names(certificate, names, _name_of(issuer))
     allowed, asked = _find(issuer, x509.ExtendedKeyUsage), _find(certificate, x509.ExtendedKeyUsage)
-    if allowed is not None and asked is not None and not set(asked) <= set(allowed):
+    # Who answers for a CA is named by that CA itself, whatever its own purposes are (RFC 6960 section 4.2.2.2).
+    given = {*(allowed or ()), *((ExtendedKeyUsageOID.OCSP_SIGNING,) if direct else ())}
+    if allowed is not None and asked is not None and not set(asked) <= given:
         raise ChainInvalid(f"{_name_of(certificate)} has a key purpose that {_name_of(issuer)} has not")
 
 

@@ -12,21 +12,25 @@ from typing import TypeVar
 import msgspec
 
 from pki.errors import PkiError
-from pki.names import DeviceSubject, read_serial_number
+from pki.names import DeviceSubject, ModuleSubject, read_serial_number
 from pki.x509.certificates import Prepared, prepare_certificate
 from pki.x509.issuers import Issuer
-from pki.x509.profiles import find_profile
+from pki.x509.profiles import Profile, find_profile
 from pki.x509.requests import CertificateRequest, check_request, parse_request, prove_possession
 from pki.x509.terms import Terms
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where devices get certificates: the names that a work order gives them, and the CA that serves it."""
+    """Where devices get certificates: the names that a work order gives them, and the CA that serves it.
+
+    hw_type: dotted OID of the class, for a profile whose certificates have a hardwareModuleName in place of a name.
+    """
 
     profile: str
     organization: str
     class_name: str
     issuer: Issuer
+    hw_type: str = ""
 
 
 class Intake(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -81,6 +85,14 @@ def take_in_all(tasks: Sequence[Task]) -> list[TakenIn | PkiError]:
     return [_go_on(partial(_prepare, *task), item) for task, item in zip(tasks, proven, strict=True)]
 
 
+def name_subject(place: Place, profile: Profile, serial: str) -> DeviceSubject | ModuleSubject:
+    """Who a device's certificate speaks of. Raises NameMalformed."""
+    number = read_serial_number(serial)
+    if profile.naming == "module":
+        return ModuleSubject(place.hw_type, number)
+    return DeviceSubject(place.organization, place.class_name, number)
+
+
 def _go_on(step: Callable[[T], Result], item: T | PkiError) -> Result | PkiError:
     return item if isinstance(item, PkiError) else _attempt(step, item)
 
@@ -95,8 +107,8 @@ def _attempt(step: Callable[[T], Result], item: T) -> Result | PkiError:
 def _prepare(intake: Intake, place: Place | None, request: CertificateRequest) -> TakenIn:
     prepared = None
     if place is not None:
-        subject = DeviceSubject(place.organization, place.class_name, read_serial_number(intake.serial))
         profile = find_profile(place.profile)
+        subject = name_subject(place, profile, intake.serial)
         check_request(request, profile)
         terms = Terms(int(intake.number, 16), datetime.fromtimestamp(intake.not_before, UTC))
         prepared = prepare_certificate(profile, subject, request.public_key, place.issuer, terms)

@@ -75,8 +75,9 @@ def read_organization(issuer: Issuer) -> str:
 
 
 def check_may_issue(profile: Profile, issuer: Issuer | None) -> None:
-    """One key, one purpose: a profile names the one kind of CA that issues it. Raises IssuerRefused."""
+    """One key, one purpose: a profile names the kinds of CA that issue it. Raises IssuerRefused."""
     found = profile.name if issuer is None else issuer.profile
-    if found != profile.issuer or (issuer is None) != profile.self_signed:
+    if found not in profile.issuers or (issuer is None) != profile.self_signed:
         by = "itself" if issuer is None else f"a {found}"
-        raise IssuerRefused(f"{profile.name} cannot be issued by {by}", hint=f"it needs a key of {profile.issuer}")
+        hint = f"it needs a key of {' or '.join(profile.issuers)}"
+        raise IssuerRefused(f"{profile.name} cannot be issued by {by}", hint=hint)

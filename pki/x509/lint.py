@@ -10,12 +10,16 @@ from datetime import datetime
 import msgspec
 
 from pki.x509.der import OCTET_STRING, OID, SEQUENCE, content, read_children, read_whole, tags, whole, write_element
-from pki.x509.errors import DerMalformed, LintFailed
+from pki.x509.errors import DerMalformed, IssuerRefused, LintFailed
 from pki.x509.rules import (
     AUTHORITY_KEY_ID,
     COMMON_NAME,
+    CRL_POINTS,
+    DEVICE_POLICY,
+    DEVICE_TEST_POLICIES,
     NAME_CONSTRAINTS,
     NEVER,
+    POLICIES,
     RULES,
     SERIAL_NUMBER,
     SIGNATURE_ALGORITHMS,
@@ -28,6 +32,7 @@ from pki.x509.tbs import Tbs, read_extensions, read_name, read_tbs, read_time, s
 _PRINTABLE, _UTF8 = 0x13, 0x0C
 _GENERATION = re.compile(rb".+ G[1-9][0-9]{0,3}")
 _DEVICE_SERIAL = re.compile(rb"[A-Z0-9](?:[A-Z0-9.-]{0,62}[A-Z0-9])?")
+_CRL_URL = re.compile(r"http://[A-Za-z0-9.:~_/\[\]-]{1,200}(?<!/)")
 _HARDWARE_MODULE_NAME = bytes.fromhex("06082b06010505070804")  # id-on-hardwareModuleName, RFC 4108 section 5
 # No host and no address: dNSName "", iPAddress 0.0.0.0/0 and ::/0.
 _NO_HOSTS = write_element(
@@ -38,7 +43,23 @@ _NO_HOSTS = write_element(
 )
 
 
-class IssuerFacts(msgspec.Struct, frozen=True):
+class IssuerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the policy says of a CA beside its certificate. Raises IssuerRefused.
+
+    crl_url: the http URL under which the CRLs of its partitions are served, with the CA's label and without a slash at
+    its end; empty: the certificates name no CRL. test_root: certificates for IEEE 2030.5 say that they are for tests.
+    """
+
+    crl_url: str = ""
+    test_root: bool = False
+
+    def __post_init__(self) -> None:
+        if self.crl_url and _CRL_URL.fullmatch(self.crl_url) is None:
+            hint = "use http://<host>/crl/<label of the CA>"
+            raise IssuerRefused(f"{self.crl_url[:80]!r} is no URL under which CRLs are served", hint=hint)
+
+
+class IssuerFacts(IssuerOptions, frozen=True):
     """What the lints must know of an issuer: its key (SPKI DER), name (DER), key identifier and validity."""
 
     public_key: bytes
@@ -138,8 +159,13 @@ def _check_names(rules: Rules, tbs: Tbs, issuer: IssuerFacts) -> list[str]:
         findings.append("the issuer is not the issuer's subject, octet for octet")
     if not rules.self_signed and tbs.subject == issuer.subject:
         findings.append("the subject is the issuer's")
-    attributes = read_name(tbs.subject)
-    if tuple(attribute.oid for attribute in attributes) != rules.subject:
+    attributes = own = read_name(tbs.subject)
+    if rules.within_issuer:
+        above = read_name(issuer.subject)[:-1]
+        own = attributes[len(above) :]
+        if attributes[: len(above)] != above:
+            findings.append("the subject does not begin with the issuer's names")
+    if tuple(attribute.oid for attribute in own) != rules.subject:
         findings.append("the subject's attributes are not those of the profile, in order")
     for oid, tag, value in attributes:
         if not 1 <= len(value) <= 256 or tag not in ((_PRINTABLE,) if oid == SERIAL_NUMBER else (_PRINTABLE, _UTF8)):
@@ -152,11 +178,7 @@ def _check_names(rules: Rules, tbs: Tbs, issuer: IssuerFacts) -> list[str]:
 
 
 def _check_extensions(rules: Rules, tbs: Tbs, issuer: IssuerFacts) -> list[str]:
-    expected = dict(rules.fixed)
-    expected[AUTHORITY_KEY_ID] = (False, b"\x30\x16\x80\x14" + issuer.ski)
-    expected[SUBJECT_KEY_ID] = (False, b"\x04\x14" + _key_identifier(rules, tbs.public_key))
-    if rules.site_bound:
-        expected[NAME_CONSTRAINTS] = (True, _site_constraints(tbs.subject))
+    expected = _expect_extensions(rules, tbs, issuer)
     findings, seen = [], set()
     for oid, critical, value in read_extensions(tbs.extensions):
         if oid in seen:
@@ -164,13 +186,35 @@ def _check_extensions(rules: Rules, tbs: Tbs, issuer: IssuerFacts) -> list[str]:
         elif oid in expected:
             if expected[oid] != (critical, value):
                 findings.append(f"extension {_dotted(oid)} has the wrong value or criticality")
-        elif oid == SUBJECT_ALT_NAME and rules.hardware:
-            findings += _check_hardware(critical, value)
+        elif oid == SUBJECT_ALT_NAME and rules.hardware != "no":
+            findings += _check_hardware(rules, critical, value)
         else:
             findings.append(f"surplus extension {_dotted(oid)}")
         seen.add(oid)
+    if rules.hardware == "must" and SUBJECT_ALT_NAME not in seen:
+        findings.append("missing extension 2.5.29.17")
     findings += [f"missing extension {_dotted(oid)}" for oid in expected if oid not in seen]
     return findings
+
+
+def _expect_extensions(rules: Rules, tbs: Tbs, issuer: IssuerFacts) -> dict[bytes, tuple[bool, bytes]]:
+    """Every extension that must be there and whose bytes follow from what is known; all but a hardwareModuleName."""
+    expected = dict(rules.fixed)
+    expected[AUTHORITY_KEY_ID] = (False, b"\x30\x16\x80\x14" + issuer.ski)
+    expected[SUBJECT_KEY_ID] = (False, b"\x04\x14" + _key_identifier(rules, tbs.public_key))
+    if rules.site_bound:
+        expected[NAME_CONSTRAINTS] = (True, _site_constraints(tbs.subject))
+    if rules.policies:
+        expected[POLICIES] = (True, DEVICE_TEST_POLICIES if issuer.test_root else DEVICE_POLICY)
+    if issuer.crl_url and not rules.authority:
+        expected[CRL_POINTS] = (False, _crl_point(issuer.crl_url, tbs.serial_number))
+    return expected
+
+
+def _crl_point(url: str, number: int) -> bytes:
+    """One DistributionPoint with one URI (RFC 5280 section 4.2.1.13): the top 6 of the number's 159 bits name it."""
+    uri = write_element(0x86, b"%b/%02x.crl" % (url.encode("ascii"), number // 2**153))
+    return write_element(SEQUENCE, write_element(SEQUENCE, write_element(0xA0, write_element(0xA0, uri))))
 
 
 def _site_constraints(subject: bytes) -> bytes:
@@ -181,8 +225,10 @@ def _site_constraints(subject: bytes) -> bytes:
     return write_element(SEQUENCE, permitted, _NO_HOSTS)
 
 
-def _check_hardware(critical: bool, der: bytes) -> list[str]:
-    """A critical SAN of exactly one otherName, a hardwareModuleName (RFC 4108 section 5)."""
+def _check_hardware(rules: Rules, critical: bool, der: bytes) -> list[str]:
+    """A critical SAN of exactly one otherName, a hardwareModuleName (RFC 4108 section 5). Where it must be there, its
+    hwSerialNum is the device's serial number.
+    """
     findings = [] if critical else ["the subjectAltName is not critical"]
     names = read_children(der, read_whole(der, SEQUENCE))
     parts = read_children(der, names[0]) if tags(names) == [0xA0] else []
@@ -192,6 +238,8 @@ def _check_hardware(critical: bool, der: bytes) -> list[str]:
     fields = read_children(der, module[0]) if tags(module) == [SEQUENCE] else []
     if tags(fields) != [OID, OCTET_STRING] or not 1 <= len(content(der, fields[1])) <= 64:
         findings.append("the hardwareModuleName is not an OID and 1 to 64 octets")
+    elif rules.hardware == "must" and _DEVICE_SERIAL.fullmatch(content(der, fields[1])) is None:
+        findings.append("the hwSerialNum is no device serial number")
     return findings
 
 

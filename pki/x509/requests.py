@@ -195,6 +195,9 @@ def _find_surplus(value: x509.ExtensionType, profile: Profile) -> str:
         case x509.ExtendedKeyUsage():
             oids = {oid.dotted_string for oid in value}
             return ", ".join(f"extendedKeyUsage {oid}" for oid in sorted(oids - set(profile.extended_key_usage)))
+        case x509.CertificatePolicies():
+            oids = {policy.policy_identifier.dotted_string for policy in value}
+            return ", ".join(f"certificatePolicies {oid}" for oid in sorted(oids - set(profile.policies)))
         case x509.SubjectKeyIdentifier():
             return ""  # a suggestion: the profile computes its own
         case _:

@@ -36,3 +36,8 @@ class Terms(msgspec.Struct, frozen=True):
     def end(self) -> datetime:
         """The time that notAfter will say."""
         return self.not_after or NEVER
+
+
+def partition_of(serial_number: int) -> str:
+    """The partition of the CRL to which a certificate belongs: the top 6 of its number's 159 bits, `00` to `3f`."""
+    return f"{serial_number >> 153:02x}"

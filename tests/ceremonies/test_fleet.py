@@ -1,11 +1,17 @@
 """Identifiers of a fleet follow from its names."""
 
+import json
 import uuid
 
+import msgspec
 import pytest
 
+from ceremonies.errors import PolicyMalformed
 from ceremonies.fleet import ClassUnknown, DeviceClass, Fleet
-from tests.world import CLASS, FLEET
+from ceremonies.policy import parse_policy
+from pki.jcs import jcs
+from tests.ceremonies.issuer_keys import make_signer
+from tests.world import ARC, CLASS, FLEET, make_policy
 
 
 def test_ids_are_name_based_uuids() -> None:
@@ -16,7 +22,7 @@ def test_ids_are_name_based_uuids() -> None:
 
 
 def test_a_class_belongs_to_its_vendor() -> None:
-    other = Fleet(FLEET.id, "other.example", FLEET.classes)
+    other = Fleet(FLEET.id, "other.example", FLEET.classes, FLEET.arc)
     assert other.class_id(CLASS) != FLEET.class_id(CLASS)
 
 
@@ -24,4 +30,42 @@ def test_a_class_belongs_to_its_vendor() -> None:
 def test_a_class_that_the_policy_does_not_name_has_no_id(name: str) -> None:
     with pytest.raises(ClassUnknown, match="no device class"):
         FLEET.class_id(name)
-    assert FLEET.device_class(CLASS) == DeviceClass(CLASS, "stm32h7-atecc608b")
+    assert FLEET.device_class(CLASS) == DeviceClass(CLASS, "stm32h7-atecc608b", f"{ARC}.1")
+
+
+@pytest.mark.req("CA-5")
+@pytest.mark.parametrize(
+    ("arc", "hw_type", "problem"),
+    [
+        (ARC, f"{ARC}.1", ""),
+        ("2.25.340282366", "2.25.340282366.1.2", ""),
+        (ARC, "", ""),
+        ("", f"{ARC}.1", "not under the fleet's arc"),
+        (ARC, ARC, "not under the fleet's arc"),
+        (ARC, f"{ARC}1.1", "not under the fleet's arc"),
+        ("1.3.6.1.4.1.40732", "1.3.6.1.4.1.40732.32473.1", "arc of IEEE 2030.5"),
+        ("1.3.6.1.4.1.40732.7", "", "arc of IEEE 2030.5"),
+        ("1.40.1", "", "does not parse"),
+        (ARC, f"{ARC}.01", "does not parse"),
+        (ARC, f"{ARC}.1\n", "does not parse"),
+    ],
+)
+def test_hardware_types_are_under_the_manufacturers_own_arc(arc: str, hw_type: str, problem: str) -> None:
+    policy = json.loads(make_policy(make_signer().jwk).document)
+    policy["fleet"] |= {"arc": arc, "classes": [{"name": CLASS, "hardware": "stm32h7-atecc608b", "hw_type": hw_type}]}
+    for part in (policy["fleet"], policy["fleet"]["classes"][0]):
+        for name in ("arc", "hw_type"):
+            if part.get(name) == "":
+                del part[name]
+    if not problem:
+        assert parse_policy(jcs(policy)).fleet.device_class(CLASS).hw_type == hw_type
+        return
+    with pytest.raises(PolicyMalformed, match=problem):
+        parse_policy(jcs(policy))
+
+
+def test_a_fleet_without_the_newer_parts_keeps_its_bytes() -> None:
+    plain = Fleet(FLEET.id, FLEET.vendor, (DeviceClass(CLASS, "stm32h7-atecc608b"),))
+    assert msgspec.to_builtins(plain) == {
+        "id": FLEET.id, "vendor": FLEET.vendor, "classes": ({"name": CLASS, "hardware": "stm32h7-atecc608b"},),
+    }  # fmt: skip

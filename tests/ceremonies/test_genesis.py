@@ -72,14 +72,14 @@ def test_the_recovery_keys_are_seen_nowhere(genesis_world: World) -> None:
 @on_both_keys
 def test_the_certificates_verify(genesis_world: World, tmp_path: Path) -> None:
     found = documents(genesis_world, commands.ListCertificates())
-    assert found.keys() == {"identity-root", "device-ca", "site-ca"}
+    assert found.keys() == {"identity-root", "device-ca", "site-ca", "service-ca"}
     now = datetime.datetime.now(datetime.UTC)
     for name, data in found.items():
         (tmp_path / f"{name}.pem").write_bytes(data)
         certificate = x509.load_pem_x509_certificate(data)
         assert certificate.public_bytes(Encoding.PEM) == data
         assert certificate.serial_number.bit_length() > 120
-    for name in ("device-ca", "site-ca"):
+    for name in ("device-ca", "site-ca", "service-ca"):
         verify_chain(found[name], [], found["identity-root"], now)
         root = tmp_path / "identity-root.pem"
         command = ["openssl", "verify", "-x509_strict", "-CAfile", str(root), str(tmp_path / f"{name}.pem")]
@@ -126,7 +126,7 @@ def test_documents_are_named_by_their_outcomes(genesis_world: World) -> None:
         for leaf in read_leaves(genesis_world)
         if leaf["type"] == "key.sign.outcome" and leaf["out"]["status"] == "ok"
     }
-    assert len(shown.documents) == 5
+    assert len(shown.documents) == 6
     for kind, _, digest in shown.documents:
         assert outcomes[digest] == kind
 

@@ -18,6 +18,7 @@ from ceremonies.keyring import (
     check_plan,
     check_transition,
 )
+from pki.x509.profiles import PROFILES
 
 # SP 800-57 part 1 revision 5, section 7, written down a second time, as pairs.
 ALLOWED = {
@@ -78,10 +79,20 @@ def test_only_an_active_key_signs_and_only_its_kinds(role: str, kind: str, state
 
 
 @pytest.mark.req("KL-7")
-def test_no_two_roles_share_a_kind_but_roots_and_recovery() -> None:
+def test_no_two_roles_share_a_kind_but_roots_and_recovery_and_what_each_ca_says_of_its_own() -> None:
     owners = {kind: {role for role in KINDS if kind in KINDS[role]} for kinds in KINDS.values() for kind in kinds}
-    assert {kind: roles for kind, roles in owners.items() if len(roles) > 1} == {"trust-set": {"oem-root", "recovery"}}
-    assert KINDS["journal"] == frozenset()
+    assert {kind: roles for kind, roles in owners.items() if len(roles) > 1} == {
+        "trust-set": {"oem-root", "recovery"},
+        "certificate.ocsp-responder": {"device-ca", "site-ca", "service-ca"},
+        "crl": {"identity-root", "device-ca", "site-ca", "service-ca"},
+    }
+    assert KINDS["journal"] == KINDS["ocsp"] == frozenset()
+
+
+@pytest.mark.req("KL-7", "CA-8")
+def test_a_key_signs_the_certificates_that_profiles_say_its_role_issues() -> None:
+    for name, profile in PROFILES.items():
+        assert {role for role in KINDS if f"certificate.{name}" in KINDS[role]} == set(profile.issuers)
 
 
 def test_a_role_has_its_algorithm() -> None:

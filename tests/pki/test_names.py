@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pki import names
-from pki.names import AuthoritySubject, DeviceSubject, HardwareModule, NameMalformed, SerialNumber
+from pki.names import (
+    AuthoritySubject,
+    DeviceSubject,
+    HardwareModule,
+    ModuleSubject,
+    NameMalformed,
+    SerialNumber,
+    ServiceSubject,
+)
 
 
 @pytest.mark.parametrize("text", ["A", "0", "SN-0001", "BMS.12-A", "9" * 64])
@@ -99,3 +107,41 @@ def test_hardware_modules() -> None:
     for oid, serial in (("1.3.x", b"x"), ("", b"x"), ("1.3.6", b""), ("1.3.6", bytes(65))):
         with pytest.raises(NameMalformed):
             HardwareModule(oid, serial)
+
+
+def test_a_device_at_a_site() -> None:
+    subject = DeviceSubject("Acme", "bms", SerialNumber("SN-1"), None, "site-a")
+    assert str(subject) == "O=Acme, OU=site-a, CN=bms, serialNumber=SN-1"
+    assert subject.x501_name().rfc4514_string() == "2.5.4.5=SN-1,CN=bms,OU=site-a,O=Acme"
+    with pytest.raises(NameMalformed, match="site"):
+        DeviceSubject("Acme", "bms", SerialNumber("SN-1"), None, "Site A")
+
+
+@pytest.mark.req("CA-5")
+def test_a_module_has_no_name() -> None:
+    subject = ModuleSubject("1.3.6.1.4.1.32473.1", SerialNumber("SN-1"))
+    assert not list(subject.x501_name())
+    assert subject.hardware == HardwareModule("1.3.6.1.4.1.32473.1", b"SN-1")
+    assert str(subject) == "hardwareModuleName 1.3.6.1.4.1.32473.1 SN-1"
+    for hw_type, serial in (("", "SN-1"), ("1.3.6.1", "sn")):
+        with pytest.raises(NameMalformed):
+            ModuleSubject(hw_type, SerialNumber(serial))
+
+
+def test_services() -> None:
+    station = ServiceSubject("Acme", "eol-tester-3", "graz")
+    assert str(station) == "O=Acme, OU=graz, CN=eol-tester-3"
+    assert station.x501_name().rfc4514_string() == "CN=eol-tester-3,OU=graz,O=Acme"
+    assert str(ServiceSubject("Acme", "OCSP")) == "O=Acme, CN=OCSP"
+    for parts in (("", "x"), ("Acme", " x"), ("Acme", "x", "a  b")):
+        with pytest.raises(NameMalformed):
+            ServiceSubject(*parts)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "1.3.", "1.3.6.01", "3.1.1", "1.40.1", "1.3.6 .1", "1.3." + "1." * 70 + "1", "a"]
+)
+def test_what_is_no_oid(text: str) -> None:
+    assert names.read_oid("2.25.1234567890") == "2.25.1234567890"
+    with pytest.raises(NameMalformed, match="no OID"):
+        names.read_oid(text)

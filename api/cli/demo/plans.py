@@ -16,12 +16,20 @@ ORGANIZATION: Final = "Acme Storage"
 DOMAIN_APP: Final = 2
 TOKENS: Final = {
     "kedge-main": (
-        "identity-root", "device-ca", "site-ca", "oem-root", "manifest-signer", "image-app", "counter", "director",
+        "identity-root", "device-ca", "site-ca", "service-ca", "oem-root", "manifest-signer", "image-app", "counter",
+        "director",
     ),
     "kedge-journal": ("journal",),
     "kedge-recovery": ("recovery",),
 }  # fmt: skip
-FLEET: Final = Fleet("5d1b0a52-9d0c-4a57-8f4e-6a3f0e2b7c11", "acme.example", (DeviceClass(CLASS, "stm32h7-atecc608b"),))
+ARC: Final = "1.3.6.1.4.1.32473"  # the enterprise number for examples (RFC 5612)
+FLEET: Final = Fleet(
+    "5d1b0a52-9d0c-4a57-8f4e-6a3f0e2b7c11",
+    "acme.example",
+    (DeviceClass(CLASS, "stm32h7-atecc608b", f"{ARC}.1"),),
+    arc=ARC,
+    test_root=True,
+)
 REPOSITORY: Final[dict[str, str | int | bool]] = {
     "repository_id": "4711",
     "repository_owner_id": "42",
@@ -31,9 +39,12 @@ REPOSITORY: Final[dict[str, str | int | bool]] = {
 _TWO_OFFICERS: Final = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "transition-index", "counter-update",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
-    "log.key.rotate", "log.recover",
+    "certificate.service-ca", "log.key.rotate", "log.recover",
 )  # fmt: skip
-_BY_RULE: Final = ("certificate.idevid", "image.mcuboot", "fw-manifest", "challenge")
+_BY_RULE: Final = (
+    "certificate.idevid", "certificate.ieee2030-5-device", "certificate.ldevid", "certificate.station-tls",
+    "certificate.ocsp-responder", "image.mcuboot", "fw-manifest", "challenge", "crl",
+)  # fmt: skip
 
 
 # One grant for each role; a token must fit exactly one.
@@ -90,6 +101,7 @@ def genesis_plan(roster: Roster, policy: Policy) -> dict[str, Any]:
             {"label": "identity-root", "profile": "identity-root", "name": "Acme Identity Root", "days": 9125},
             {"label": "device-ca", "profile": "device-ca", "name": "Acme Device CA", "days": 9000},
             {"label": "site-ca", "profile": "site-ca", "name": "Acme Site CA", "site": SITE, "days": 3650},
+            {"label": "service-ca", "profile": "service-ca", "name": "Acme Service CA", "days": 3650},
         ],
         "trust_set": set_plan((1, 2, 3), "image-app-1"),
         "births": [{"class_name": CLASS, "counters": {"0": 0, str(DOMAIN_APP): 0}}],
@@ -97,7 +109,7 @@ def genesis_plan(roster: Roster, policy: Policy) -> dict[str, Any]:
 
 
 def _keys() -> list[dict[str, str]]:
-    one = ("device-ca", "site-ca", "manifest-signer", "director")
+    one = ("device-ca", "site-ca", "service-ca", "manifest-signer", "director")
     keys = [key("identity-root", "identity-root", "p384"), *(key(role, role) for role in one)]
     keys += [key(f"oem-root-{number}", "oem-root") for number in (1, 2, 3)]
     keys += [key(f"recovery-{number}", "recovery") for number in (1, 2, 3)]

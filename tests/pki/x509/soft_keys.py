@@ -72,7 +72,11 @@ class Hierarchy(msgspec.Struct, frozen=True):
 @functools.cache
 def make_hierarchy() -> Hierarchy:
     """Made once for each test process; it is immutable."""
-    root_key, device_key, site_key = make_key(ec.SECP384R1()), make_key(), make_key()
+    return build_hierarchy(make_key(ec.SECP384R1()), make_key(), make_key())
+
+
+def build_hierarchy(root_key: SoftKey, device_key: SoftKey, site_key: SoftKey) -> Hierarchy:
+    """The CAs of these keys."""
     subject = AuthoritySubject("Acme Storage", "Identity Root", 1)
     draft = draft_certificate(IDENTITY_ROOT, subject, root_key.public_key, None, make_terms(2060))
     root = read_issuer(IDENTITY_ROOT, root_key.finish(draft))

@@ -6,7 +6,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pki.errors import PkiError
-from pki.names import DeviceSubject, NameMalformed, SerialNumber
+from pki.names import DeviceSubject, ModuleSubject, NameMalformed, SerialNumber
 from pki.x509.certificates import draft_certificate, draft_prepared
 from pki.x509.errors import (
     CertificateNumberRefused,
@@ -20,9 +20,10 @@ from pki.x509.errors import (
     RequestTooLarge,
 )
 from pki.x509.intake import Intake, Place, TakenIn, take_in, take_in_all
-from pki.x509.profiles import IDEVID
+from pki.x509.profiles import IDEVID, IEEE2030_5_DEVICE
 from pki.x509.terms import Terms
 from tests.pki.x509.soft_keys import BEGIN, NUMBER, make_hierarchy, make_key
+from tests.pki.x509.soft_profiles import HW_TYPE
 from tests.pki.x509.test_requests import make_request, to_pem
 
 KEY = make_key()
@@ -112,3 +113,15 @@ def test_without_a_place_a_request_is_only_read(csr: bytes) -> None:
 def test_without_a_place_a_bad_request_is_refused(csr: bytes, refusal: type[PkiError]) -> None:
     with pytest.raises(refusal):
         take_in(msgspec.structs.replace(INTAKE, csr=csr), None)
+
+
+@pytest.mark.req("CA-1", "CA-5")
+def test_a_device_of_ieee_2030_5_is_taken_in_by_the_type_of_its_class() -> None:
+    place = Place("ieee2030-5-device", "Acme Storage", "bms-stm32h7", HIERARCHY.device_ca, HW_TYPE)
+    taken = take_in(INTAKE, place)
+    assert taken.prepared is not None
+    subject = ModuleSubject(HW_TYPE, SerialNumber("SN-0001"))
+    draft = draft_certificate(IEEE2030_5_DEVICE, subject, KEY.public_key, HIERARCHY.device_ca, Terms(NUMBER, BEGIN))
+    assert taken.prepared.tbs == draft.payload
+    with pytest.raises(NameMalformed, match="OID"):
+        take_in(INTAKE, msgspec.structs.replace(place, hw_type=""))

@@ -10,6 +10,7 @@ from pki.x509.errors import DerMalformed, IssuerRefused, LintFailed, PemMalforme
 from pki.x509.issuers import check_may_issue, read_certificate, read_issuer
 from pki.x509.profiles import DEVICE_CA, IDENTITY_ROOT, IDEVID, PROFILES, SITE_CA
 from tests.pki.x509.soft_keys import make_hierarchy, make_key, make_terms
+from tests.pki.x509.soft_profiles import make_service_ca
 
 
 def test_an_issuer_is_what_its_certificate_says() -> None:
@@ -36,6 +37,7 @@ def test_who_may_issue_what() -> None:
         "identity-root": hierarchy.root,
         "device-ca": hierarchy.device_ca,
         "site-ca": hierarchy.site_ca,
+        "service-ca": make_service_ca()[0],
     }
     allowed = set()
     for profile in PROFILES.values():
@@ -49,7 +51,14 @@ def test_who_may_issue_what() -> None:
         ("identity-root", None),
         ("device-ca", "identity-root"),
         ("site-ca", "identity-root"),
+        ("service-ca", "identity-root"),
         ("idevid", "device-ca"),
+        ("ieee2030-5-device", "device-ca"),
+        ("ldevid", "site-ca"),
+        ("station-tls", "service-ca"),
+        ("ocsp-responder", "device-ca"),
+        ("ocsp-responder", "site-ca"),
+        ("ocsp-responder", "service-ca"),
     }
 
 

@@ -174,7 +174,7 @@ def test_a_bug_is_found(bug: str) -> None:
 def test_a_profile_bug_is_refused_before_a_key_is_asked(profile: Profile, change: dict[str, object]) -> None:
     broken = msgspec.structs.replace(profile, **change)
     hierarchy = make_hierarchy()
-    issuer = {"identity-root": hierarchy.root, "device-ca": hierarchy.device_ca}[profile.issuer]
+    issuer = {"identity-root": hierarchy.root, "device-ca": hierarchy.device_ca}[profile.issuers[0]]
     subject: DeviceSubject | AuthoritySubject = make_subject()
     if profile.authority:
         subject = AuthoritySubject("Acme Storage", "CA", 2, "site-a" if profile.site_bound else "")

@@ -1,11 +1,14 @@
 import pytest
 
 from pki.x509.errors import ProfileUnknown
-from pki.x509.profiles import DEVICE_CA, IDENTITY_ROOT, IDEVID, PROFILES, SITE_CA, find_profile
+from pki.x509.profiles import IDEVID, PROFILES, find_profile
 
 
 def test_profiles_are_found_by_name() -> None:
-    assert set(PROFILES) == {"identity-root", "device-ca", "site-ca", "idevid"}
+    assert set(PROFILES) == {
+        "identity-root", "device-ca", "site-ca", "service-ca",
+        "idevid", "ieee2030-5-device", "ldevid", "station-tls", "ocsp-responder",
+    }  # fmt: skip
     for name, profile in PROFILES.items():
         assert find_profile(name) is profile
         assert profile.citation
@@ -15,14 +18,19 @@ def test_profiles_are_found_by_name() -> None:
 
 
 @pytest.mark.req("KL-7")
-def test_each_profile_names_its_one_issuer() -> None:
-    assert IDENTITY_ROOT.self_signed
-    assert [profile.issuer for profile in (DEVICE_CA, SITE_CA, IDEVID)] == [
-        "identity-root",
-        "identity-root",
-        "device-ca",
-    ]
-    assert not any(profile.self_signed for profile in (DEVICE_CA, SITE_CA, IDEVID))
+def test_each_profile_names_its_one_issuer_but_the_responder() -> None:
+    assert [name for name, profile in PROFILES.items() if profile.self_signed] == ["identity-root"]
+    assert {name: profile.issuers for name, profile in PROFILES.items()} == {
+        "identity-root": ("identity-root",),
+        "device-ca": ("identity-root",),
+        "site-ca": ("identity-root",),
+        "service-ca": ("identity-root",),
+        "idevid": ("device-ca",),
+        "ieee2030-5-device": ("device-ca",),
+        "ldevid": ("site-ca",),
+        "station-tls": ("service-ca",),
+        "ocsp-responder": ("device-ca", "site-ca", "service-ca"),
+    }
 
 
 def test_profiles_are_frozen() -> None:
