@@ -1,4 +1,4 @@
-"""Enrolment over Secure Transport (RFC 7030): a request names its device and not the work order, which is found here."""
+"""Enrolment over Secure Transport (RFC 7030): a request names its device, and the work order is found here."""
 
 from collections.abc import Awaitable, Callable
 

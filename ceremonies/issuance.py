@@ -70,9 +70,10 @@ class WorkOrderClosed(KeyroomError):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """What issuing under one work order needs, read and verified once."""
+    """What issuing under one work order needs, read and verified once. authority: its CA's label."""
 
     order: WorkOrder
+    authority: str
     place: Place
     chain: bytes
     birth_package: str | None
@@ -229,7 +230,9 @@ def load_line(room: Room, name: str) -> Line:
     issuer = msgspec.structs.replace(issuer, test_root=fleet.test_root)
     hw_type = fleet.device_class(order.class_name).hw_type
     place = Place(order.profile, order.organization, order.class_name, issuer, hw_type)
-    return Line(order, place, issuer.certificate + root.certificate, birth["sha256"] if birth else None, newest)
+    authority = room.door.keyring.get(issuer.spki).label
+    chain = issuer.certificate + root.certificate
+    return Line(order, authority, place, chain, birth["sha256"] if birth else None, newest)
 
 
 def load_order(room: Room, name: str) -> WorkOrder:

@@ -109,9 +109,11 @@ class Vigilance:
         watched.spare = min(self._rate * BURST_US, watched.spare + (now - watched.since) * self._rate)
         watched.since = now
         if watched.spare <= 0:
+            wait_s = 1 - watched.spare // self._rate // 1_000_000
             raise StationTooFast(
                 f"station {name} asks for more than {self._rate} units a second",
-                hint=f"wait {1 - watched.spare // self._rate // 1_000_000} s, then send the same request again",
+                hint=f"wait {wait_s} s, then send the same request again",
+                details={"retry_after": wait_s},
             )
         watched.spare -= units * 1_000_000
 

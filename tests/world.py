@@ -70,9 +70,16 @@ MAIN_ROLES = (
 KINDS = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "counter-update", "transition-index",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
-    "certificate.service-ca", "policy.change", "log.key.rotate", "log.recover",
+    "certificate.service-ca", "policy.change", "log.key.rotate", "log.recover", "station.enrol", "station.resume",
 )  # fmt: skip
-UNATTENDED = ("certificate.idevid", "certificate.ieee2030-5-device", "image.mcuboot", "fw-manifest", "challenge")
+UNATTENDED = (
+    "certificate.idevid",
+    "certificate.ieee2030-5-device",
+    "certificate.station-tls",
+    "image.mcuboot",
+    "fw-manifest",
+    "challenge",
+)
 
 
 class RefusedError(AssertionError):
