@@ -23,7 +23,7 @@ from ceremonies.recording import Recording
 from ceremonies.recovery import settle_intents
 from ceremonies.replay import check_approvals
 from ceremonies.surroundings import Surroundings
-from hsm.errors import HsmError
+from hsm.errors import HsmError, SignatureMismatch
 from hsm.keys import GeneratedKey, KeyName
 from hsm.series import Box
 from pki.errors import PkiError
@@ -187,10 +187,17 @@ def items_to_sign(going: Iterable[Passage]) -> Iterable[tuple[KeyName, bytes]]:
 
 
 def take_series(ready: Batch) -> None:
-    """Wait for the signatures of a batch, once: a series gives them once."""
+    """Wait for the signatures of a batch, once: a series gives them once.
+
+    Raises SignatureMismatch when they are not as many as were asked for: whose each is would be a guess.
+    """
     if ready.signing is None:
         return
-    signed, ready.signing = iter(ready.signing.wait()), None
+    made, ready.signing = ready.signing.wait(), None
+    count = sum(len(passage.keys) for passage in ready.going)
+    if len(made) != count:
+        raise SignatureMismatch(f"{len(made)} signatures for {count} items", hint="nothing was returned")
+    signed = iter(made)
     for passage in ready.going:
         take_signatures(passage, [next(signed) for _ in passage.keys])
 

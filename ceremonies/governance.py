@@ -29,6 +29,8 @@ def load_governing(store: Store, journal: Journal, settings: KeyroomSettings) ->
     rows = {row["name"]: row["seq"] for row in store.list(GoverningRow, "name")}
     if not rows:
         governing = _load_genesis(store, journal)
+    elif rows.keys() != {ROSTER, POLICY}:
+        raise JournalForked("roster and policy: the rows are not what the journal says", hint=RESTORE)
     else:
         roster = parse_roster(_document(store, journal, ROSTER, rows[ROSTER]))
         policy = parse_policy(_document(store, journal, POLICY, rows[POLICY]))

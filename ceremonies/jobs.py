@@ -45,6 +45,8 @@ def _resolve(jobs: Sequence[Job[Any]]) -> None:
     for job in jobs:
         if job.future.done():
             continue
+        if isinstance(job.result, StopIteration):  # no future takes it, and whoever comes after it would wait for ever
+            job.result = RuntimeError(f"ended by {job.result!r}")
         if isinstance(job.result, BaseException):
             job.future.set_exception(job.result)
         else:

@@ -13,7 +13,7 @@ import msgspec
 
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.replay import Replay, read_pages
-from ceremonies.store import Store, octets
+from ceremonies.store import Store
 from pki.log.errors import LogError
 from pki.log.merkle import Frontier, leaf_hash
 
@@ -77,7 +77,7 @@ class Scrub:
     """Reads the entries before a milestone again, page by page, in any thread."""
 
     def __init__(self, store: Store, until: Frontier) -> None:
-        self._pages = read_pages(store)
+        self._store = store
         self._until = until
         self._frontier = Frontier()
 
@@ -87,11 +87,14 @@ class Scrub:
         return self._frontier.size >= self._until.size
 
     def turn(self) -> None:
-        """Read one page more. Raises JournalForked, naming the entry or the range, when it is not what was written."""
-        page = next(self._pages, [])
+        """Read one page more. Raises JournalForked, naming the entry or the range, when it is not what was written; and
+        StoreUnavailable when it cannot be read: then the next turn reads the same page.
+        """
+        page = next(read_pages(self._store, self._frontier.size))
         hashes = []
         for at, row in enumerate(page[: self._until.size - self._frontier.size]):
-            seq, digest = self._frontier.size + at, leaf_hash(octets(row["leaf"]))
+            seq, leaf = self._frontier.size + at, row["leaf"]
+            digest = leaf_hash(leaf) if isinstance(leaf, bytes) else b""
             if row["seq"] != seq or row["hash"] != digest:
                 raise JournalForked(f"entry {seq} is missing, or is not the one that was written", hint=RESTORE)
             hashes.append(digest)

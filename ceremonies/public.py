@@ -24,6 +24,9 @@ from pki.log.checkpoints import Checkpoint
 from pki.log.notes import parse_note
 from pki.log.tiles import ENTRIES, changed_tiles
 
+_REPLACING = threading.Lock()
+"""Two threads that replace one file, such as the anchor, would write over each other's new bytes."""
+
 
 class Publisher:
     """Writes what is new since the last time, also the last time of an earlier process.
@@ -42,12 +45,18 @@ class Publisher:
         """Bring the public directory up to the committed head, or to as much of it as witnesses have cosigned."""
         note, size = await self._room.act(lambda: (self._room.ledger.sign_checkpoint(), self._room.ledger.journal.size))
         if note and size > self._anchored:
-            await asyncio.to_thread(self._room.ledger.keep, note)
-            self._anchored = size
+            await asyncio.to_thread(self._keep, note, size)
         if self._room.witnesses.asked:
             note, size = self._room.witnesses.latest.note, self._room.witnesses.latest.size
         if note and size > self._published:
             await asyncio.to_thread(self._write, note, size)
+
+    def _keep(self, note: bytes, size: int) -> None:
+        """As `_write`: an older anchor never replaces a newer one of this publisher."""
+        with self._writing:
+            if size > self._anchored:
+                self._room.ledger.keep(note)
+                self._anchored = size
 
     def _write(self, note: bytes, size: int) -> None:
         """In a thread of its own. A turn that was cancelled may still be writing: the next one waits for it."""
@@ -132,7 +141,14 @@ def public_documents(store: Store, size: int) -> Iterable[tuple[str, bytes]]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replace a file in one step, durably: a reader sees the old bytes or the new ones, also after a power cut."""
+    """Replace a file in one step, durably: a reader sees the old bytes or the new ones, also after a power cut. From
+    any thread.
+    """
+    with _REPLACING:
+        _replace_file(path, data)
+
+
+def _replace_file(path: Path, data: bytes) -> None:
     if path.exists() and path.stat().st_size == len(data) and path.read_bytes() == data:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

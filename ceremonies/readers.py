@@ -50,11 +50,13 @@ class Reader:
     """One process and the requests that it has."""
 
     def __init__(self) -> None:
+        # Isolated, and without our environment: the process needs nothing but the code.
+        command = [sys.executable, "-I", "-m", "ceremonies.reader"]
         self.ours, theirs = socket.socketpair()
-        with theirs:
-            # Isolated, and without our environment: the process needs nothing but the code.
-            command = [sys.executable, "-I", "-m", "ceremonies.reader"]
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(self.ours.close)
             self.process = subprocess.Popen(command, stdin=theirs.fileno(), env={}, start_new_session=True)
+            undo.pop_all()
         self.asked: deque[list[Waiting]] = deque()
         self.places: dict[Place, int] = {}
         self.turn = asyncio.Lock()
@@ -92,6 +94,7 @@ class Readers:
     """`count` processes, started at once; none: requests are read in this process. Serves one event loop."""
 
     def __init__(self, count: int) -> None:
+        self._count = count
         self._readers = [Reader() for _ in range(count)]
         self._waiting: list[Waiting] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,7 +102,7 @@ class Readers:
 
     async def take_in(self, intake: Intake, place: Place | None) -> TakenIn:
         """See `pki.x509.intake.take_in`. Raises what that raises, by its code, or ReaderEnded."""
-        if not self._readers:
+        if not self._count:
             return take_in(intake, place)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[TakenIn] = loop.create_future()
@@ -121,6 +124,10 @@ class Readers:
 
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
+        self._fill()
+        if not self._readers:
+            refuse(waiting)
+            return
         for start in range(0, len(waiting), FRAME):
             reader = min(self._readers, key=lambda item: item.load)
             part = waiting[start : start + FRAME]
@@ -133,11 +140,15 @@ class Readers:
 
     async def _ask(self, reader: Reader, waiting: list[Waiting]) -> None:
         async with reader.turn:
-            if reader.stream is None:
-                await self._connect(reader)
-            body = _encoder.encode([reader.ask(intake, place) for intake, place, _ in waiting])
-            if reader.stream is not None:
-                reader.stream.write(LENGTH.pack(len(body)) + body)
+            try:
+                if reader.stream is None:
+                    await self._connect(reader)
+                body = _encoder.encode([reader.ask(intake, place) for intake, place, _ in waiting])
+                if reader.stream is not None:
+                    reader.stream.write(LENGTH.pack(len(body)) + body)
+            except Exception as error:  # noqa: BLE001  # who waits would be given the answers to those who come after
+                log.error("a reader cannot be asked", error=type(error).__name__)
+                self._replace(reader)
         if reader not in self._readers:  # it ended meanwhile
             refuse(waiting)
 
@@ -175,10 +186,19 @@ class Readers:
         """Refuse what an ended reader had, and start another one."""
         if self._closed or reader not in self._readers:
             return
-        self._readers[self._readers.index(reader)] = Reader()
+        self._readers.remove(reader)
         reader.end()
         for waiting in reader.asked:
             refuse(waiting)
+        self._fill()
+
+    def _fill(self) -> None:
+        """Start the readers that lack. What keeps one from starting (files, processes, memory) is tried again later."""
+        try:
+            while len(self._readers) < self._count and not self._closed:
+                self._readers.append(Reader())
+        except OSError as error:
+            log.error("no reader can be started", why=str(error))
 
 
 def refuse(waiting: Sequence[Waiting]) -> None:

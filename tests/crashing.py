@@ -19,6 +19,7 @@ from ceremonies import keywork, ledger, writer
 from ceremonies.commands import AnyResult, Problem, Request
 from ceremonies.desk import Desk
 from ceremonies.handlers import handlers
+from ceremonies.logkey import LogKey
 from ceremonies.process import build_room, surroundings
 from ceremonies.recording import Recording
 from ceremonies.room import Room
@@ -84,6 +85,8 @@ POINTS: dict[str, Callable[[], None]] = {
     "after sign": lambda: recording(2, done=False),
     "inside T2": lambda: within(2),
     "after T2": lambda: recording(2, done=True),
+    "before checkpoint": lambda: before(LogKey, "sign_head"),
+    "after checkpoint": lambda: after(LogKey, "sign_head"),
     "second T1": lambda: recording(2, done=True),
     "before T2 and T1": lambda: recording(3, done=False),
     "inside T2 and T1": lambda: within(3),

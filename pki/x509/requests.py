@@ -154,7 +154,7 @@ def check_request(request: CertificateRequest, profile: Profile) -> None:
 
 
 def _parse(read: Callable[[], _T]) -> _T:
-    """Translate what cryptography raises while it reads lazily."""
+    """Translate what cryptography raises while it reads lazily: of some extensions also LookupError and TypeError."""
     try:
         return read()
     except UnsupportedAlgorithm as error:
@@ -162,6 +162,8 @@ def _parse(read: Callable[[], _T]) -> _T:
     except (
         DerMalformed,
         KeyUnsupported,
+        LookupError,
+        TypeError,
         ValueError,
         x509.InvalidVersion,
         x509.DuplicateExtension,

@@ -43,13 +43,10 @@ EVENTS = commands.EventsListed(
 DEVICE = commands.DeviceIssued("BMS-1", b"-----BEGIN CERTIFICATE-----\n", b"chain\n", "01ab", False, PROVEN, None, None)
 
 STATION = commands.StationIssued("graz-3-a", b"-----BEGIN CERTIFICATE-----\n", b"chain\n", False, PROVEN)
-STATIONS = commands.StationsListed(
-    (
-        commands.StationShown(
-            "graz-3-a", "enrolled", "graz", ("3",), ("bms-stm32h7",), (), DIGEST, "2026-12-24T00:00:00Z"
-        ),
-    )
+PLACED = commands.StationShown(
+    "graz-3-a", "enrolled", "graz", ("3",), ("bms-stm32h7",), (), DIGEST, "2026-12-24T00:00:00Z"
 )
+STATIONS = commands.StationsListed((PLACED,))
 
 EST_REQUEST = base64.b64encode(make_est_request("BMS-000001"))
 

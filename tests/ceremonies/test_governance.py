@@ -51,6 +51,13 @@ def test_another_roster_in_the_settings_does_not_start(genesis_template: World, 
     world.start().stop()
 
 
+@pytest.mark.req("T5", "T6")
+def test_one_row_alone_is_not_what_the_journal_says(genesis_world: World) -> None:
+    write_sql(genesis_world, "DELETE FROM governing WHERE name = 'policy.change'")
+    with pytest.raises(JournalForked, match="roster and policy"):
+        load(genesis_world)
+
+
 def forge_policy(world: World, document: bytes) -> str:
     """A blob that nobody approved."""
     digest = hashlib.sha256(document).hexdigest()

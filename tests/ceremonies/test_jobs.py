@@ -54,6 +54,19 @@ def test_who_has_gone_and_whose_loop_is_closed_disturbs_nobody() -> None:
     assert asyncio.run(run()) == 2
 
 
+def test_an_error_that_no_future_takes_reaches_its_own_caller_and_the_others_are_answered() -> None:
+    async def run() -> list[object]:
+        jobs = [Job(number) for number in range(3)]
+        for job in jobs:
+            job.result = StopIteration() if job.work == 1 else job.work
+        answer(jobs)
+        waiting = asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
+        return list(await asyncio.wait_for(waiting, 5))
+
+    first, second, third = asyncio.run(run())
+    assert (first, type(second), third) == (0, RuntimeError, 2)
+
+
 def test_what_is_unfinished_says_how_it_is_finished() -> None:
     with pytest.raises(TypeError, match="abstract method"):
         Unfinished()  # type: ignore[abstract]  # that is the question

@@ -9,6 +9,7 @@ import pytest
 from ceremonies.journal import JournalForked
 from ceremonies.milestones import DIGEST_SIZE, Milestone, Scrub, milestone_path, read_milestone, write_milestone
 from ceremonies.replay import Replay, replay_journal
+from ceremonies.store import Store, StoreUnavailable
 from pki.log.merkle import Frontier
 from tests.engines import tamper
 from tests.world import World, copy_world, issue_device, make_request
@@ -100,6 +101,7 @@ def test_a_milestone_that_its_disk_damaged_is_left_alone(factory_world: World, t
         "UPDATE entry SET leaf = CAST(replace(CAST(leaf AS TEXT), 'mono', 'nomo') AS BLOB) WHERE seq = 30",
         "UPDATE entry SET hash = x'00' WHERE seq = 3",
         "DELETE FROM entry WHERE seq = 7",
+        "UPDATE entry SET leaf = CAST(leaf AS TEXT) WHERE seq = 30",  # SQLite keeps what it is given
     ],
 )
 def test_entries_before_a_milestone_are_read_again(factory_world: World, statement: str) -> None:
@@ -108,6 +110,17 @@ def test_entries_before_a_milestone_are_read_again(factory_world: World, stateme
     tamper(factory_world.room.store, statement)
     with pytest.raises(JournalForked, match="entr"):
         read_all(Scrub(factory_world.room.store, milestone.frontier))
+
+
+def test_a_page_that_cannot_be_read_is_read_again_and_no_alarm(factory_world: World) -> None:
+    store, milestone = factory_world.room.store, take(factory_world)
+    scrub = Scrub(store, milestone.frontier)
+    rename(store, "entry", "away")
+    with pytest.raises(StoreUnavailable):
+        scrub.turn()
+    rename(store, "away", "entry")
+    read_all(scrub)
+    assert scrub.done
 
 
 def test_entries_that_were_all_replaced_are_not_those_that_were_written(factory_world: World) -> None:
@@ -119,6 +132,12 @@ def test_entries_that_were_all_replaced_are_not_those_that_were_written(factory_
     longer = Frontier().extend([bytes(32)] * (size + 1))
     with pytest.raises(JournalForked, match="are missing"):
         read_all(Scrub(factory_world.room.store, longer))
+
+
+def rename(store: Store, table: str, name: str) -> None:
+    """While it has another name, nobody can read it."""
+    with store.write() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {name}")
 
 
 def read_all(scrub: Scrub) -> None:

@@ -399,6 +399,34 @@ def test_a_strongbox_that_breaks_leaves_no_intent_unseen(genesis_world: World, w
     check_closed_once(world)
 
 
+@pytest.mark.req("HS-3", "AU-1")
+@pytest.mark.parametrize("change", [lambda made: made[:-1], lambda made: made[1:], lambda made: [*made, made[-1]]])
+def test_of_a_series_with_too_few_or_too_many_signatures_none_is_released(
+    genesis_world: World, change: Callable[[list[Signed]], list[Signed]]
+) -> None:
+    """Whose they are is not known then, and the door does not verify them again."""
+    world = genesis_world
+
+    class Odd(HeldSeries):
+        """A series of another length."""
+
+        def wait(self) -> Sequence[Signed]:
+            """One signature lacks, or comes twice."""
+            return change(list(super().wait()))
+
+    with flow_of(world) as flow:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(flow.box, "start", lambda items: Odd(flow.box, items, lambda: None))
+            jobs = flow.seal(*(make_order(world, bytes([48 + number]), f"{number}") for number in (1, 2)))
+            flow.finish()
+        assert words(jobs) == ["hsm-signature-mismatch"] * 2
+        assert not is_settled(world)
+        again = flow.seal(*(make_order(world, bytes([48 + number]), f"{number}") for number in (1, 2)))
+        flow.finish()
+    assert words(again) == ["sealed"] * 2
+    check_closed_once(world)
+
+
 @pytest.mark.req("AU-1", "AU-2")
 def test_a_checkpoint_that_is_not_signed_fails_the_answers_that_need_it_and_nothing_else(genesis_world: World) -> None:
     """What was released stays released: the same request is answered when the journal's key is back."""

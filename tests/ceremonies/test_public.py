@@ -6,6 +6,7 @@ import shutil
 import stat
 import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from ceremonies.logkey import read_checkpoint
 from ceremonies.public import Publisher, anchor_path, check_published, public_documents, published_path, write_file
 from pki.log.checkpoints import parse_checkpoint
 from pki.log.tiles import Tile, changed_tiles, list_tiles
-from tests.ceremonies.small import make_order, seal
+from tests.ceremonies.small import act, make_order, seal
 from tests.world import RefusedError, World, copy_world, soft_world
 
 
@@ -65,6 +66,29 @@ def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     with path.open("rb") as reader:
         write_file(path, b"two")
         assert (reader.read(), path.read_bytes()) == (b"one", b"two")
+
+
+def test_a_file_that_two_threads_replace_holds_what_one_of_them_wrote(tmp_path: Path) -> None:
+    path, said = tmp_path / "anchor", [bytes([number]) * 1000 for number in range(64)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda data: write_file(path, data), said))
+    assert path.read_bytes() in said
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_older_anchor_that_comes_late_replaces_no_newer_one(genesis_world: World) -> None:
+    """A turn that was cancelled at the stop may still be writing when the last one comes."""
+    room, publisher = genesis_world.room, Publisher(genesis_world.room)
+
+    def sign() -> tuple[bytes, int]:
+        return room.ledger.sign_checkpoint(), room.ledger.journal.size
+
+    older = act(genesis_world, sign)
+    seal(genesis_world, make_order(genesis_world, b"data"))
+    newer = act(genesis_world, sign)
+    for late in (newer, older):
+        publisher._keep(*late)
+    assert anchor_path(room.settings).read_bytes() == newer[0]
 
 
 def test_a_directory_is_synced_after_the_replacement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from structlog.testing import capture_logs
 
 from ceremonies import readers as module
@@ -146,6 +147,66 @@ def test_a_reader_that_talks_nonsense_is_replaced(
     with_readers(1, task)
     assert len(started) == 2
     assert all(process.returncode is not None for process in started)
+
+
+@pytest.mark.req("HS-9")
+def test_when_no_reader_can_be_started_nobody_waits_for_ever(
+    factory_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file, process or memory is left for a while: requests are refused, until there is a reader again."""
+    place, real = find_place(factory_world), subprocess.Popen
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    async def task(readers: Readers) -> None:
+        await readers.take_in(make_intake(), place)
+        monkeypatch.setattr(subprocess, "Popen", refuse)
+        os.kill(readers._readers[0].process.pid, signal.SIGKILL)
+        for _ in range(3):
+            with pytest.raises(ReaderEnded):
+                await asyncio.wait_for(readers.take_in(make_intake(), place), 5)
+        monkeypatch.setattr(subprocess, "Popen", real)
+        intake = make_intake()
+        assert await readers.take_in(intake, place) == take_in(intake, place)
+
+    with_readers(1, task)
+
+
+@pytest.mark.req("HS-9")
+def test_a_hostile_request_harms_no_other_of_its_frame(factory_world: World) -> None:
+    """Each gets its own answer, from the same process, whatever it sent."""
+    place = find_place(factory_world)
+    feature = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.5.5.7.1.24"), bytes.fromhex("3003020163"))
+    bad = (b"", b"x" * 20_000, b"-----BEGIN \xff", make_request()[:-40], make_request(feature=feature))
+
+    async def task(readers: Readers) -> None:
+        process = readers._readers[0].process
+        asked = [make_intake(csr) for pair in zip(bad, (make_request() for _ in bad), strict=True) for csr in pair]
+        found = await asyncio.gather(*(readers.take_in(item, place) for item in asked), return_exceptions=True)
+        assert found[1::2] == [take_in(item, place) for item in asked[1::2]]
+        assert all(isinstance(item, X509Error) for item in found[::2])
+        assert readers._readers[0].process is process
+
+    with_readers(1, task)
+
+
+@pytest.mark.req("CA-1")
+def test_a_request_that_cannot_be_sent_shifts_no_answers(factory_world: World) -> None:
+    """Such as a number that no message holds: nobody gets what another one asked for."""
+    place = find_place(factory_world)
+
+    async def task(readers: Readers) -> None:
+        await readers.take_in(make_intake(), place)
+        odd = asyncio.create_task(readers.take_in(Intake(make_request(), "BMS-000001", NUMBER, 1 << 70), place))
+        await asyncio.sleep(0.05)
+        for _ in range(2):
+            intake = make_intake()
+            assert await asyncio.wait_for(readers.take_in(intake, place), 5) == take_in(intake, place)
+        with pytest.raises(ReaderEnded):
+            await asyncio.wait_for(odd, 5)
+
+    with_readers(1, task)
 
 
 def test_an_answer_too_many_is_nonsense() -> None:

@@ -8,11 +8,12 @@ import msgspec
 import pytest
 
 from hsm.algorithms import ALGORITHMS, load_public_key, verify
-from hsm.errors import KeyNotFound, PublicKeyDiffers, StrongboxClosed, TokenUnavailable
+from hsm.errors import KeyNotFound, PublicKeyDiffers, SignatureMismatch, StrongboxClosed, TokenUnavailable
 from hsm.keys import GeneratedKey
 from hsm.remote import RemoteStrongbox
 from hsm.series import Box, Calm, Made
 from hsm.signed import Signed
+from hsm.signer import Signer
 from hsm.strongbox import RELOAD_INTERVAL, Strongbox
 from hsm.vault import Vault
 from tests.softhsm import find_module, fresh_strongbox, open_remote
@@ -86,6 +87,29 @@ def test_one_bad_key_fails_only_its_items(box: Strongbox) -> None:
     assert [bool(item.raw) for item in signed] == [True, False, True, False, False, True]
     for at, made in ((0, key), (2, journal), (5, key)):
         verify(ALGORITHMS[made.algorithm], load_public_key(made.public_key), signed[at].raw, b"data")
+
+
+@pytest.mark.req("HS-3")
+def test_a_true_signature_over_another_item_is_not_given(box: Strongbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every item is judged by its own bytes; the key that it happened to signs no more, another key goes on."""
+    ours, other = make_key(box), make_key(box)
+    real, made = Signer.make, list[bytes]()
+
+    def make(signer: Signer, data: bytes, about: object) -> bytes:
+        made.append(real(signer, data, about))
+        return made[0] if len(made) == 3 else made[-1]
+
+    monkeypatch.setattr(Signer, "make", make)
+    names = [ours.name, other.name, ours.name, other.name, ours.name]
+    signed = box.start([(name, b"%d" % number) for number, name in enumerate(names)]).wait()
+    nothing = type(None)
+    assert [type(item.error) for item in signed] == [nothing, nothing, SignatureMismatch, nothing, SignatureMismatch]
+    assert [bool(item.raw) for item in signed] == [True, True, False, True, False]
+    for at, key in ((0, ours), (1, other), (3, other)):
+        verify(ALGORITHMS[key.algorithm], load_public_key(key.public_key), signed[at].raw, b"%d" % at)
+    with pytest.raises(SignatureMismatch, match="stopped earlier"):
+        box.sign(ours.name, b"data")
+    assert [key_id for key_id, _ in box.stopped] == [ours.name.id]
 
 
 def test_lost_sessions_are_opened_again_for_every_item(box: Strongbox) -> None:

@@ -18,10 +18,11 @@ def test_stations_are_listed(served: Served, bearer: dict[str, str]) -> None:
     assert served.http.get("/v1/stations", headers=bearer).json() == {"stations": [STATION]}
 
 
+STOPS = [("suspension", commands.SuspendStation), ("revocation", commands.RevokeStation)]
+
+
 @pytest.mark.req("AZ-4")
-@pytest.mark.parametrize(
-    ("verb", "command"), [("suspension", commands.SuspendStation), ("revocation", commands.RevokeStation)]
-)
+@pytest.mark.parametrize(("verb", "command"), STOPS)
 def test_an_officer_stops_a_station_with_a_reason(
     served: Served, peer: Peer, bearer: dict[str, str], verb: str, command: type
 ) -> None:
@@ -32,8 +33,8 @@ def test_an_officer_stops_a_station_with_a_reason(
 
 
 def test_a_station_fetches_its_certificate_without_a_token(served: Served, peer: Peer) -> None:
-    body = {"content": b"0\x82", "headers": {"Content-Type": "application/pkcs10"}}
-    response = served.http.put("/v1/stations/graz-3-a/certificate", **body)
+    headers = {"Content-Type": "application/pkcs10"}
+    response = served.http.put("/v1/stations/graz-3-a/certificate", content=b"0\x82", headers=headers)
     assert response.json()["station"] == "graz-3-a"
     assert [(request.command, request.token) for request in peer.asked] == [
         (commands.IssueStation("graz-3-a", b"0\x82"), "")

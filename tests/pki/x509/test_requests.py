@@ -279,3 +279,20 @@ def test_extensions_that_do_not_parse() -> None:
     basic = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.19"), b"\x30\x03\x01\x01\x01")
     with pytest.raises(RequestMalformed):
         read_request(make_request(basic))
+
+
+@pytest.mark.req("HS-9")
+@pytest.mark.parametrize(
+    ("oid", "value"),
+    [
+        ("1.3.6.1.5.5.7.1.24", "3003020163"),  # TLSFeature 99
+        ("1.3.6.1.5.5.7.1.24", "300b020900ffffffffffffffff"),
+        ("1.3.6.1.5.5.7.1.24", "3000"),
+        ("2.5.29.17", "3011a40f300d310b3009060355040303020041"),  # a common name that is a BIT STRING
+    ],
+)
+def test_extensions_that_the_library_stumbles_over(oid: str, value: str) -> None:
+    """Whatever it raises, the request alone is refused: its reader has those of others, too."""
+    extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), bytes.fromhex(value))
+    with pytest.raises(X509Error):
+        check_request(read_request(make_request(extension)), IDEVID)
