@@ -20,7 +20,7 @@ help: ## list the commands
 setup: .venv/.ready ## install what is missing: SoftHSM, PostgreSQL, a C compiler for test modules, .venv with locked dependencies, .venv/bin/kedge
 
 .venv/.ready: requirements/dev.txt requirements/base.in pyproject.toml tools/packages tools/venv
-	@tools/packages softhsm2=softhsm2-util openssl=openssl openssh-client=ssh-keygen \
+	@tools/packages softhsm2=softhsm2-util openssl=openssl curl=curl openssh-client=ssh-keygen \
 		'postgresql=/usr/lib/postgresql/*/bin/postgres' gcc=cc libc6-dev=/usr/include/stdio.h
 	@tools/venv .venv requirements/dev.txt
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -1,8 +1,8 @@
-"""Who may ask what: the table of roles by route, and the caller's bearer token.
+"""Who may ask what: the table of roles by route, and the caller's bearer token, or a station's client certificate.
 
-The API cannot verify a token: the keyroom does, with issuers and bindings from the signed policy, and it compares the
-caller's role with the command's. This table says the same by route, so that a reader sees it, and a test compares it
-with the routes and with the commands. A route that is not in the table answers nobody.
+The API cannot say what either is worth: the keyroom does, with issuers and bindings from the signed policy, and it
+compares the caller's role with the command's. This table says the same by route, so that a reader sees it, and a test
+compares it with the routes and with the commands. A route that is not in the table answers nobody.
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import Annotated, Final, TypeVar
 from fastapi import Depends, Request
 
 from api.errors import InternalError, TokenMissing
+from api.peers import read_certificate
 from ceremonies.client import KeyroomClient
 from ceremonies.commands import PUBLIC, STAFF, AnyCommand
 
@@ -23,6 +24,14 @@ _STEP: Final = _CEREMONY + "/steps/{step}"
 ROLES: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("PUT", "/v1/work-orders/{work_order}/devices/{serial}"): frozenset({"station"}),
     ("POST", "/v1/work-orders/{work_order}/devices"): frozenset({"station"}),
+    ("GET", "/.well-known/est/{label}/cacerts"): PUBLIC,
+    ("GET", "/.well-known/est/{label}/csrattrs"): PUBLIC,
+    ("POST", "/.well-known/est/{label}/simpleenroll"): frozenset({"station"}),
+    ("POST", "/.well-known/est/{label}/simplereenroll"): frozenset({"station"}),
+    ("GET", "/v1/stations"): STAFF,
+    ("PUT", "/v1/stations/{station}/certificate"): PUBLIC,
+    ("POST", "/v1/stations/{station}/suspension"): _OFFICER,
+    ("POST", "/v1/stations/{station}/revocation"): _OFFICER,
     ("PUT", "/v1/artefacts/{sha256}"): frozenset({"pipeline", "officer"}),
     ("POST", "/v1/releases"): frozenset({"pipeline"}),
     ("POST", "/v1/ceremonies"): _OFFICER,
@@ -59,16 +68,17 @@ Result = TypeVar("Result")
 
 
 class Caller:
-    """One request's way to the keyroom: its client, the caller's own token, the address it came from."""
+    """One request's way to the keyroom: its client, the caller's token or certificate, the address it came from."""
 
-    def __init__(self, client: KeyroomClient, token: str, source: str) -> None:
+    def __init__(self, client: KeyroomClient, token: str, certificate: bytes, source: str) -> None:
         self._client = client
         self._token = token
+        self._certificate = certificate
         self._source = source
 
     async def ask(self, command: AnyCommand, expected: type[Result]) -> Result:
         """The keyroom's answer. Raises Refused or KeyroomDown; InternalError when it is of another kind."""
-        result = await self._client.ask(command, token=self._token, source=self._source)
+        result = await self._client.ask(command, token=self._token, source=self._source, certificate=self._certificate)
         if not isinstance(result, expected):
             raise InternalError(f"the keyroom answered {type(result).__name__}")
         return result
@@ -96,9 +106,12 @@ async def authorise(request: Request) -> Caller:  # async: else each request cos
     if not roles:
         raise InternalError("the route has no roles")
     request.scope["route_path"] = path
-    token = "" if roles == PUBLIC else read_token(request)
     source = request.client.host[:64] if request.client else ""
-    return Caller(request.app.state.keyroom, token, source)
+    if roles == PUBLIC:
+        return Caller(request.app.state.keyroom, "", b"", source)
+    certificate = read_certificate(request)
+    known = bool(certificate) and "station" in roles and "authorization" not in request.headers
+    return Caller(request.app.state.keyroom, "" if known else read_token(request), certificate, source)
 
 
 Asking = Annotated[Caller, Depends(authorise)]

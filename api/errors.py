@@ -37,6 +37,12 @@ class TokenMissing(ApiError):
     code = "token-missing"
 
 
+class ClientCertificateMalformed(ApiError):
+    """The proxy's header with the client's certificate cannot be read."""
+
+    code = "client-certificate-malformed"
+
+
 class BodyTooLarge(ApiError):
     """The request body is over the limit of its route."""
 
@@ -59,6 +65,12 @@ class MediaTypeUnsupported(ApiError):
     """The request body has another media type than the route takes."""
 
     code = "media-type-unsupported"
+
+
+class RequestUnreadable(ApiError):
+    """A certification request is not in the form of its protocol."""
+
+    code = "request-unreadable"
 
 
 class HeadersTooLarge(ApiError):
@@ -107,29 +119,30 @@ class InternalError(ApiError):
 _BY_STATUS: Final[dict[int, str]] = {
     400: """
         approval-malformed approval-refused body-missing cbor-invalid cbor-key-duplicate cbor-not-deterministic
-        cbor-text-invalid cbor-too-large cbor-trailing cbor-truncated cbor-type-forbidden cose-invalid
-        cose-key-invalid der-malformed export-refused frame-invalid json-malformed name-malformed
+        cbor-text-invalid cbor-too-large cbor-trailing cbor-truncated cbor-type-forbidden
+        client-certificate-malformed cose-invalid cose-key-invalid der-malformed export-refused frame-invalid
+        json-malformed name-malformed
         payload-invalid pem-malformed plan-malformed proof-of-possession-failed request-malformed
-        request-refused ssh-signature-malformed submission-invalid type-mismatch upload-refused""",
+        request-refused request-unreadable ssh-signature-malformed submission-invalid type-mismatch upload-refused""",
     401: """
-        token-algorithm-refused token-audience-wrong token-expired token-header-refused token-issuer-unknown
+        certificate-expired certificate-unknown station-revoked token-algorithm-refused token-audience-wrong
+        token-expired token-header-refused token-issuer-unknown
         token-key-unknown token-malformed token-missing token-not-yet-valid token-refused token-replayed
         token-sender-wrong token-signature-invalid token-too-old""",
     403: """
-        approval-unsigned binding-mismatch key-purpose-refused not-listed officer-unknown policy-refuses
+        address-refused approval-unsigned binding-mismatch key-purpose-refused not-listed officer-unknown policy-refuses
         peer-refused quorum-not-met recovery-refused report-refused role-refused serial-not-in-order
-        ssh-signature-invalid
-        token-grant-missing""",
+        ssh-signature-invalid station-key-wrong station-suspended token-grant-missing""",
     404: """
         ceremony-unknown document-unknown key-unknown no-trust-set nothing-there release-unknown route-unknown
-        tile-absent work-order-unknown""",
+        station-unknown tile-absent work-order-unknown""",
     405: "method-not-allowed",
     408: "body-too-slow",
     409: """
         already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over floor-refused
         gate-closed genesis-refused hsm-key-exists journal-key-needed key-known key-not-active
         key-transition-refused label-taken nothing-locked overlap-refused quota-exhausted request-mismatch request-open
-        sequence-stale serial-taken step-done step-outdated version-taken work-order-closed""",
+        sequence-stale serial-taken step-done step-outdated version-taken work-order-ambiguous work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",
     422: """
@@ -148,6 +161,7 @@ _BY_STATUS: Final[dict[int, str]] = {
         slot-empty slots-unready soak-unmet stamp-invalid subject-refused summary-wrong target-mismatch
         threshold-not-met tile-invalid trust-error trust-policy-invalid trust-set-missing validity-refused
         verifier-key-invalid witnesses-missing write-failed x509-error""",
+    429: "station-too-fast",
     431: "headers-too-large",
     500: """
         assembly-failed checkpoint-rejected cursor-malformed frontier-invalid hsm-call-failed hsm-call-refused

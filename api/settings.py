@@ -21,9 +21,12 @@ class ApiSettings(BaseModel):
     keyroom_key (mode 0400), which it knows this process by. public_dir: the keyroom's static files (checkpoint and
     tiles), read only.
     allowed_hosts: names in the Host header; `*.example.com` covers subdomains. trusted_proxies: addresses whose
-    X-Forwarded-For is believed; empty believes nobody. json_limit, csr_limit: bytes of a body. Seconds: head_time for
-    the head of a request and for an idle connection, body_gap between two pieces of a body, body_time for all of it,
-    keyroom_timeout for an answer of the keyroom. concurrency: open requests of one process; more are answered 503.
+    X-Forwarded-For is believed; certificate_proxies: addresses of connections whose Client-Cert header (RFC 9440) is
+    believed; empty believes nobody. tls_cert, tls_key: PEM files, for HTTPS; tls_client_ca: PEM file of the authorities
+    whose client certificates are taken (service CA and identity root, for stations). json_limit, csr_limit: bytes of a
+    body. Seconds: head_time for the head of a request and for an idle connection, body_gap between two pieces of a
+    body, body_time for all of it, keyroom_timeout for an answer of the keyroom. concurrency: open requests of one
+    process; more are answered 503.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,8 +43,10 @@ class ApiSettings(BaseModel):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     allowed_hosts: tuple[str, ...] = LOOPBACK
     trusted_proxies: tuple[str, ...] = ()
+    certificate_proxies: tuple[str, ...] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    tls_client_ca: Path | None = None
     json_limit: Annotated[int, Field(ge=1024, le=2 << 20)] = 3 << 19
     csr_limit: Annotated[int, Field(ge=1024, le=1 << 17)] = 1 << 14
     head_time: Annotated[int, Field(ge=1, le=60)] = 5
@@ -50,7 +55,7 @@ class ApiSettings(BaseModel):
     keyroom_timeout: Annotated[float, Field(gt=0, le=600)] = 30.0
     concurrency: Annotated[int, Field(ge=1, le=100_000)] = 512
 
-    @field_validator("allowed_hosts", "trusted_proxies", mode="before")
+    @field_validator("allowed_hosts", "trusted_proxies", "certificate_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -61,6 +66,14 @@ class ApiSettings(BaseModel):
         if not value or any(host == "*" or "*" in host[1:] for host in value):
             raise ValueError("name the hosts; only a leading `*.` may stand for subdomains")
         return value
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ValueError("HTTPS needs tls_cert and tls_key")
+        if self.tls_client_ca and not self.tls_cert:
+            raise ValueError("tls_client_ca needs HTTPS: name tls_cert and tls_key")
+        return self
 
     @model_validator(mode="after")
     def _place_keyroom(self) -> Self:

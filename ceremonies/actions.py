@@ -1,6 +1,7 @@
 """Every kind of ceremony by its name. The engine is `ceremonies.procedures`."""
 
 from ceremonies.counters import COUNTER_ACTION
+from ceremonies.enrolment import STATION_ENROL_ACTION, STATION_RESUME_ACTION
 from ceremonies.genesis import GENESIS, GENESIS_ACTION
 from ceremonies.issuance import WORK_ORDER_ACTION
 from ceremonies.procedures import Action
@@ -11,6 +12,8 @@ from ceremonies.succession import LOG_KEY_RETIRE_ACTION, LOG_KEY_ROTATE_ACTION
 ACTIONS: dict[str, Action] = {
     GENESIS: GENESIS_ACTION,
     "work-order": WORK_ORDER_ACTION,
+    "station-enrol": STATION_ENROL_ACTION,
+    "station-resume": STATION_RESUME_ACTION,
     "trust-set": ROTATION_ACTION,
     "transition": TRANSITION_ACTION,
     "counter-update": COUNTER_ACTION,

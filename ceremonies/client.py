@@ -74,14 +74,16 @@ class KeyroomClient:
         self._opening = asyncio.Lock()
         self._renewed: Renewed | None = None
 
-    async def ask(self, command: AnyCommand, *, token: str = "", source: str = "") -> AnyResult:
+    async def ask(
+        self, command: AnyCommand, *, token: str = "", source: str = "", certificate: bytes = b""
+    ) -> AnyResult:
         """Send one command and wait for its result.
 
         Raises Refused, KeyroomDown when no answer comes in time, FrameInvalid when the command is too large to be sent.
         """
         self._next += 1
         number = self._next
-        frame = encode_frame(Request(number, command, token, source))
+        frame = encode_frame(Request(number, command, token, source, certificate))
         if len(frame) > REQUEST_LIMIT:  # the keyroom would drop the connection, and everyone's requests with it
             raise FrameInvalid(f"request of {len(frame)} bytes, {REQUEST_LIMIT} are allowed", hint="send less at once")
         line = await self._open()

@@ -1,6 +1,7 @@
 """The desk: finds out who asks, has it done, and turns every refusal into a Problem.
 
-Roles come from the token that the caller brought, verified here; `local` is the keyroom's own user on the socket.
+Roles come from the token that the caller brought, or from a station's certificate, verified here; `local` is the
+keyroom's own user on the socket.
 Every request that is not public leaves an entry, done or refused: the one its handler wrote, else one by the desk.
 Failures without a valid token are gathered, one entry per minute and source: a stranger cannot fill the journal.
 """
@@ -20,6 +21,7 @@ from ceremonies.orders import Actor
 from ceremonies.remembered import Remembered
 from ceremonies.room import TRACE, Room, Trace
 from ceremonies.tokens import Identity
+from ceremonies.vigilance import StationTooFast
 from pki.errors import PkiError
 
 log = structlog.get_logger()
@@ -73,7 +75,12 @@ class Desk:
 
         async def work() -> AnyResult:
             caller = await self._identify(request, local=local)
-            return await carry_out(self._room, self._handlers[type(request.command)], request.command, caller)
+            try:
+                return await carry_out(self._room, self._handlers[type(request.command)], request.command, caller)
+            except (KeyroomError, PkiError) as error:
+                if request.command.signs and "public" in request.command.roles:
+                    self.gather(request.source, error)
+                raise
 
         return await answer_any(self._room, request.command, work)
 
@@ -89,26 +96,41 @@ class Desk:
             self.gather(request.source, error)
             raise
         actor = Actor(cred=identity.cred, role=identity.role, src=request.source, sub=identity.sub)
-        if identity.role not in command.roles:
-            allowed = ", ".join(sorted(command.roles - LOCAL)) or "none; it is taken on the keyroom's own machine only"
-            refusal = RoleRefused(f"role {identity.role} may not ask this", hint=f"roles: {allowed}")
+        try:
+            await self._admit(identity, request)
+        except StationTooFast as error:
+            self.gather(request.source, error)
+            raise
+        except KeyroomError as refusal:
             await record_request(self._room, "auth.fail", command, actor, refusal)
-            raise refusal
+            raise
         return Caller(actor, identity)
 
+    async def _admit(self, identity: Identity, request: Request) -> None:
+        """The role may ask this, and a station is not stopped. Raises RoleRefused, and what `Vigilance` raises."""
+        roles = request.command.roles
+        if identity.role not in roles:
+            allowed = ", ".join(sorted(roles - LOCAL)) or "none; it is taken on the keyroom's own machine only"
+            raise RoleRefused(f"role {identity.role} may not ask this", hint=f"roles: {allowed}")
+        if identity.role == "station":
+            await self._room.vigilance.admit(identity, request.command, request.source)
+
     async def _verify(self, request: Request) -> Identity:
+        if not request.token and request.certificate:
+            return self._room.ledger.replay.stations.identify(request.certificate, self._room.door.now())
         if not request.token:
             raise TokenMissing("no token", hint="send Authorization: Bearer with a token of an issuer in the policy")
         policy, now = self._room.door.require_governing().policy, self._room.door.now()
+        shown = hashlib.sha256(request.certificate).hexdigest() if request.certificate else ""
         try:
-            return self._tokens.verify(request.token, policy, now)
+            return self._tokens.verify(request.token, policy, now, shown)
         except KeyroomError as error:
             # Keys are fetched once and the token is tried once more; what the policy does not name is never fetched.
             if error.code not in ("token-key-unknown", "jwks-unavailable"):
                 raise
             issuer = policy.issuer_of(str(error.details["issuer"]))
         await self._room.jwks.refresh(issuer, now, key_unknown=True)
-        return self._tokens.verify(request.token, policy, now)
+        return self._tokens.verify(request.token, policy, now, shown)
 
     async def renew_keys(self) -> None:
         """Have the keys of issuers renewed that are due."""
@@ -116,7 +138,7 @@ class Desk:
         if governing is not None:
             await self._room.jwks.renew(governing.policy.issuers, self._room.door.now())
 
-    def gather(self, source: str, error: KeyroomError) -> None:
+    def gather(self, source: str, error: Exception) -> None:
         """A failure without a valid token, to be written with others of the same source."""
         key = source if source in self._suppressed or len(self._suppressed) < SOURCES_LIMIT else "others"
         count, digest = self._suppressed.get(key, (0, b""))
@@ -167,11 +189,13 @@ async def carry_out(room: Room, handler: Callable[[Any, Caller], Awaitable[R]], 
     try:
         result = await handler(command, caller)
     except Exception as error:
-        if not trace.recorded:
-            # The refusal is the answer, also where nothing can be written.
-            with contextlib.suppress(KeyroomError, PkiError):
+        # The refusal is the answer, also where nothing can be written.
+        with contextlib.suppress(KeyroomError, PkiError):
+            if not trace.recorded:
                 await record_request(room, "auth.fail", command, caller.actor, error)
+            await room.vigilance.note(caller.identity, error)
         raise
+    await room.vigilance.note(caller.identity, None)
     if not trace.recorded:
         await record_request(room, "export", command, caller.actor)
     return result

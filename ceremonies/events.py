@@ -27,6 +27,7 @@ _NOTICED: Final = (
     "key.state",
     "policy.",
     "roster.",
+    "station.",
     "log.",
 )
 _STATES: Final = {"suspended": "key-suspended", "compromised": "key-compromised"}
@@ -108,6 +109,8 @@ def judge_entry(kind: str, what: Mapping[str, Any], status: str) -> tuple[Severi
         return "critical", "unknown-outcome"
     if kind == "key.state" and status != "denied" and (alarm := _STATES.get(str(what.get("to", "")))):
         return "critical", alarm
+    if kind == "station.suspend":
+        return "critical", "station-suspended"
     if kind == "hsm.inventory":
         return ("critical", "inventory") if what.get("differences") else ("info", "")
     if kind == "log.start" and what.get("token_anchor") is False:

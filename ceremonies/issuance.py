@@ -70,9 +70,10 @@ class WorkOrderClosed(KeyroomError):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """What issuing under one work order needs, read and verified once."""
+    """What issuing under one work order needs, read and verified once. authority: its CA's label."""
 
     order: WorkOrder
+    authority: str
     place: Place
     chain: bytes
     birth_package: str | None
@@ -221,15 +222,17 @@ def device_changes(command: IssueDevice, order: WorkOrder, request: TakenIn, sea
 def load_line(room: Room, name: str) -> Line:
     """A work order with the CA that serves it. Writer's thread. Raises WorkOrderUnknown, JournalForked."""
     store, order = room.store, load_order(room, name)
-    root = read_issuer(find_profile("identity-root"), _read_authority(room, "identity-root"))
-    issuer = read_issuer(find_profile("device-ca"), _read_authority(room, "device-ca"), root)
+    root = read_issuer(find_profile("identity-root"), read_authority(room, "identity-root"))
+    issuer = read_issuer(find_profile("device-ca"), read_authority(room, "device-ca"), root)
     birth = store.find(DocumentRow, kind="birth-package", name=f"birth-package-{order.class_name}")
     newest = newest_set(store).payload_sha256.hex()
     fleet = room.door.require_governing().policy.fleet
     issuer = msgspec.structs.replace(issuer, test_root=fleet.test_root)
     hw_type = fleet.device_class(order.class_name).hw_type
     place = Place(order.profile, order.organization, order.class_name, issuer, hw_type)
-    return Line(order, place, issuer.certificate + root.certificate, birth["sha256"] if birth else None, newest)
+    authority = room.door.keyring.get(issuer.spki).label
+    chain = issuer.certificate + root.certificate
+    return Line(order, authority, place, chain, birth["sha256"] if birth else None, newest)
 
 
 def load_order(room: Room, name: str) -> WorkOrder:
@@ -242,7 +245,7 @@ def load_order(room: Room, name: str) -> WorkOrder:
     return order
 
 
-def _read_authority(room: Room, profile: str) -> bytes:
+def read_authority(room: Room, profile: str) -> bytes:
     """The certificate of the newest active key of a CA, as the door released it."""
     key = room.door.keyring.active(profile)
     for row in room.store.list(CertificateRow, "label"):

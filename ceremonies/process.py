@@ -6,23 +6,20 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import structlog
 import uvloop
 
-from ceremonies import commands, entries
-from ceremonies.batches import Batches
+from ceremonies import entries
 from ceremonies.chores import attempt, repeat
-from ceremonies.conduct import Conduct
-from ceremonies.desk import Desk, Handler
+from ceremonies.desk import Desk
 from ceremonies.door import Door
-from ceremonies.exports import export_handlers
 from ceremonies.feeds import LOOK_EVERY_S, Feeds
 from ceremonies.governance import load_governing
-from ceremonies.issuance import Issuance
+from ceremonies.handlers import handlers
 from ceremonies.journal import Journal
 from ceremonies.keyring import Keyring
 from ceremonies.keywork import adopt_log_key, key_entry
@@ -34,10 +31,7 @@ from ceremonies.milestones import milestone_path, read_milestone
 from ceremonies.orders import Actor
 from ceremonies.pipeline import Pipeline
 from ceremonies.public import Publisher, anchor_path, write_file
-from ceremonies.queries import Queries
 from ceremonies.readers import Readers
-from ceremonies.receipts import Receipts
-from ceremonies.releases import Releases
 from ceremonies.room import Room
 from ceremonies.salvage import check_anchors
 from ceremonies.settings import KeyroomSettings, TokenPlace
@@ -50,7 +44,6 @@ from ceremonies.surroundings import Surroundings
 from ceremonies.tables import KeyRow
 from ceremonies.tending import Tending
 from ceremonies.upkeep import Upkeep
-from ceremonies.uploads import Uploads
 from ceremonies.witnesses import ADVANCE_EVERY_S
 from ceremonies.writer import Writer
 from hsm.errors import TokenExists
@@ -185,37 +178,6 @@ def open_room(
         lockout.record(ledger, SELF)
         undo.pop_all()
     return room
-
-
-def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
-    """Who answers which command. Every command has one."""
-    conduct, issuance, queries = Conduct(room), Issuance(room), Queries(room)
-    releases, receipts, uploads = Releases(room), Receipts(room), Uploads(room)
-    return {
-        commands.IssueDevice: issuance.issue,
-        commands.IssueDevices: Batches(room, issuance.issue).issue,
-        commands.Upload: uploads.take,
-        commands.SignRelease: releases.sign,
-        commands.OpenCeremony: conduct.open,
-        commands.OpenGenesis: conduct.open_genesis,
-        commands.ListCeremonies: conduct.list,
-        commands.ShowCeremony: conduct.show,
-        commands.DecideStep: conduct.decide,
-        commands.ExecuteStep: conduct.execute,
-        commands.SuspendKey: conduct.suspend,
-        commands.OpenChallenge: receipts.open_challenge,
-        commands.SubmitReceipts: receipts.submit,
-        commands.ReadDocument: queries.read_document,
-        commands.ListTrustSets: queries.list_trust_sets,
-        commands.ListCounterUpdates: queries.list_counter_updates,
-        commands.ListCertificates: queries.list_certificates,
-        commands.ListKeys: queries.list_keys,
-        commands.ShowProof: queries.show_proof,
-        commands.ReadTile: queries.read_tile,
-        **export_handlers(room),
-        commands.ListEvents: queries.list_events,
-        commands.ShowHealth: queries.show_health,
-    }
 
 
 async def serve(room: Room, source: Path) -> None:

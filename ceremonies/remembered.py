@@ -1,6 +1,7 @@
 """Tokens that were verified, remembered while nothing has changed that they were verified against.
 
-A station shows one token for minutes. What is remembered is the SHA-256 of the token, not the token. It counts under
+A station shows one token for minutes. What is remembered is the SHA-256 of the token
+and of the client certificate beside it, not the token. It counts under
 the same policy and the same keys of its issuer only, from the time at which it was verified until it expires.
 """
 
@@ -36,16 +37,16 @@ class Remembered:
         self._jwks = jwks
         self._sights: OrderedDict[bytes, Sight] = OrderedDict()
 
-    def verify(self, token: str, policy: Policy, now: datetime) -> Identity:
-        """As `verify_token`. Raises what that raises."""
-        digest = hashlib.sha256(token.encode()).digest()
+    def verify(self, token: str, policy: Policy, now: datetime, certificate: str = "") -> Identity:
+        """As `verify_token`; certificate: hex SHA-256 of the client's, or nothing. Raises what that raises."""
+        digest = hashlib.sha256(f"{certificate} {token}".encode()).digest()
         sight = self._sights.get(digest)
         if sight is not None:
             if self._counts(sight, policy, now):
                 self._sights.move_to_end(digest)
                 return sight.identity
             del self._sights[digest]
-        identity = verify_token(token, policy, now, self._jwks)
+        identity = verify_token(token, policy, now, self._jwks, certificate)
         keys = self._jwks.keys(policy.issuer_of(identity.issuer), now)
         self._sights[digest] = Sight(identity, policy, keys, now)
         if len(self._sights) > LIMIT:

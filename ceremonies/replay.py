@@ -14,6 +14,8 @@ from sqlalchemy import Connection, func, select
 
 from ceremonies.journal import RESTORE, EntryDraft, Journal, JournalForked, Placed
 from ceremonies.keyring import KeyEntry, Keyring
+from ceremonies.stations import KIND as STATION_CERTIFICATE
+from ceremonies.stations import Stations
 from ceremonies.store import Row, Store, octets, table_of
 from ceremonies.tables import (
     ApprovalRow,
@@ -84,6 +86,7 @@ class Replay(msgspec.Struct):
     requests: int = 0
     documents: int = 0
     pending: set[str] = msgspec.field(default_factory=set)
+    stations: Stations = msgspec.field(default_factory=Stations)
     token_anchor: bool = False
     recovered: list[int] = msgspec.field(default_factory=list)
 
@@ -103,6 +106,8 @@ class Replay(msgspec.Struct):
             self.orders[what["work_order"]] = placed.seq
         elif kind == "ceremony.close":
             self.closed.add(entry["op"]["what"]["ceremony"])
+        elif kind.startswith("station."):
+            self.stations.take(kind, placed.seq, entry["op"]["what"])
         elif kind in GOVERNING:
             self.governing[kind] = placed.seq
         elif kind == "log.start":
@@ -154,6 +159,8 @@ class Replay(msgspec.Struct):
         else:
             self.pending.discard(entry.get("req", ""))
             self.sealed[entry["op"]["kind"]] = self.sealed.get(entry["op"]["kind"], 0) + 1
+            if entry["op"]["kind"] == STATION_CERTIFICATE:
+                self.stations.take_certificate(entry["out"]["doc"], seq, entry["op"]["what"])
 
     def _set_state(self, seq: int, entry: EntryDraft, state: str) -> None:
         for key in entry["keys"]:

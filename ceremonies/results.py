@@ -31,6 +31,38 @@ class DeviceIssued(Struct, frozen=True, tag="device-issued"):
     sfdi: str = ""
 
 
+class StationIssued(Struct, frozen=True, tag="station-issued"):
+    """A station's TLS client certificate, and its chain (service CA, identity root), PEM."""
+
+    station: str
+    certificate: bytes
+    chain: bytes
+    replayed: bool
+    proven: Proven
+
+
+class StationShown(Struct, frozen=True):
+    """A station: where it stands, its key, its state (`enrolled`, `suspended`, `revoked`), the end of its certificate.
+
+    One that comes with tokens is shown while it is suspended, by its pseudonym alone.
+    """
+
+    station: str
+    state: str
+    plant: str = ""
+    lines: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    key: str = ""
+    not_after: str = ""
+
+
+class StationsListed(Struct, frozen=True, tag="stations-listed"):
+    """All stations."""
+
+    stations: tuple[StationShown, ...]
+
+
 class Uploaded(Struct, frozen=True, tag="uploaded"):
     """How many bytes of the artefact are there; complete when the last chunk was and the digest fits."""
 
@@ -234,5 +266,7 @@ AnyResult = (
     | TileRead
     | JournalPart
     | EventsListed
+    | StationIssued
+    | StationsListed
     | HealthShown
 )

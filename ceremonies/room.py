@@ -16,6 +16,7 @@ from ceremonies.readers import Readers
 from ceremonies.settings import KeyroomSettings
 from ceremonies.store import Store
 from ceremonies.surroundings import Surroundings
+from ceremonies.vigilance import Vigilance
 from ceremonies.witnesses import Witnesses
 from ceremonies.writer import Writer
 
@@ -46,6 +47,7 @@ class Room:
     readers: Readers
     witnesses: Witnesses = field(init=False)
     anchor: TokenAnchor = field(init=False)
+    vigilance: Vigilance = field(init=False)
     jwks: JwksCache = field(default_factory=JwksCache)
     counters: dict[str, int] = field(default_factory=dict)
     alarms: dict[str, str] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class Room:
 
     def __post_init__(self) -> None:
         self.witnesses = Witnesses(self.settings, self.ledger, self.surroundings, self.writer.run)
+        self.vigilance = Vigilance(self.settings, self.ledger, self.surroundings, self.writer)
         self.anchor = TokenAnchor(self.settings, self.ledger, self.door.strongbox, self.alarms)
         self.ledger.pin = self.anchor.write
 

@@ -100,6 +100,7 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     sessions: how many PKCS#11 calls run at a time. inventory_every_s: from one comparison of the tokens to the next.
     token_anchor_every_s: how far the anchor in the journal's token may be behind; with 0 there is none.
     readers: processes that read certification requests; with 0 the keyroom reads them itself.
+    station_rate: units a second that one station may ask for; it may save up twenty seconds' worth.
     feeds: where events are sent. remote: where API processes on other machines connect; by default nowhere.
     timestamp_authorities: who stamps the newest checkpoint every timestamp_every_s. recovery: directory of an approved
     recovery of the journal (`ceremonies.salvage`).
@@ -124,6 +125,7 @@ class KeyroomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     token_anchor_every_s: Annotated[float, Meta(ge=0, le=86400)] = 60.0
     max_database_pages: int | None = None
     readers: Annotated[int, Meta(ge=0, le=64)] = 1
+    station_rate: Annotated[int, Meta(ge=1, le=100_000)] = 250
     feeds: Annotated[tuple[FeedPlace, ...], Meta(max_length=8)] = ()
     remote: RemotePlace | None = None
     timestamp_authorities: Annotated[tuple[AuthorityPlace, ...], Meta(max_length=8)] = ()

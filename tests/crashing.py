@@ -18,8 +18,9 @@ import msgspec
 from ceremonies import keywork, ledger, writer
 from ceremonies.commands import AnyResult, Problem, Request
 from ceremonies.desk import Desk
+from ceremonies.handlers import handlers
 from ceremonies.logkey import LogKey
-from ceremonies.process import build_room, handlers, surroundings
+from ceremonies.process import build_room, surroundings
 from ceremonies.recording import Recording
 from ceremonies.room import Room
 from ceremonies.settings import KeyroomSettings

@@ -22,9 +22,10 @@ from ceremonies.approvals import parse_template, statement_bytes
 from ceremonies.commands import AnyCommand, AnyResult, CeremonyShown, Problem, Request
 from ceremonies.desk import Desk
 from ceremonies.fleet import DeviceClass, Fleet
+from ceremonies.handlers import handlers
 from ceremonies.officers import Officer, Roster
 from ceremonies.policy import Grant, Issuer, KeysInline, Policy, Quorum, ReleasePolicy
-from ceremonies.process import build_room, handlers, surroundings
+from ceremonies.process import build_room, surroundings
 from ceremonies.room import Room
 from ceremonies.settings import KeyroomSettings, TokenPlace
 from ceremonies.surroundings import Surroundings
@@ -69,9 +70,16 @@ MAIN_ROLES = (
 KINDS = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "counter-update", "transition-index",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
-    "certificate.service-ca", "policy.change", "log.key.rotate", "log.recover",
+    "certificate.service-ca", "policy.change", "log.key.rotate", "log.recover", "station.enrol", "station.resume",
 )  # fmt: skip
-UNATTENDED = ("certificate.idevid", "certificate.ieee2030-5-device", "image.mcuboot", "fw-manifest", "challenge")
+UNATTENDED = (
+    "certificate.idevid",
+    "certificate.ieee2030-5-device",
+    "certificate.station-tls",
+    "image.mcuboot",
+    "fw-manifest",
+    "challenge",
+)
 
 
 class RefusedError(AssertionError):

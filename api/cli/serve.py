@@ -20,9 +20,11 @@ def run(
     workers: Annotated[int | None, typer.Option(help="Number of processes.")] = None,
 ) -> None:
     """Run the API. Options win over KEDGE_API_... variables; docs/settings.md lists them all."""
+    import ssl
+
     import uvicorn
 
-    from api.cli.patience import TimedProtocol
+    from api.cli.handshake import PeerProtocol
 
     given = {"socket": socket, "public_dir": public, "host": host, "port": port, "workers": workers}
     settings = read_settings({name: str(value) for name, value in given.items() if value is not None})
@@ -36,7 +38,7 @@ def run(
         log_config=None,
         access_log=False,  # api.access writes it, without tokens
         server_header=False,
-        http=TimedProtocol,
+        http=PeerProtocol,
         ws="none",
         limit_concurrency=settings.concurrency,
         timeout_keep_alive=settings.head_time,
@@ -45,6 +47,9 @@ def run(
         forwarded_allow_ips=list(settings.trusted_proxies),
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
+        ssl_ca_certs=str(settings.tls_client_ca) if settings.tls_client_ca else None,
+        # Officers and pipelines bring tokens and no certificate: the keyroom says who needs which.
+        ssl_cert_reqs=ssl.CERT_OPTIONAL if settings.tls_client_ca else ssl.CERT_NONE,
     )
 
 

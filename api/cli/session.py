@@ -12,7 +12,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from api.cli.errors import ConnectionMissing, ServiceAway, ServiceRefused, TokenInTheClear, TokenUnreadable
+from api.cli.errors import ConnectionMissing, FileRefused, ServiceAway, ServiceRefused, TokenInTheClear, TokenUnreadable
 from ceremonies.client import ask_once
 from ceremonies.commands import AnyCommand
 
@@ -21,19 +21,25 @@ if TYPE_CHECKING:
 
 TOKEN_LIMIT: Final = 8192
 TIMEOUT: Final = 60.0
+CERTIFICATE, KEY = "certificate.pem", "key.pem"
+"""What a station's directory holds."""
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
 class Session:
-    """Set by the options of `kedge` and of the group; commands find it in `ctx.obj`."""
+    """Set by the options of `kedge` and of the group; commands find it in `ctx.obj`.
+
+    identity: a station's directory; its certificate is shown in the TLS handshake.
+    """
 
     json: bool = False
     url: str = ""
     token_file: str = ""
     ca: Path | None = None
     socket: Path | None = None
+    identity: Path | None = None
     console: Console = field(default_factory=lambda: Console(highlight=False, emoji=False, soft_wrap=True))
 
     def show(self, value: object, *human: object) -> None:
@@ -107,7 +113,15 @@ class Session:
         return {"Authorization": f"Bearer {read_token(self.token_file)}"}
 
     def _trust(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.ca) if self.ca else None)
+        context = ssl.create_default_context(cafile=str(self.ca) if self.ca else None)
+        if self.identity is not None:
+            try:
+                context.load_cert_chain(self.identity / CERTIFICATE, self.identity / KEY)
+            except OSError as error:
+                raise FileRefused(
+                    f"{self.identity}: no usable certificate: {error}", hint="`kedge station certify` fetches it"
+                ) from error
+        return context
 
 
 def read_answer(response: "httpx.Response", kind: type[Value]) -> Value:

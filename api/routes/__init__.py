@@ -10,18 +10,22 @@ from api.routes import (
     certificates,
     counter_updates,
     documents,
+    est,
     events,
     health,
     journal,
     keys,
     receipts,
     releases,
+    stations,
     trust_sets,
     work_orders,
 )
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     work_orders.router,
+    stations.router,
+    est.router,
     artefacts.router,
     releases.router,
     ceremonies.router,

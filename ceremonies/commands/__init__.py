@@ -12,7 +12,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from ceremonies.commands.command import LOCAL, PUBLIC, STAFF, Command, Document, Hex32, Name, RequestId, Text
-from ceremonies.commands.factory import BATCH_LIMIT, DeviceRequest, IssueDevice, IssueDevices
+from ceremonies.commands.factory import BATCH_LIMIT, DeviceRequest, EnrolDevice, IssueDevice, IssueDevices
 from ceremonies.commands.field import OpenChallenge, SubmitReceipts
 from ceremonies.commands.governance import (
     DecideStep,
@@ -38,28 +38,34 @@ from ceremonies.commands.queries import (
     SummarizeJournal,
 )
 from ceremonies.commands.releases import ARTEFACT_LIMIT, CHUNK_SIZE, SignRelease, Upload
+from ceremonies.commands.stations import IssueStation, ListStations, RevokeStation, SuspendStation
 
 from ceremonies.results import (  # isort: skip
-    AnyResult, AssetShown, CeremoniesListed, CeremonyShown, DeviceIssued, DevicesIssued, DocumentRead, DocumentsListed,
-    EventShown, EventsListed, HealthShown, JournalPart, KeyShown, KeysListed, Problem, ProofShown, Proven,
-    ReceiptsTaken, ReleaseSigned, StepShown, TileRead, Uploaded,
+    AnyResult, AssetShown, CeremoniesListed, CeremonyShown, DeviceIssued, DevicesIssued, DocumentRead,
+    DocumentsListed, EventShown, EventsListed, HealthShown, JournalPart, KeyShown, KeysListed, Problem, ProofShown,
+    Proven, ReceiptsTaken, ReleaseSigned, StationIssued, StationShown, StationsListed, StepShown, TileRead,
+    Uploaded,
 )  # fmt: skip
 
 AnyCommand = (
-    IssueDevice | IssueDevices | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies | ShowCeremony |
-    DecideStep | ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument | ListTrustSets |
-    ListCounterUpdates | ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal | ExportParty |
-    SummarizeJournal | ListEvents | ShowHealth
+    IssueDevice | EnrolDevice | IssueDevices | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies |
+    ShowCeremony | DecideStep | ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument |
+    ListTrustSets | ListCounterUpdates | ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal |
+    ExportParty | SummarizeJournal | ListEvents | ShowHealth | IssueStation | ListStations | SuspendStation |
+    RevokeStation
 )  # fmt: skip
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
-    """A frame to the keyroom. `token` is the caller's own bearer token, `source` the address it came from."""
+    """A frame to the keyroom. `token` is the caller's own bearer token, `source` the address it came from,
+    `certificate` (DER) the client certificate that TLS has verified.
+    """
 
     id: int
     command: AnyCommand
     token: Annotated[str, Meta(max_length=8192)] = ""
     source: Annotated[str, Meta(max_length=64)] = ""
+    certificate: Annotated[bytes, Meta(max_length=1 << 14)] = b""
 
 
 class Answer(Struct, frozen=True):
@@ -72,11 +78,12 @@ class Answer(Struct, frozen=True):
 __all__ = [
     "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AssetShown", "BATCH_LIMIT", "CHUNK_SIZE",
     "CeremoniesListed", "CeremonyShown", "Command", "DecideStep", "DeviceIssued", "DeviceRequest", "DevicesIssued",
-    "Document", "DocumentRead", "DocumentsListed", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal",
-    "ExportParty", "HealthShown", "Hex32", "IssueDevice", "IssueDevices", "JournalPart", "KeyShown", "KeysListed",
-    "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys", "ListTrustSets",
-    "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven",
-    "ReadDocument", "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request", "RequestId", "STAFF", "ShowCeremony",
-    "ShowHealth", "ShowProof", "SignRelease", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey",
-    "Text", "TileRead", "Upload", "Uploaded",
+    "Document", "DocumentRead", "DocumentsListed", "EnrolDevice", "EventShown", "EventsListed", "ExecuteStep",
+    "ExportJournal", "ExportParty", "HealthShown", "Hex32", "IssueDevice", "IssueDevices", "IssueStation",
+    "JournalPart", "KeyShown", "KeysListed", "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates",
+    "ListEvents", "ListKeys", "ListStations", "ListTrustSets", "Name", "OpenCeremony", "OpenChallenge",
+    "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven", "ReadDocument", "ReadTile", "ReceiptsTaken",
+    "ReleaseSigned", "Request", "RequestId", "RevokeStation", "STAFF", "ShowCeremony", "ShowHealth", "ShowProof",
+    "SignRelease", "StationIssued", "StationShown", "StationsListed", "StepShown", "SubmitReceipts",
+    "SummarizeJournal", "SuspendKey", "SuspendStation", "Text", "TileRead", "Upload", "Uploaded",
 ]  # fmt: skip

@@ -18,7 +18,10 @@ STAFF = frozenset({"officer", "auditor", "operator"})
 
 
 class Command(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do"):
-    """Something the keyroom can be asked."""
+    """Something the keyroom can be asked. urgent: it goes first. signs: a public one that may have a key used; what is
+    refused of it is gathered for the journal.
+    """
 
     roles: ClassVar[frozenset[str]] = frozenset()
     urgent: ClassVar[bool] = False
+    signs: ClassVar[bool] = False

@@ -18,6 +18,15 @@ class IssueDevice(Command, frozen=True, tag="issue-device"):
     csr: Csr
 
 
+class EnrolDevice(Command, frozen=True, tag="enrol-device"):
+    """As IssueDevice, for protocols that name a CA (`authority`, a label) and not the work order (RFC 7030)."""
+
+    roles = IssueDevice.roles
+    authority: Name
+    serial: Name
+    csr: Csr
+
+
 class DeviceRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """One item of a batch."""
 

@@ -65,6 +65,15 @@ def read_issuer(profile: Profile, certificate: bytes, issuer: Issuer | None = No
     )
 
 
+def read_organization(issuer: Issuer) -> str:
+    """The O of a CA's subject. Raises IssuerRefused when it has none."""
+    name = read_certificate(issuer.certificate).subject
+    found = name.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
+    if not found:
+        raise IssuerRefused(f"the subject of the {issuer.profile} has no O")
+    return str(found[0].value)
+
+
 def check_may_issue(profile: Profile, issuer: Issuer | None) -> None:
     """One key, one purpose: a profile names the kinds of CA that issue it. Raises IssuerRefused."""
     found = profile.name if issuer is None else issuer.profile

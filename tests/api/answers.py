@@ -1,10 +1,21 @@
 """One canned answer for each command, and one well-formed request for each route."""
 
+import base64
+import json
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ceremonies import commands
+from pki.x509.pem import write_pem
+from tests.api.est_requests import make_est_request
 from tests.api.peer import Reply
 
+VECTORS = Path(__file__).parents[1] / "vectors/x509/certificates.json"
+CERTIFICATES = {
+    item["name"]: write_pem(bytes.fromhex(item["der"]), "CERTIFICATE") for item in json.loads(VECTORS.read_bytes())
+}
 PROVEN = commands.Proven(417, b'{"seq":417}', b"c2sp.org/tlog-proof@v1\nindex 417\n")
 DIGEST = "9f" * 32
 SEALED = commands.DocumentRead("trust-set", "set-0-1", b"\xd2\x84", PROVEN)
@@ -31,8 +42,21 @@ EVENTS = commands.EventsListed(
 
 DEVICE = commands.DeviceIssued("BMS-1", b"-----BEGIN CERTIFICATE-----\n", b"chain\n", "01ab", False, PROVEN, None, None)
 
+STATION = commands.StationIssued("graz-3-a", b"-----BEGIN CERTIFICATE-----\n", b"chain\n", False, PROVEN)
+PLACED = commands.StationShown(
+    "graz-3-a", "enrolled", "graz", ("3",), ("bms-stm32h7",), (), DIGEST, "2026-12-24T00:00:00Z"
+)
+STATIONS = commands.StationsListed((PLACED,))
+
+EST_REQUEST = base64.b64encode(make_est_request("BMS-000001"))
+
 REPLIES: dict[type, Reply] = {
     commands.IssueDevice: DEVICE,
+    commands.EnrolDevice: msgspec.structs.replace(DEVICE, certificate=CERTIFICATES["idevid"]),
+    commands.IssueStation: STATION,
+    commands.ListStations: STATIONS,
+    commands.SuspendStation: STATIONS,
+    commands.RevokeStation: STATIONS,
     commands.IssueDevices: commands.DevicesIssued((DEVICE,)),
     commands.Upload: lambda command: commands.Uploaded(
         command.digest, command.offset + len(command.data), command.final
@@ -49,7 +73,9 @@ REPLIES: dict[type, Reply] = {
     commands.ReadDocument: SEALED,
     commands.ListTrustSets: SETS,
     commands.ListCounterUpdates: SETS,
-    commands.ListCertificates: commands.DocumentsListed((("device-ca", "cc" * 32, b"-----BEGIN CERTIFICATE-----\n"),)),
+    commands.ListCertificates: commands.DocumentsListed(
+        tuple((name, "cc" * 32, CERTIFICATES[name]) for name in ("device-ca", "identity-root"))
+    ),
     commands.ListKeys: commands.KeysListed((KEY,)),
     commands.ShowProof: commands.ProofShown(PROVEN),
     commands.ReadTile: commands.TileRead(b"\x00\x02{}"),
@@ -81,6 +107,38 @@ REQUESTS: dict[tuple[str, str], tuple[str, dict[str, Any], type[commands.Command
         "/v1/work-orders/wo-1/devices",
         {"json": {"requests": [{"serial": "BMS-1", "csr": "MII="}]}},
         commands.IssueDevices,
+    ),
+    ("GET", "/.well-known/est/{label}/cacerts"): ("/.well-known/est/device-ca/cacerts", {}, commands.ListCertificates),
+    ("GET", "/.well-known/est/{label}/csrattrs"): (
+        "/.well-known/est/device-ca/csrattrs",
+        {},
+        commands.ListCertificates,
+    ),
+    ("POST", "/.well-known/est/{label}/simpleenroll"): (
+        "/.well-known/est/device-ca/simpleenroll",
+        {"content": EST_REQUEST, "headers": {"Content-Type": "application/pkcs10"}},
+        commands.EnrolDevice,
+    ),
+    ("POST", "/.well-known/est/{label}/simplereenroll"): (
+        "/.well-known/est/device-ca/simplereenroll",
+        {"content": EST_REQUEST, "headers": {"Content-Type": "application/pkcs10"}},
+        commands.EnrolDevice,
+    ),
+    ("GET", "/v1/stations"): ("/v1/stations", {}, commands.ListStations),
+    ("PUT", "/v1/stations/{station}/certificate"): (
+        "/v1/stations/graz-3-a/certificate",
+        {"content": b"0\x82", "headers": {"Content-Type": "application/pkcs10"}},
+        commands.IssueStation,
+    ),
+    ("POST", "/v1/stations/{station}/suspension"): (
+        "/v1/stations/graz-3-a/suspension",
+        {"json": {"reason": "a drill"}},
+        commands.SuspendStation,
+    ),
+    ("POST", "/v1/stations/{station}/revocation"): (
+        "/v1/stations/graz-3-a/revocation",
+        {"json": {"reason": "stolen"}},
+        commands.RevokeStation,
     ),
     ("PUT", "/v1/artefacts/{sha256}"): (
         f"/v1/artefacts/{DIGEST}",

@@ -166,4 +166,4 @@ def test_forwarded_addresses_are_not_believed(served: Served, peer: Peer, bearer
 
 
 def test_paths_of_the_table_are_paths() -> None:
-    assert all(re.fullmatch(r"(/[a-z0-9_{}:-]+)+", path) for _, path in ROLES)
+    assert all(re.fullmatch(r"(/[a-z0-9_{}:.-]+)+", path) for _, path in ROLES)

@@ -76,7 +76,7 @@ def test_problem_of_the_keyroom_is_mapped_by_its_code(
     response = served.http.get("/v1/keys", headers=bearer)
     assert response.status_code == status
     assert response.headers["Content-Type"] == "application/problem+json"
-    assert response.headers.get("Retry-After") == ("5" if status == 503 else None)
+    assert response.headers.get("Retry-After") == ("5" if status in (429, 503) else None)
     body = response.json()
     assert body["request"] == response.headers["X-Request-ID"]
     assert {name: body[name] for name in ("code", "status", "detail", "hint", "instance", "details")} == {

@@ -15,6 +15,9 @@ def test_environment_carries_every_setting_there_and_back() -> None:
         allowed_hosts=("kedge.example", "*.plant.example"),
         trusted_proxies=("10.0.0.1", "10.0.0.2"),
         tls_cert=Path("/etc/kedge/tls.pem"),
+        tls_key=Path("/etc/kedge/tls.key"),
+        tls_client_ca=Path("/etc/kedge/stations.pem"),
+        certificate_proxies=("10.0.0.3",),
         workers=4,
         body_gap=2.5,
     )

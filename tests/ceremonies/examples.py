@@ -32,6 +32,11 @@ def example(kind: type[Command]) -> Command:
     digest = hashlib.sha256(artefact).hexdigest()
     examples: tuple[Command, ...] = (
         commands.IssueDevice("wo-1", "BMS-000001", make_request()),
+        commands.EnrolDevice("device-ca", "BMS-000004", make_request()),
+        commands.IssueStation("graz-3-a", make_request()),
+        commands.ListStations(),
+        commands.SuspendStation("graz-3-a", "a drill"),
+        commands.RevokeStation("graz-3-a", "a drill"),
         commands.IssueDevices("wo-1", (commands.DeviceRequest("BMS-000002", make_request()),)),
         commands.Upload(digest, 0, artefact, True),
         commands.SignRelease("release-1", CLASS, "stable", "1.0.0", 1, digest),

@@ -42,6 +42,8 @@ def test_no_command_carries_bytes_or_a_digest_to_be_signed() -> None:
     assert octets == {
         ("IssueDevices", "items"),
         ("IssueDevice", "csr"),
+        ("EnrolDevice", "csr"),
+        ("IssueStation", "csr"),
         ("Upload", "data"),
         ("OpenCeremony", "plan"),
         ("OpenGenesis", "plan"),
@@ -59,4 +61,9 @@ def test_a_request_comes_back_as_it_was_sent() -> None:
 
 @pytest.mark.req("MP-11", "T21")
 def test_stopping_and_deciding_go_first() -> None:
-    assert {kind for kind in KINDS if kind.urgent} == {commands.SuspendKey, commands.DecideStep}
+    assert {kind for kind in KINDS if kind.urgent} == {
+        commands.SuspendKey,
+        commands.DecideStep,
+        commands.SuspendStation,
+        commands.RevokeStation,
+    }

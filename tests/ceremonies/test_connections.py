@@ -16,7 +16,7 @@ from ceremonies.commands import AnyResult, HealthShown, Request
 from ceremonies.connections import CONNECTIONS, OPEN_REQUESTS
 from ceremonies.desk import Caller, Desk
 from ceremonies.frames import REQUEST_LIMIT, encode_frame
-from ceremonies.process import handlers
+from ceremonies.handlers import handlers
 from ceremonies.server import Server
 from tests.ceremonies.sockets import HEALTH, receive, send, serve
 from tests.world import World

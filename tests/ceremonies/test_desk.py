@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from ceremonies import commands
 from ceremonies.commands import AnyCommand, AnyResult, Command, KeysListed, Problem, Request
 from ceremonies.desk import SOURCES_LIMIT, Caller, Desk, problem_of
-from ceremonies.process import handlers
+from ceremonies.handlers import handlers
 from ceremonies.quorums import CeremonyUnknown
 from ceremonies.writer import KeyroomStopping
 from tests.ceremonies.examples import COMMANDS, ROLES, example, read_leaves

@@ -23,7 +23,6 @@ from ceremonies.jwks import JwksCache
 from ceremonies.listeners import UnsafeProduction
 from ceremonies.process import (
     build_room,
-    handlers,
     make_tokens,
     open_strongbox,
     surroundings,
@@ -33,7 +32,7 @@ from ceremonies.settings import KeyroomSettings, load_settings
 from ceremonies.store import Store, StoreLocked
 from ceremonies.tables import EntryRow
 from hsm.wire import HUNG
-from tests.ceremonies.examples import COMMANDS, write_sql
+from tests.ceremonies.examples import write_sql
 from tests.pki.log.building import WITNESSES
 from tests.softhsm import find_module, make_token_dir
 from tests.world import TOKENS, World, copy_world, soft_world
@@ -197,10 +196,6 @@ def test_production_needs_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     box = open_strongbox(settings)
     assert box.is_software
     box.close()
-
-
-def test_every_command_is_answered_by_somebody(genesis_world: World) -> None:
-    assert set(handlers(genesis_world.room)) == set(COMMANDS)
 
 
 def test_the_start_is_recorded(tmp_path: Path) -> None:

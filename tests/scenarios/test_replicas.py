@@ -2,10 +2,6 @@
 
 import base64
 import contextlib
-import os
-import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,38 +10,22 @@ import pytest
 from ceremonies.tls import TlsFiles
 from tests.ceremonies.authorities import CLIENT, SERVER, Authority
 from tests.postgres import free_port
-from tests.scenarios.keyrooms import KEDGE, ROOT, Running
+from tests.scenarios.keyrooms import Running
+from tests.scenarios.serving import served
 from tests.world import World, copy_world, make_request
 
 KEYROOM = "127.0.0.3"
 ORDER = "/v1/work-orders/wo-1/devices"
-PATIENCE_S = 60.0
 
 
-@contextlib.contextmanager
-def replica(path: Path, host: str, port: int, files: TlsFiles) -> Iterator[httpx.Client]:
+def replica(path: Path, host: str, port: int, files: TlsFiles) -> contextlib.AbstractContextManager[httpx.Client]:
     """A `kedge serve` process on an address of its own."""
     settings = {
-        "PUBLIC_DIR": path, "HOST": host, "PORT": free_port(), "ALLOWED_HOSTS": host, "KEYROOM": f"{KEYROOM}:{port}",
+        "PUBLIC_DIR": path, "HOST": host, "ALLOWED_HOSTS": host, "KEYROOM": f"{KEYROOM}:{port}",
         "KEYROOM_NAME": "keyroom.example", "KEYROOM_CA": files.ca, "KEYROOM_CERT": files.certificate,
         "KEYROOM_KEY": files.key,
     }  # fmt: skip
-    environment = {**os.environ, **{f"KEDGE_API_{name}": str(value) for name, value in settings.items()}}
-    child = subprocess.Popen([*KEDGE, "serve"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    try:
-        with httpx.Client(base_url=f"http://{host}:{settings['PORT']}", timeout=30, trust_env=False) as http:
-            until = time.monotonic() + PATIENCE_S
-            while True:
-                with contextlib.suppress(httpx.TransportError):
-                    http.get("/healthz")
-                    break
-                assert child.poll() is None
-                assert time.monotonic() < until
-                time.sleep(0.05)
-            yield http
-    finally:
-        child.terminate()
-        child.wait(30)
+    return served(settings)
 
 
 @pytest.mark.req("AZ-3", "AZ-5", "T19")
