@@ -71,7 +71,7 @@ test: setup tools ## all tests, without coverage
 compliance: setup ## write docs/compliance.md from the requirement marks of the tests
 	@$(BIN)/python -m tools.compliance
 
-bench: setup ## measure the road of a signature, into bench-out/results.json
+bench: setup tools ## measure the road of a signature, into bench-out/results.json
 	@$(BIN)/python -m tests.bench
 
 soak: setup tools ## property, model and kill tests with many more histories and rounds
