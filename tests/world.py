@@ -61,6 +61,7 @@ MAIN_ROLES = (
     "device-ca",
     "site-ca",
     "service-ca",
+    "ocsp",
     "oem-root",
     "manifest-signer",
     "image-app",
@@ -94,10 +95,8 @@ class RefusedError(AssertionError):
 def plan_keys() -> list[dict[str, str]]:
     """The keys of genesis."""
     keys = [("identity-root", "identity-root", "p384", "kedge-main", "")]
-    keys += [
-        (role, role, "p256", "kedge-main", "")
-        for role in ("device-ca", "site-ca", "service-ca", "manifest-signer", "director")
-    ]
+    one = ("device-ca", "site-ca", "service-ca", "ocsp", "manifest-signer", "director")
+    keys += [(role, role, "p256", "kedge-main", "") for role in one]
     keys += [(f"oem-root-{n}", "oem-root", "p256", "kedge-main", "") for n in (1, 2, 3)]
     keys += [(f"recovery-{n}", "recovery", "p256", "kedge-recovery", "") for n in (1, 2, 3)]
     keys += [(f"counter-{n}", "counter", "p256", "kedge-main", CLASS) for n in (1, 2)]

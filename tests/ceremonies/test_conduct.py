@@ -214,7 +214,7 @@ def test_documents_are_those_of_the_ceremony_and_are_read_beside_the_loop(
     shown = ask(genesis_world, commands.ShowCeremony("genesis"))
     assert isinstance(shown, CeremonyShown)
     names = {name for _, name, _ in shown.documents}
-    assert names == {"identity-root", "site-ca", "birth-package-bms-stm32h7"}
+    assert names == {"identity-root", "site-ca", "service-ca", "birth-package-bms-stm32h7"}
     assert threads
     assert threading.main_thread() not in threads
 

@@ -101,7 +101,8 @@ def check_genesis(world: World) -> None:
     shown = asyncio.run(world.ask(ShowCeremony("genesis"), "local", CeremonyShown))
     assert shown.state == "closed"
     names = [name for _, name, _ in shown.documents]
-    assert sorted(names) == sorted({"identity-root", "device-ca", "site-ca", "set-0-0", "birth-package-bms-stm32h7"})
+    authorities = ["identity-root", "device-ca", "site-ca", "service-ca"]
+    assert sorted(names) == sorted([*authorities, "set-0-0", "birth-package-bms-stm32h7"])
     report = asyncio.run(audit_world(world))
     assert (report.verdict, report.open) == ("authenticated", 0)
 

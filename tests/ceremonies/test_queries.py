@@ -89,7 +89,8 @@ def test_public_lists(genesis_world: World) -> None:
 
     assert asyncio.run(names(commands.ListTrustSets())) == ["set-0-0"]
     assert asyncio.run(names(commands.ListTrustSets(1))) == []
-    assert asyncio.run(names(commands.ListCertificates())) == ["device-ca", "identity-root", "site-ca"]
+    authorities = ["device-ca", "identity-root", "service-ca", "site-ca"]
+    assert asyncio.run(names(commands.ListCertificates())) == authorities
     assert asyncio.run(names(commands.ListCounterUpdates())) == []
 
 
