@@ -220,6 +220,8 @@ def _begin(profile: Profile, issuer: Issuer | None) -> x509.CertificateBuilder:
     if profile.extended_key_usage:
         purposes = x509.ExtendedKeyUsage(x509.ObjectIdentifier(oid) for oid in profile.extended_key_usage)
         builder = builder.add_extension(purposes, critical=False)
+    if profile.status_unchecked:
+        builder = builder.add_extension(x509.OCSPNoCheck(), critical=False)
     if issuer is None:
         return builder
     subject = x509.load_pem_x509_certificate(issuer.certificate).subject

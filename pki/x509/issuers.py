@@ -68,6 +68,6 @@ def read_issuer(profile: Profile, certificate: bytes, issuer: Issuer | None = No
 def check_may_issue(profile: Profile, issuer: Issuer | None) -> None:
     """One key, one purpose: a profile names the one kind of CA that issues it. Raises IssuerRefused."""
     found = profile.name if issuer is None else issuer.profile
-    if found != profile.issuer or (issuer is None) != profile.self_signed:
+    if found not in (profile.issuer, *profile.also) or (issuer is None) != profile.self_signed:
         by = "itself" if issuer is None else f"a {found}"
         raise IssuerRefused(f"{profile.name} cannot be issued by {by}", hint=f"it needs a key of {profile.issuer}")

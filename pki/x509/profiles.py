@@ -15,6 +15,7 @@ from pki.x509.errors import ProfileUnknown
 
 CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"
 SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
+OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
 Curve = Literal["secp256r1", "secp384r1"]
 KeyUsage = Literal["digital_signature", "key_cert_sign", "crl_sign"]
 
@@ -24,12 +25,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
     name: its name in drafts (`certificate.<name>`), policy and journal.
     citation: where its rules come from.
-    issuer: the profile of the CA that issues it; its own name when it is self-signed.
+    issuer: the profile of the CA that issues it; its own name when it is self-signed. also: other CAs that may, too.
     curves: the curves of the subject's key.
     authority: whether it is a CA; `path_length` counts the CAs that may follow.
     longest: the longest validity; None for notAfter 99991231235959Z (RFC 5280 section 4.1.2.5).
     site_bound: name constraints to the O and OU of its own subject (RFC 5280 section 4.2.1.10).
     hardware_module: whether it may carry a critical hardwareModuleName (RFC 4108 section 5).
+    status_unchecked: whether it carries id-pkix-ocsp-nocheck (RFC 6960 section 4.2.2.2.1).
     """
 
     name: str
@@ -43,6 +45,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     longest: timedelta | None = None
     site_bound: bool = False
     hardware_module: bool = False
+    also: tuple[str, ...] = ()
+    status_unchecked: bool = False
 
     @property
     def self_signed(self) -> bool:
@@ -97,8 +101,22 @@ IDEVID = Profile(
     hardware_module=True,
 )
 
+# It speaks for its CA about revocation, so nobody can ask about it: it is short-lived instead.
+OCSP_RESPONDER = Profile(
+    name="ocsp-responder",
+    citation="RFC 6960 sections 4.2.2.2, 4.2.2.2.1; RFC 5280 section 4.2.1.12",
+    issuer="device-ca",
+    also=("site-ca",),
+    curves=("secp256r1",),
+    key_usage=frozenset(("digital_signature",)),
+    authority=False,
+    extended_key_usage=(OCSP_SIGNING,),
+    longest=90 * _DAY,
+    status_unchecked=True,
+)
+
 PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {profile.name: profile for profile in (IDENTITY_ROOT, DEVICE_CA, SITE_CA, IDEVID)}
+    {profile.name: profile for profile in (IDENTITY_ROOT, DEVICE_CA, SITE_CA, IDEVID, OCSP_RESPONDER)}
 )
 
 

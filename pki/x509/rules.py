@@ -17,6 +17,7 @@ AUTHORITY_KEY_ID = bytes.fromhex("551d23")
 SUBJECT_KEY_ID = bytes.fromhex("551d0e")
 SUBJECT_ALT_NAME = bytes.fromhex("551d11")
 NAME_CONSTRAINTS = bytes.fromhex("551d1e")
+OCSP_NO_CHECK = bytes.fromhex("2b0601050507300105")
 
 ORGANIZATION = bytes.fromhex("55040a")
 ORGANIZATIONAL_UNIT = bytes.fromhex("55040b")
@@ -86,6 +87,18 @@ RULES: Mapping[str, Rules] = MappingProxyType(
             fixed={BASIC_CONSTRAINTS: (True, bytes.fromhex("3000")), KEY_USAGE: (True, bytes.fromhex("03020780"))},
             authority=False,
             hardware=True,
+        ),
+        "ocsp-responder": Rules(
+            key=P256_KEY,
+            subject=(ORGANIZATION, COMMON_NAME, SERIAL_NUMBER),
+            fixed={
+                BASIC_CONSTRAINTS: (True, bytes.fromhex("3000")),
+                KEY_USAGE: (True, bytes.fromhex("03020780")),
+                EXTENDED_KEY_USAGE: (False, bytes.fromhex("300a06082b06010505070309")),
+                OCSP_NO_CHECK: (False, bytes.fromhex("0500")),
+            },
+            longest=90 * _DAY,
+            authority=False,
         ),
     }
 )
