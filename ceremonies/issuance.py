@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 
 from ceremonies import entries
+from ceremonies.certified import NumberTaken, name_number, read_released
 from ceremonies.claims import RequestOpen, name_device_key
 from ceremonies.commands import DeviceIssued, IssueDevice, Proven
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
 from ceremonies.genesis import draw_number
-from ceremonies.journal import RESTORE, JournalForked
+from ceremonies.journal import JournalForked
 from ceremonies.orders import Order, RequestKey, Reservation, Sealed
 from ceremonies.plans import PlanMalformed, WorkOrder, read_plan, read_shown, write_plan
 from ceremonies.procedures import Action, Closing, LastWords
@@ -158,13 +159,18 @@ class Issuance:
         known = KeyKnown(
             "this public key belongs to another serial", hint="quarantine the unit: cloned key or copied image"
         )
+        drawn = NumberTaken("this certificate number was drawn before", hint="send the request again")
         recipe = b'{"not_before":%d,"number":"%s"}' % (intake.not_before, intake.number.encode())  # in JCS
         return Order(
             draft=draft_prepared(IDEVID, line.place.issuer.public_key, taken.prepared, **about),
             by=caller.actor,
             name=command.serial,
             request=RequestKey(f"order/{order.id}:{command.serial}:{spki[:32]}", spki, recipe),
-            reserve=(Reservation(f"serial:{command.serial}", used), Reservation(name_device_key(spki), known)),
+            reserve=(
+                Reservation(f"serial:{command.serial}", used),
+                Reservation(name_device_key(spki), known),
+                Reservation(name_number(int(intake.number, 16)), drawn),
+            ),
             work_order=order.id,
             closed=self._find_closed(order),
             blobs=(taken.der,),
@@ -238,17 +244,6 @@ def _read_authority(room: Room, profile: str) -> bytes:
         if key and row["spki"] == key[-1].spki:
             return read_released(room, row["document"], f"certificate.{profile}")
     raise WorkOrderUnknown(f"no active {profile} with a certificate", hint="see `kedge key list`: was it suspended?")
-
-
-def read_released(room: Room, digest: str, kind: str) -> bytes:
-    """A document that the door released as one of this kind. Writer's thread. Raises JournalForked."""
-    row = room.store.find(DocumentRow, sha256=digest)
-    leaf = room.ledger.read_entry(row["seq"] if row else room.ledger.journal.size)[1]
-    document = room.store.blob(digest)
-    released = leaf.out and leaf.out.status == "ok" and leaf.out.doc == digest
-    if document is None or not released or not leaf.op or leaf.op.kind != kind:
-        raise JournalForked(f"document {digest[:16]} is missing, or is no {kind}", hint=RESTORE)
-    return document
 
 
 def prepare_order(room: Room, data: bytes) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from ceremonies.errors import KeyroomError
 
 # Which kinds of draft a role may sign. What is not here is refused, in the keyroom, whatever a policy says.
 KINDS: dict[str, frozenset[str]] = {
-    "identity-root": frozenset({"certificate.identity-root", "certificate.device-ca", "certificate.site-ca"}),
-    "device-ca": frozenset({"certificate.idevid"}),
-    "site-ca": frozenset(),
+    "identity-root": frozenset({"certificate.identity-root", "certificate.device-ca", "certificate.site-ca", "crl"}),
+    "device-ca": frozenset({"certificate.idevid", "certificate.ocsp-responder", "crl"}),
+    "site-ca": frozenset({"certificate.ocsp-responder", "crl"}),
+    "ocsp": frozenset(),
     "oem-root": frozenset({"trust-set"}),
     "recovery": frozenset({"trust-set"}),
     "manifest-signer": frozenset({"fw-manifest", "transition-index", "birth-package"}),

@@ -38,6 +38,7 @@ from ceremonies.queries import Queries
 from ceremonies.readers import Readers
 from ceremonies.receipts import Receipts
 from ceremonies.releases import Releases
+from ceremonies.revocation import Revocation
 from ceremonies.room import Room
 from ceremonies.salvage import check_anchors
 from ceremonies.settings import KeyroomSettings, TokenPlace
@@ -187,7 +188,7 @@ def open_room(
     return room
 
 
-def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
+def handlers(room: Room, revocation: Revocation | None = None) -> Mapping[type[commands.Command], Handler]:
     """Who answers which command. Every command has one."""
     conduct, issuance, queries = Conduct(room), Issuance(room), Queries(room)
     releases, receipts, uploads = Releases(room), Receipts(room), Uploads(room)
@@ -213,6 +214,7 @@ def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
         commands.ShowProof: queries.show_proof,
         commands.ReadTile: queries.read_tile,
         **export_handlers(room),
+        **(revocation or Revocation(room)).handlers,
         commands.ListEvents: queries.list_events,
         commands.ShowHealth: queries.show_health,
     }
@@ -222,7 +224,8 @@ async def serve(room: Room, source: Path) -> None:
     """Answer requests until SIGTERM or SIGINT; then finish what is under way and record the stop. SIGHUP: who is let in
     over TLS is read again from `source`, the settings file.
     """
-    desk = Desk(room, handlers(room))
+    revocation = Revocation(room)
+    desk = Desk(room, handlers(room, revocation))
     servers, publisher = open_servers(desk, room), Publisher(room)
     upkeep = Upkeep(room, os._exit)
     feeds, stamping = Feeds(room), Stamping(room)
@@ -244,7 +247,7 @@ async def serve(room: Room, source: Path) -> None:
         asyncio.create_task(repeat(upkeep.pin, room.anchor.every_s)),
         asyncio.create_task(repeat(stamping.turn, UPKEEP_EVERY_S)),
         asyncio.create_task(repeat(upkeep.scrub, SCRUB_EVERY_S)),
-        *(asyncio.create_task(repeat(chore, every_s)) for chore, every_s in token_chores(room)),
+        *(asyncio.create_task(repeat(*chore)) for chore in (*token_chores(room), *revocation.chores)),
         *(asyncio.create_task(repeat(turn, LOOK_EVERY_S)) for turn in (feeds.tell, *(f.turn for f in feeds.feeds))),
     ]
     await stopping.wait()

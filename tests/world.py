@@ -57,13 +57,14 @@ MAIN_ROLES = (
     "image-app",
     "counter",
     "director",
+    "ocsp",
 )
 KINDS = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "counter-update", "transition-index",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca", "policy.change",
-    "log.key.rotate", "log.recover",
+    "log.key.rotate", "log.recover", "certificate.revoke", "certificate.ocsp-responder", "key.deactivated",
 )  # fmt: skip
-UNATTENDED = ("certificate.idevid", "image.mcuboot", "fw-manifest", "challenge")
+UNATTENDED = ("certificate.idevid", "image.mcuboot", "fw-manifest", "challenge", "crl")
 
 
 class RefusedError(AssertionError):

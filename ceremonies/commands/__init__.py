@@ -11,6 +11,13 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from ceremonies.commands.certificates import (
+    AskStatus,
+    ListRevocations,
+    PreviewRevocation,
+    RevokeCertificate,
+    ShowCertificate,
+)
 from ceremonies.commands.command import LOCAL, PUBLIC, STAFF, Command, Document, Hex32, Name, RequestId, Text
 from ceremonies.commands.factory import BATCH_LIMIT, DeviceRequest, IssueDevice, IssueDevices
 from ceremonies.commands.field import OpenChallenge, SubmitReceipts
@@ -39,6 +46,10 @@ from ceremonies.commands.queries import (
 )
 from ceremonies.commands.releases import ARTEFACT_LIMIT, CHUNK_SIZE, SignRelease, Upload
 
+from ceremonies.revocation_results import (  # isort: skip
+    CertificateShown, RevocationListShown, RevocationPreviewed, RevocationsListed, StatusAnswered,
+)  # fmt: skip
+
 from ceremonies.results import (  # isort: skip
     AnyResult, AssetShown, CeremoniesListed, CeremonyShown, DeviceIssued, DevicesIssued, DocumentRead, DocumentsListed,
     EventShown, EventsListed, HealthShown, JournalPart, KeyShown, KeysListed, Problem, ProofShown, Proven,
@@ -49,7 +60,8 @@ AnyCommand = (
     IssueDevice | IssueDevices | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies | ShowCeremony |
     DecideStep | ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument | ListTrustSets |
     ListCounterUpdates | ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal | ExportParty |
-    SummarizeJournal | ListEvents | ShowHealth
+    SummarizeJournal | ListEvents | ShowHealth | RevokeCertificate | PreviewRevocation | ShowCertificate |
+    ListRevocations | AskStatus
 )  # fmt: skip
 
 
@@ -70,13 +82,15 @@ class Answer(Struct, frozen=True):
 
 
 __all__ = [
-    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AssetShown", "BATCH_LIMIT", "CHUNK_SIZE",
-    "CeremoniesListed", "CeremonyShown", "Command", "DecideStep", "DeviceIssued", "DeviceRequest", "DevicesIssued",
-    "Document", "DocumentRead", "DocumentsListed", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal",
-    "ExportParty", "HealthShown", "Hex32", "IssueDevice", "IssueDevices", "JournalPart", "KeyShown", "KeysListed",
-    "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys", "ListTrustSets",
-    "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven",
-    "ReadDocument", "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request", "RequestId", "STAFF", "ShowCeremony",
-    "ShowHealth", "ShowProof", "SignRelease", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey",
-    "Text", "TileRead", "Upload", "Uploaded",
+    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AskStatus", "AssetShown", "BATCH_LIMIT", "CHUNK_SIZE",
+    "CeremoniesListed", "CeremonyShown", "CertificateShown", "Command", "DecideStep", "DeviceIssued", "DeviceRequest",
+    "DevicesIssued", "Document", "DocumentRead", "DocumentsListed", "EventShown", "EventsListed", "ExecuteStep",
+    "ExportJournal", "ExportParty", "HealthShown", "Hex32", "IssueDevice", "IssueDevices", "JournalPart", "KeyShown",
+    "KeysListed", "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys",
+    "ListRevocations", "ListTrustSets", "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC",
+    "PreviewRevocation", "Problem", "ProofShown", "Proven", "ReadDocument", "ReadTile", "ReceiptsTaken",
+    "ReleaseSigned", "Request", "RequestId", "RevocationListShown", "RevocationPreviewed", "RevocationsListed",
+    "RevokeCertificate", "STAFF", "ShowCeremony", "ShowCertificate", "ShowHealth", "ShowProof", "SignRelease",
+    "StatusAnswered", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey", "Text", "TileRead", "Upload",
+    "Uploaded",
 ]  # fmt: skip

@@ -56,7 +56,7 @@ class CrlTerms(msgspec.Struct, frozen=True):
 def draft_crl(issuer: Issuer, revoked: Sequence[Revoked], terms: CrlTerms, **facts: object) -> Draft:
     """Draft the list of what `issuer` has revoked; payload is the TBSCertList, the document DER.
 
-    facts: more for the journal. Raises CrlRefused, and LintFailed when the rehearsal does not say what it should.
+    `what` has number, entries, and the times as seconds since 1970. facts: more of it. Raises CrlRefused, and LintFailed when the rehearsal does not say what it should.
     """
     if len(revoked) > LARGEST:
         raise CrlRefused(f"{len(revoked)} entries", hint="partition the lists: `fleet.revocation` in the policy")
@@ -69,7 +69,8 @@ def draft_crl(issuer: Issuer, revoked: Sequence[Revoked], terms: CrlTerms, **fac
     def assemble(signatures: Mapping[str, bytes]) -> bytes:
         return assemble_crl(tbs, algorithm, signatures[issuer.spki])
 
-    what = {"crl_number": terms.number, "entries": len(ordered), "next_update": _stamp(terms.next_update)}
+    span = {"from": int(terms.this_update.timestamp()), "until": int(terms.next_update.timestamp())}
+    what = {"crl_number": terms.number, "entries": len(ordered), **span}
     where = f" for {terms.url}" if terms.url else ""
     return Draft(
         kind=KIND,

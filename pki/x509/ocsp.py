@@ -103,16 +103,12 @@ def parse_status_request(der: bytes) -> StatusRequest:
 def write_response(request: StatusRequest, status: Status, span: Span, responder: bytes) -> bytes:
     """The ResponseData to be signed (RFC 6960 section 4.2.1). responder: DER of its certificate's subject."""
     made, until = _write_time(span.made), _write_time(span.until)
-    single = write_element(
-        SEQUENCE, request.certificate_id, _write_status(status), made, write_element(0xA0, until)
-    )
+    single = write_element(SEQUENCE, request.certificate_id, _write_status(status), made, write_element(0xA0, until))
     extensions = b""
     if request.nonce:
         value = write_element(OCTET_STRING, write_element(OCTET_STRING, request.nonce))
         extensions = write_element(0xA1, write_element(SEQUENCE, write_element(SEQUENCE, _NONCE, value)))
-    return write_element(
-        SEQUENCE, write_element(0xA1, responder), made, write_element(SEQUENCE, single), extensions
-    )
+    return write_element(SEQUENCE, write_element(0xA1, responder), made, write_element(SEQUENCE, single), extensions)
 
 
 def assemble_response(tbs: bytes, algorithm: bytes, raw: bytes, certificate: bytes) -> bytes:
