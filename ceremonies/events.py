@@ -28,6 +28,7 @@ _NOTICED: Final = (
     "policy.",
     "roster.",
     "log.",
+    "certificate.revoke",
 )
 _STATES: Final = {"suspended": "key-suspended", "compromised": "key-compromised"}
 _leaf = msgspec.json.Decoder(dict[str, Any])

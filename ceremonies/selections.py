@@ -7,6 +7,7 @@ a stolen credential of one officer ends one certificate at a time, and never a f
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -100,12 +101,16 @@ def select_certificates(room: Room, plan: RevokePlan, size: int, run: Run) -> Se
         names = [(serial, "") for serial in plan.serials] + [("", number) for number in plan.numbers]
         for start in range(0, len(names), AT_ONCE):
             part = names[start : start + AT_ONCE]
-            found.update(run(lambda part=part: [find_certificate(room, *name) for name in part]))
+            found.update(run(partial(_find_all, room, part)))
     if len(found) > LARGEST:
         raise PlanMalformed(
             f"revoke: {len(found)} certificates, {LARGEST} at once", hint="go by work order, or revoke the CA's own"
         )
     return sorted(found)
+
+
+def _find_all(room: Room, names: Sequence[tuple[str, str]]) -> list[Issued]:
+    return [find_certificate(room, *name) for name in names]
 
 
 def digest_selection(selected: Sequence[Issued]) -> str:

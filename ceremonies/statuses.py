@@ -1,8 +1,8 @@
 """Answers about one certificate (OCSP, RFC 6960): good, revoked, or unknown, signed by the CA's responder key.
 
-This is one of the few uses of a key beside the door: the key is good for nothing else, answers are counted, and an entry
-per hour says how many. `good` is only what the journal issued and does not revoke. Answers without a nonce are kept
-until something changes; how many are signed in a second is limited, because anybody may ask.
+This is one of the few uses of a key beside the door: the key is good for nothing else, answers are counted, and an
+entry per hour says how many. `good` is only what the journal issued and does not revoke. Answers without a nonce are
+kept until something changes; how many are signed in a second is limited, because anybody may ask.
 """
 
 from collections import Counter, OrderedDict
@@ -169,7 +169,7 @@ class Statuses:
             self._kept.popitem(last=False)
 
     def _judge(self, issuer: Issuer, number: int) -> Status:
-        """`good` is what this CA issued and did not revoke; a number that was never given is unknown, as are others'."""
+        """`good` is what this CA issued and did not revoke. A number that was never given is unknown; others', too."""
         if not 0 <= number < 1 << 159:
             return UNKNOWN
         name = write_number(number)
