@@ -110,7 +110,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         cbor-text-invalid cbor-too-large cbor-trailing cbor-truncated cbor-type-forbidden cose-invalid
         cose-key-invalid der-malformed export-refused frame-invalid json-malformed name-malformed
         payload-invalid pem-malformed plan-malformed proof-of-possession-failed request-malformed
-        request-refused ssh-signature-malformed status-request-malformed submission-invalid type-mismatch upload-refused""",
+        request-refused ssh-signature-malformed status-request-malformed
+        submission-invalid type-mismatch upload-refused""",
     401: """
         token-algorithm-refused token-audience-wrong token-expired token-header-refused token-issuer-unknown
         token-key-unknown token-malformed token-missing token-not-yet-valid token-refused token-replayed
@@ -121,7 +122,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         ssh-signature-invalid
         token-grant-missing""",
     404: """
-        ceremony-unknown certificate-unknown document-unknown key-unknown no-trust-set nothing-there release-unknown route-unknown
+        ceremony-unknown certificate-unknown
+        document-unknown key-unknown no-trust-set nothing-there release-unknown route-unknown
         tile-absent work-order-unknown""",
     405: "method-not-allowed",
     408: "body-too-slow",
@@ -143,7 +145,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         image-not-confirmed image-signature-invalid image-signature-unknown image-tlv-refused inclusion-invalid
         issuer-refused key-refused key-unsupported known-test-key limit-exceeded lint-failed log-error
         manifest-image-mismatch nonce-mismatch note-invalid note-unsigned origin-unknown policy-malformed
-        possession-unproven profile-forbids profile-unknown proof-invalid reason-unknown receipt-refused recovery-changed
+        possession-unproven profile-forbids profile-unknown proof-invalid
+        reason-unknown receipt-refused recovery-changed
         rehearsal-failed release-refused role-undefined roster-malformed self-test-failed set-chain-detached
         set-index-refused set-malformed set-outranked set-previous-mismatch set-ref-mismatch signature-invalid
         slot-empty slots-unready soak-unmet stamp-invalid subject-refused summary-wrong target-mismatch
@@ -160,7 +163,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         signature-missing stage-stale store-unsafe tls-misconfigured unsafe-production witness-contradicts
         witness-misconfigured""",
     503: """
-        anchor-unwritten clock-behind clock-went-back crl-unsigned door-closed hsm-circuit-open hsm-closed hsm-ended hsm-pin-locked
+        anchor-unwritten clock-behind clock-went-back crl-unsigned
+        door-closed hsm-circuit-open hsm-closed hsm-ended hsm-pin-locked
         hsm-token-not-found hsm-token-replaced hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy
         keyroom-down keyroom-locked keyroom-stopping log-key-missing reader-ended sink-failed stamp-failed store-locked
         store-lost store-unavailable witness-failed witnesses-behind""",

@@ -143,7 +143,7 @@ class Crls:
         return None
 
     async def _sign(self, scope: Scope) -> None:
-        """A crash on the way leaves an intent, which recovery closes; the list is due still, and the next turn signs."""
+        """A crash on the way leaves an intent, which recovery closes; the list is due still: the next turn signs."""
         room = self._room
         with ExitStack() as reading:
             basis = await room.act(lambda: self._begin(scope, reading.enter_context(room.store.read())))

@@ -91,7 +91,10 @@ def draft_items(room: Room, book: KeyBook, plan: ResponderPlan, recipe: Mapping[
 
 
 def read_responder(room: Room, key: KeyEntry) -> bytes | None:
-    """The certificate (PEM) of a responder's key, as its ceremony released it. Writer's thread. Raises JournalForked."""
+    """The certificate (PEM) of a responder's key, as its ceremony released it. Writer's thread.
+
+    Raises JournalForked.
+    """
     ceremony = room.ledger.replay.makers.get(key.spki, "")
     request = room.store.find(RequestRow, id=f"{request_prefix(ceremony)}{key.label}")
     if request is None or request["document"] is None:

@@ -1,4 +1,4 @@
-"""Online certificate status (OCSP over HTTP, RFC 6960 appendix A). The keyroom reads the request and signs the answer."""
+"""Online certificate status (OCSP over HTTP, RFC 6960 appendix A). The keyroom reads the request, signs the answer."""
 
 import base64
 import binascii

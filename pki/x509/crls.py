@@ -56,8 +56,8 @@ class CrlTerms(msgspec.Struct, frozen=True):
 def draft_crl(issuer: Issuer, revoked: Sequence[Revoked], terms: CrlTerms, **facts: object) -> Draft:
     """Draft the list of what `issuer` has revoked; payload is the TBSCertList, the document DER.
 
-    `what` has number, entries, and the times as seconds since 1970. facts: more of it. Raises CrlRefused, and LintFailed
-    when the rehearsal does not say what it should.
+    `what` has number, entries, and the times as seconds since 1970. facts: more of it.
+    Raises CrlRefused, and LintFailed when the rehearsal does not say what it should.
     """
     if len(revoked) > LARGEST:
         raise CrlRefused(f"{len(revoked)} entries", hint="partition the lists: `fleet.revocation` in the policy")

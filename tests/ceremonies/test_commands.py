@@ -49,6 +49,8 @@ def test_no_command_carries_bytes_or_a_digest_to_be_signed() -> None:
         ("DecideStep", "signature"),
         ("OpenChallenge", "campaign"),
         ("SubmitReceipts", "receipts"),
+        ("PreviewRevocation", "plan"),
+        ("AskStatus", "request"),  # parsed; what is signed is a status that the keyroom found
     }
 
 
@@ -59,4 +61,8 @@ def test_a_request_comes_back_as_it_was_sent() -> None:
 
 @pytest.mark.req("MP-11", "T21")
 def test_stopping_and_deciding_go_first() -> None:
-    assert {kind for kind in KINDS if kind.urgent} == {commands.SuspendKey, commands.DecideStep}
+    assert {kind for kind in KINDS if kind.urgent} == {
+        commands.SuspendKey,
+        commands.DecideStep,
+        commands.RevokeCertificate,
+    }

@@ -50,6 +50,8 @@ def test_who_may_issue_what() -> None:
         ("device-ca", "identity-root"),
         ("site-ca", "identity-root"),
         ("idevid", "device-ca"),
+        ("ocsp-responder", "device-ca"),
+        ("ocsp-responder", "site-ca"),
     }
 
 

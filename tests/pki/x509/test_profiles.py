@@ -5,7 +5,7 @@ from pki.x509.profiles import DEVICE_CA, IDENTITY_ROOT, IDEVID, PROFILES, SITE_C
 
 
 def test_profiles_are_found_by_name() -> None:
-    assert set(PROFILES) == {"identity-root", "device-ca", "site-ca", "idevid"}
+    assert set(PROFILES) == {"identity-root", "device-ca", "site-ca", "idevid", "ocsp-responder"}
     for name, profile in PROFILES.items():
         assert find_profile(name) is profile
         assert profile.citation
