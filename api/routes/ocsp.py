@@ -39,7 +39,7 @@ async def get_status(caller: Asking, question: str) -> Response:
 
 
 async def _answer(caller: Caller, data: bytes) -> Response:
-    if len(data) > LIMIT:
+    if not 0 < len(data) <= LIMIT:
         return Response(write_error(MALFORMED), media_type=ANSWER)
     answered = await caller.ask(AskStatus(data), StatusAnswered)
     kept = f"public, max-age={answered.seconds}, no-transform, must-revalidate"  # RFC 5019 section 6.2
