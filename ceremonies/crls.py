@@ -29,7 +29,7 @@ from ceremonies.store import table_of
 from ceremonies.tables import CertificateRow, HeadRow
 from pki.x509.crls import KIND, CrlTerms, draft_crl
 from pki.x509.issuers import Issuer
-from pki.x509.revocation import Revoked, verify_crl
+from pki.x509.revocation import Revoked, verify_origin
 
 log = structlog.get_logger()
 
@@ -232,7 +232,7 @@ def make_order(scope: Scope, basis: Basis, now: int) -> Order:
         draft=draft,
         by=LISTER,
         name=scope.path.removeprefix("crl/"),
-        inspect=lambda document: verify_crl(document, basis.issuer, span[0]),
+        inspect=lambda document: verify_origin(document, basis.issuer),  # the lint has read the entries
     )
 
 

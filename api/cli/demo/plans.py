@@ -17,6 +17,7 @@ DOMAIN_APP: Final = 2
 TOKENS: Final = {
     "kedge-main": (
         "identity-root", "device-ca", "site-ca", "oem-root", "manifest-signer", "image-app", "counter", "director",
+        "ocsp",
     ),
     "kedge-journal": ("journal",),
     "kedge-recovery": ("recovery",),
@@ -31,9 +32,9 @@ REPOSITORY: Final[dict[str, str | int | bool]] = {
 _TWO_OFFICERS: Final = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "transition-index", "counter-update",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
-    "log.key.rotate", "log.recover",
+    "log.key.rotate", "log.recover", "certificate.revoke", "certificate.ocsp-responder", "key.deactivated",
 )  # fmt: skip
-_BY_RULE: Final = ("certificate.idevid", "image.mcuboot", "fw-manifest", "challenge")
+_BY_RULE: Final = ("certificate.idevid", "image.mcuboot", "fw-manifest", "challenge", "crl")
 
 
 # One grant for each role; a token must fit exactly one.
