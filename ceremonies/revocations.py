@@ -56,11 +56,14 @@ def revoke_changes(
     context: `cer`, `chg`, `apr` of the entries. Raises JournalForked.
     """
     at = room.surroundings.now_us()
+    pending = sorted(set(list_pending(room, certificates)))
     groups: dict[str, list[str]] = {}
-    for ca, number in sorted({(item.ca, item.number) for item in list_pending(room, certificates)}):
-        groups.setdefault(ca, []).append(number)
+    for item in pending:
+        groups.setdefault(item.ca, []).append(item.number)
     parts = [(ca, part) for ca, numbers in groups.items() for part in _split(numbers)]
     facts = {"at": at, "reason": grounds.reason, "why": grounds.why}
+    if len(pending) == 1 and pending[0].serial:
+        facts["serial"] = pending[0].serial
     drafts = [entries.event(REVOKE, by, facts | _name(room, *part), **(context or {})) for part in parts]
 
     def changes(placed: Sequence[Placed]) -> list[Change]:

@@ -79,7 +79,7 @@ class Revoked(msgspec.Struct):
         if partition != COMPLETE:
             return tallies.get(partition, Tally())
         total = Tally()
-        for item in tallies.values():
+        for item in list(tallies.values()):  # the writer may add one meanwhile
             total = total.add(item)
         return total
 

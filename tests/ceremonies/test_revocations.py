@@ -43,7 +43,7 @@ def test_one_officer_revokes_one_certificate(factory_world: World) -> None:
     assert (leaf["seq"], leaf["actor"]["role"]) == (shown.revoked_index, "officer")
     assert leaf["op"]["what"] == {
         "at": shown.revoked_us, "ca": world.room.door.keyring.labelled("device-ca").spki, "label": "device-ca",
-        "numbers": [number], "reason": "keyCompromise", "why": "stolen",
+        "numbers": [number], "reason": "keyCompromise", "serial": "BMS-000001", "why": "stolen",
     }  # fmt: skip
     asked = asyncio.run(world.ask(ShowCertificate(number=number.lstrip("0")), "auditor", CertificateShown))
     assert asked == shown

@@ -1,5 +1,6 @@
 """Tallies: independent of order, different for every difference; lists as their outcomes say."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +41,13 @@ def test_an_entry_counts_in_each_partition() -> None:
     assert [revoked.tally("c", partition) for partition in (0, 1, 63)] == expected
     assert revoked.tally("c", COMPLETE) == expected[0].add(expected[1]).add(expected[2])
     assert (revoked.tally("c", 2), revoked.tally("none", 0), revoked.count) == (Tally(), Tally(), 3)
+
+
+def test_a_milestone_keeps_them() -> None:
+    revoked = Revoked()
+    revoked.take(9, {"ca": "c", "numbers": [write_number(5)], "reason": "superseded", "at": 7})
+    data = msgspec.msgpack.encode(revoked)
+    assert msgspec.msgpack.decode(data, type=Revoked) == revoked
 
 
 @pytest.mark.req("CA-9")
