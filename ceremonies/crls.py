@@ -215,8 +215,9 @@ def list_scopes(room: Room) -> Iterator[Scope]:
             yield Scope(key, COMPLETE, f"{path}.crl", HOURS * 3600)
         else:
             for partition in range(PARTITIONS):
-                name = f"{path}/{partition:02x}.crl"
-                yield Scope(key, partition, name, terms.hours * 3600, f"{terms.url}/{name}")
+                name = f"{partition:02x}.crl"
+                url = f"{terms.prefix(key.label)}/{name}"
+                yield Scope(key, partition, f"{path}/{name}", terms.hours * 3600, url)
 
 
 def make_order(scope: Scope, basis: Basis, now: int) -> Order:

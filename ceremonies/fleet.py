@@ -24,6 +24,10 @@ class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     url: Annotated[str, Meta(pattern=r"^http://[a-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*\Z", max_length=128)]
     hours: Annotated[int, Meta(ge=1, le=24 * 400)] = 24
 
+    def prefix(self, ca: str) -> str:
+        """Where the lists of a CA (its key's label) are: what stands before `/3f.crl` in certificates and lists."""
+        return f"{self.url}/crl/{ca}"
+
 
 class DeviceClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A class of devices: its name, and the hardware profile by which its counters and slots behave."""

@@ -21,7 +21,10 @@ from ceremonies.tables import RequestRow
 from ceremonies.trustsets import KeyBook, rehearse_keys
 from pki.names import DeviceSubject, read_serial_number
 from pki.x509.certificates import draft_certificate
+from pki.x509.issuers import Issuer
 from pki.x509.profiles import OCSP_RESPONDER
+from pki.x509.rules import ORGANIZATION
+from pki.x509.tbs import read_name
 from pki.x509.terms import Terms
 
 ROLE = "ocsp"
@@ -38,7 +41,6 @@ class ResponderPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ca: Name
     token: Name
     days: Positive
-    organization: str
     replaces: Name | None = None
 
 
@@ -84,10 +86,15 @@ def draft_items(room: Room, book: KeyBook, plan: ResponderPlan, recipe: Mapping[
         raise PlanMalformed(f"plan: {plan.ca} has no certificate")
     start = datetime.datetime.fromtimestamp(recipe["now"], datetime.UTC)
     terms = Terms(int(recipe["number"], 16), start, start + datetime.timedelta(days=plan.days))
-    name = plan.label.upper().replace("_", "-")
-    subject = DeviceSubject(plan.organization, f"{plan.ca} OCSP", read_serial_number(name))
-    draft = draft_certificate(OCSP_RESPONDER, subject, book.public_key(plan.label), issuer, terms)
+    draft = draft_certificate(OCSP_RESPONDER, name_responder(plan, issuer), book.public_key(plan.label), issuer, terms)
     return [Item(plan.label, draft)]
+
+
+def name_responder(plan: ResponderPlan, issuer: Issuer) -> DeviceSubject:
+    """The responder's name: O of its CA. Raises NameMalformed."""
+    organization = next(item.value.decode() for item in read_name(issuer.subject) if item.oid == ORGANIZATION)
+    number = read_serial_number(plan.label.upper().replace("_", "-"))
+    return DeviceSubject(organization, f"{plan.ca} OCSP", number)
 
 
 def read_responder(room: Room, key: KeyEntry) -> bytes | None:

@@ -5,7 +5,7 @@ once (`ceremonies.statuses`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -30,40 +30,68 @@ NUMBERS_EACH = 1000
 AUTHORITIES = ("certificate.identity-root", "certificate.device-ca", "certificate.site-ca", "certificate.service-ca")
 
 
+Certificate = TypeVar("Certificate", bound="Revocable")
+
+
 class RevocationRefused(KeyroomError):
     """The certificate is not revoked this way."""
 
     code = "revocation-refused"
 
 
+class Revocable(Protocol):
+    """What names a certificate: the key of its CA (SPKI digest), its number (40 hex digits), its device's serial."""
+
+    @property
+    def ca(self) -> str:
+        """Whose it is."""
+
+    @property
+    def number(self) -> str:
+        """Which it is."""
+
+    @property
+    def serial(self) -> str:
+        """Empty when it is no device's."""
+
+
 class Grounds(msgspec.Struct, frozen=True):
-    """Why certificates are revoked: a reason of RFC 5280, and words for people. Raises ReasonUnknown."""
+    """Why certificates are revoked: a reason of RFC 5280, words for people, and more facts for the entries.
+
+    Raises ReasonUnknown.
+    """
 
     reason: str
     why: str = ""
+    facts: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
         read_reason(self.reason)
 
 
 def revoke_changes(
-    room: Room, certificates: Iterable[Issued], grounds: Grounds, by: Actor, context: Mapping[str, Any] | None = None
+    room: Room,
+    certificates: Iterable[Revocable],
+    grounds: Grounds,
+    by: Actor,
+    context: Mapping[str, Any] | None = None,
 ) -> LastWords:
     """Entries and rows that revoke those of `certificates` that are not revoked yet; none when all are.
 
-    For the writer's thread, in the task that commits them: `room.ledger.commit(lambda _: [*words.drafts, ...],
-    lambda placed: ([*words.changes(placed), ...], ()), settles=room.ledger.settled)`. The drafts must come first.
+    For the writer's thread, in the very task (or `decide`) that commits them, so that nobody revokes in between:
+    `room.ledger.commit(lambda _: [*words.drafts, ...], lambda placed: ([*words.changes(placed), ...], ()),
+    settles=room.ledger.settled)`; `changes` is given the places of these drafts first.
     context: `cer`, `chg`, `apr` of the entries. Raises JournalForked.
     """
     at = room.surroundings.now_us()
-    pending = sorted(set(list_pending(room, certificates)))
+    pending = sorted({(item.ca, item.number, item.serial) for item in list_pending(room, certificates)})
     groups: dict[str, list[str]] = {}
-    for item in pending:
-        groups.setdefault(item.ca, []).append(item.number)
+    for ca, number, _ in pending:
+        groups.setdefault(ca, []).append(number)
     parts = [(ca, part) for ca, numbers in groups.items() for part in _split(numbers)]
-    facts = {"at": at, "reason": grounds.reason, "why": grounds.why}
-    if len(pending) == 1 and pending[0].serial:
-        facts["serial"] = pending[0].serial
+    facts = {**grounds.facts, "at": at, "reason": grounds.reason, "why": grounds.why}
+    if len(pending) == 1 and pending[0][2]:
+        facts["serial"] = pending[0][2]
     drafts = [entries.event(REVOKE, by, facts | _name(room, *part), **(context or {})) for part in parts]
 
     def changes(placed: Sequence[Placed]) -> list[Change]:
@@ -90,7 +118,7 @@ def _load(room: Room, at: Partition) -> dict[str, RevokedRow]:
     return {row.number: row for row in rows}
 
 
-def list_pending(room: Room, certificates: Iterable[Issued]) -> Iterator[Issued]:
+def list_pending(room: Room, certificates: Iterable[Certificate]) -> Iterator[Certificate]:
     """Those that are not revoked. Writer's thread. Raises JournalForked."""
     known: dict[Partition, dict[str, RevokedRow]] = {}
     for item in certificates:

@@ -85,7 +85,7 @@ def openssl(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[st
 
 async def make_responder(world: World, label: str = "ocsp-1", replaces: str | None = None, days: int = 30) -> None:
     """Hold the ceremony that makes a responder of the device CA."""
-    plan = {"label": label, "ca": "device-ca", "token": "kedge-main", "days": days, "organization": "Acme Storage"}
+    plan = {"label": label, "ca": "device-ca", "token": "kedge-main", "days": days}
     more = {"replaces": replaces} if replaces else {}
     await world.ceremony(f"make-{label}", "ocsp-responder", plan | more)
 
