@@ -155,6 +155,8 @@ class Crls:
         """Writer's thread, nothing is under way: a reader who begins now sees the rows of the journal as it is now."""
         room = self._room
         connection.execute(select(table_of(HeadRow).c.size)).scalar()
+        if scope.key.state != "active":
+            raise CrlUnsigned(f"key {scope.key.label} is {scope.key.state}", hint="resume it before its lists end")
         room.door.strongbox.check_ready(scope.key.token)
         issuer = room.cached(("authority", scope.key.spki), lambda: load_authority(room, scope.key.spki))
         if issuer is None:
@@ -196,8 +198,8 @@ class Crls:
 
 
 def list_scopes(room: Room) -> Iterator[Scope]:
-    """The lists that there are to be: of each active CA key with a certificate, where the policy has its lists signed
-    without officers. Writer's thread.
+    """The lists that there are to be: of each CA key that signs, or is suspended, and has a certificate, where the
+    policy has lists signed without officers. Writer's thread.
     """
     governing = room.door.governing
     rule = governing.policy.quorums.get(KIND) if governing and governing.genesis is None else None
@@ -206,7 +208,8 @@ def list_scopes(room: Room) -> Iterator[Scope]:
     terms = governing.policy.fleet.revocation
     certified = {row["spki"] for row in room.store.list(CertificateRow, "label")}
     for key in sorted(room.door.keyring, key=lambda key: key.label):
-        if KIND not in KINDS.get(key.role, ()) or key.state != "active" or key.spki not in certified:
+        # A suspended CA's lists grow old, and somebody must be told.
+        if KIND not in KINDS.get(key.role, ()) or key.state not in ("active", "suspended") or key.spki not in certified:
             continue
         path = f"crl/{key.label}"
         if key.role == "identity-root":

@@ -86,6 +86,7 @@ def plan_keys() -> list[dict[str, str]]:
     keys += [
         ("image-app-1", "image-app", "p256", "kedge-main", CLASS),
         ("probe", "probe", "p256", "kedge-main", ""),
+        ("ocsp", "ocsp", "p256", "kedge-main", "device-ca"),
         ("journal", "journal", "ed25519", "kedge-journal", ""),
     ]
     fields = ("label", "role", "algorithm", "token", "scope")

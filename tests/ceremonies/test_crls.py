@@ -196,10 +196,24 @@ def test_a_ca_that_cannot_sign_is_an_alarm_before_its_list_ends(factory_template
 
 
 @pytest.mark.req("KL-1")
-def test_a_suspended_ca_signs_no_list(factory_world: World) -> None:
-    asyncio.run(factory_world.ask(SuspendKey("device-ca", "a drill"), "officer", KeysListed))
-    turn(factory_world)
-    assert set(list_lists(factory_world)) == {"crl/identity-root.crl", "crl/site-ca.crl"}
+def test_a_suspended_ca_signs_no_list_and_that_is_told_in_time(factory_template: World, tmp_path: Path) -> None:
+    world, watch = open_copy(factory_template, tmp_path / "world")
+    try:
+        crls = turn(world)
+        before = list_lists(world)
+        asyncio.run(world.ask(SuspendKey("device-ca", "a drill"), "officer", KeysListed))
+        watch.go_on(13 * 3600)
+        size = world.room.ledger.journal.size
+        asyncio.run(crls.turn())
+        assert list_lists(world)[LIST] == before[LIST]
+        assert list_alarms(world.room) == {}
+        watch.go_on(6 * 3600)
+        asyncio.run(crls.turn())
+        assert "key device-ca is suspended" in list_alarms(world.room)["crl device-ca"]
+        denied = [leaf["type"] for leaf in read_leaves(world, size) if leaf["type"] == "key.sign.denied"]
+        assert denied == [], "an entry for each try"
+    finally:
+        world.stop()
 
 
 @pytest.mark.req("AZ-3")
