@@ -23,8 +23,6 @@ from tests.ceremonies.revoking import authority, issue
 from tests.ceremonies.small import act
 from tests.world import World
 
-pytestmark = pytest.mark.engines
-
 
 @pytest.mark.req("CA-3")
 def test_a_certificate_is_found_by_serial_and_by_number(factory_world: World) -> None:
@@ -56,6 +54,7 @@ def test_a_ca_is_found_by_its_number(genesis_world: World) -> None:
     assert act(world, lambda: load_authority(room, room.door.keyring.labelled("director").spki)) is None
 
 
+@pytest.mark.engines
 @pytest.mark.req("CA-9")
 def test_what_was_issued_is_listed_by_order_and_by_ca(factory_world: World) -> None:
     world, room = factory_world, factory_world.room

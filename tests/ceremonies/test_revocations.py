@@ -17,8 +17,6 @@ from tests.ceremonies.revoking import authority, issue, revoke
 from tests.ceremonies.small import BY, act
 from tests.world import World, audit_world
 
-pytestmark = pytest.mark.engines
-
 
 def refusal(world: World, role: str = "officer", token: str = "", **fields: Any) -> str:
     """The code of the refusal of a revocation."""
@@ -32,6 +30,7 @@ def entries_of(world: World) -> list[dict[str, Any]]:
     return [leaf for leaf in read_leaves(world) if leaf["type"] == "certificate.revoke"]
 
 
+@pytest.mark.engines
 @pytest.mark.req("CA-9", "MP-11")
 def test_one_officer_revokes_one_certificate(factory_world: World) -> None:
     world = factory_world
@@ -117,6 +116,7 @@ def test_a_lost_row_is_missed_at_the_next_question_and_the_next_start(factory_wo
         world.start()
 
 
+@pytest.mark.engines
 def test_other_flows_revoke_in_their_own_commit(factory_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world, room = factory_world, factory_world.room
     issue(world, 1, 2, 3)
