@@ -123,10 +123,11 @@ _BY_STATUS: Final[dict[int, str]] = {
         client-certificate-malformed cose-invalid cose-key-invalid der-malformed export-refused frame-invalid
         json-malformed name-malformed
         payload-invalid pem-malformed plan-malformed proof-of-possession-failed request-malformed
-        request-refused request-unreadable ssh-signature-malformed submission-invalid type-mismatch upload-refused""",
+        request-refused request-unreadable ssh-signature-malformed status-request-malformed submission-invalid
+        type-mismatch upload-refused""",
     401: """
-        certificate-expired certificate-unknown station-revoked token-algorithm-refused token-audience-wrong
-        token-expired token-header-refused token-issuer-unknown
+        client-certificate-expired client-certificate-unknown station-revoked token-algorithm-refused
+        token-audience-wrong token-expired token-header-refused token-issuer-unknown
         token-key-unknown token-malformed token-missing token-not-yet-valid token-refused token-replayed
         token-sender-wrong token-signature-invalid token-too-old""",
     403: """
@@ -134,28 +135,31 @@ _BY_STATUS: Final[dict[int, str]] = {
         peer-refused quorum-not-met recovery-refused report-refused role-refused serial-not-in-order
         ssh-signature-invalid station-key-wrong station-suspended token-grant-missing""",
     404: """
-        ceremony-unknown document-unknown key-unknown no-trust-set nothing-there release-unknown route-unknown
-        station-unknown tile-absent work-order-unknown""",
+        ceremony-unknown certificate-unknown document-unknown key-unknown no-trust-set nothing-there release-unknown
+        route-unknown station-unknown tile-absent work-order-unknown""",
     405: "method-not-allowed",
     408: "body-too-slow",
     409: """
         already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over floor-refused
-        gate-closed genesis-refused hsm-key-exists journal-key-needed key-known key-not-active
+        gate-closed genesis-refused hsm-key-exists journal-key-needed key-known key-not-active number-taken
         key-transition-refused label-taken nothing-locked overlap-refused quota-exhausted request-mismatch request-open
-        sequence-stale serial-taken step-done step-outdated version-taken work-order-ambiguous work-order-closed""",
+        revocation-refused sequence-stale serial-taken step-done step-outdated version-taken work-order-ambiguous
+        work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",
     422: """
         action-unknown audit-failed authorization-missing bank-pinned bootloader-mismatch
         certificate-number-refused chain-invalid checkpoint-invalid class-unknown condition-unmet
-        consistency-invalid cosignature-missing counter-unreachable dependency-unmet device-refusal
+        certificate-revoked consistency-invalid cosignature-missing crl-expired crl-invalid crl-out-of-scope
+        crl-outdated crl-refused counter-unreachable dependency-unmet device-refusal
         fallback-missing fallback-not-needed fields-invalid fleet-mismatch floor-from-exceeded floor-not-met
         format-error identity-mismatch image-already-signed image-denied image-digest-mismatch
         image-fact-conflict image-fact-missing image-flag-refused image-key-refused image-malformed
         image-not-confirmed image-signature-invalid image-signature-unknown image-tlv-refused inclusion-invalid
         issuer-refused key-refused key-unsupported known-test-key limit-exceeded lint-failed log-error
         manifest-image-mismatch nonce-mismatch note-invalid note-unsigned origin-unknown policy-malformed
-        possession-unproven profile-forbids profile-unknown proof-invalid receipt-refused recovery-changed
+        possession-unproven profile-forbids profile-unknown proof-invalid
+        reason-unknown receipt-refused recovery-changed
         rehearsal-failed release-refused role-undefined roster-malformed self-test-failed set-chain-detached
         set-index-refused set-malformed set-outranked set-previous-mismatch set-ref-mismatch signature-invalid
         slot-empty slots-unready soak-unmet stamp-invalid subject-refused summary-wrong target-mismatch
@@ -173,7 +177,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         signature-missing stage-stale store-unsafe tls-misconfigured unsafe-production witness-contradicts
         witness-misconfigured""",
     503: """
-        anchor-unwritten clock-behind clock-went-back door-closed hsm-circuit-open hsm-closed hsm-ended hsm-pin-locked
+        anchor-unwritten clock-behind clock-went-back crl-unsigned
+        door-closed hsm-circuit-open hsm-closed hsm-ended hsm-pin-locked
         hsm-token-not-found hsm-token-replaced hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy
         keyroom-down keyroom-locked keyroom-stopping log-key-missing reader-ended sink-failed stamp-failed store-locked
         store-lost store-unavailable witness-failed witnesses-behind""",

@@ -5,8 +5,10 @@ from ceremonies.enrolment import STATION_ENROL_ACTION, STATION_RESUME_ACTION
 from ceremonies.genesis import GENESIS, GENESIS_ACTION
 from ceremonies.issuance import WORK_ORDER_ACTION
 from ceremonies.procedures import Action
+from ceremonies.responders import RESPONDER_ACTION
 from ceremonies.retirement import DESTROY_ACTION, RESUME_ACTION
 from ceremonies.rotation import ROTATION_ACTION, TRANSITION_ACTION
+from ceremonies.selections import REVOKE_ACTION
 from ceremonies.succession import LOG_KEY_RETIRE_ACTION, LOG_KEY_ROTATE_ACTION
 
 ACTIONS: dict[str, Action] = {
@@ -19,6 +21,8 @@ ACTIONS: dict[str, Action] = {
     "counter-update": COUNTER_ACTION,
     "destroy": DESTROY_ACTION,
     "resume": RESUME_ACTION,
+    "ocsp-responder": RESPONDER_ACTION,
+    "revoke": REVOKE_ACTION,
     "log-key-rotate": LOG_KEY_ROTATE_ACTION,
     "log-key-retire": LOG_KEY_RETIRE_ACTION,
 }

@@ -17,6 +17,7 @@ ALARMS: Final = {
     "token-anchor": "the journal's anchor in its token was lost, altered, or cannot be written",
     "witnesses": "no quorum of witnesses covers the journal",
     "writer": "the thread that writes has ended",
+    "crl": "a revocation list is not signed, and near its end or behind a revocation",
     "unknown-outcome": "recovery closed an operation whose outcome is not known",
     "key-suspended": "a key was suspended",
     "key-compromised": "a key was declared compromised",

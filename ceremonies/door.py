@@ -1,7 +1,7 @@
 """The one door to the keys: authorise, record the intent, sign, verify, record the outcome, answer with proof.
 
 Every method runs on the writer's thread. The uses of a key that do not take this road are a closed
-list (docs/architecture.md): checkpoints by the journal key, and proof of possession inside a generation.
+list (docs/architecture.md): checkpoints by the journal key, proof of possession inside a generation, OCSP answers.
 """
 
 import datetime

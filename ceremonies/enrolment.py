@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from ceremonies import entries
+from ceremonies.certified import place_issuer, reserve_number
 from ceremonies.commands import (
     IssueStation,
     ListStations,
@@ -109,7 +110,10 @@ class Enrolment:
         prepared = prepare_certificate(profile, subject, request.public_key, issuer, terms)
         draft = draft_prepared(profile, issuer.public_key, prepared, station=station.name)
         key = RequestKey(f"station/{station.name}:{number:x}", draft.digest, b"{}")
-        order = Order(draft=draft, by=caller.actor, name=station.name, request=key, blobs=(request.der,))
+        order = Order(
+            draft=draft, by=caller.actor, name=station.name, request=key, blobs=(request.der,),
+            reserve=(reserve_number(number),),
+        )  # fmt: skip
         return answer(station.name, await room.seal(order), chain)
 
     def _find(self, name: str) -> Station:
@@ -228,7 +232,7 @@ def load_service_ca(room: Room) -> tuple[Issuer, bytes]:
     """The CA of stations, and the chain as stations get it. Writer's thread."""
     root = read_issuer(find_profile("identity-root"), read_authority(room, "identity-root"))
     issuer = read_issuer(find_profile("service-ca"), read_authority(room, "service-ca"), root)
-    return issuer, issuer.certificate + root.certificate
+    return place_issuer(room, issuer), issuer.certificate + root.certificate
 
 
 STATION_ENROL_ACTION = Action(prepare=prepare_enrol, kinds=(ENROL,), guard=guard_enrol, close=close_enrol)

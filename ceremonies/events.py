@@ -29,6 +29,7 @@ _NOTICED: Final = (
     "roster.",
     "station.",
     "log.",
+    "certificate.revoke",
 )
 _STATES: Final = {"suspended": "key-suspended", "compromised": "key-compromised"}
 _leaf = msgspec.json.Decoder(dict[str, Any])

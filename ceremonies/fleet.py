@@ -23,6 +23,17 @@ class ClassUnknown(KeyroomError):
     code = "class-unknown"
 
 
+class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where revocation lists are served (an http URL prefix without a slash at its end), and hours that one lives."""
+
+    url: Annotated[str, Meta(pattern=r"^http://[a-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*\Z", max_length=128)]
+    hours: Annotated[int, Meta(ge=1, le=24 * 400)] = 24
+
+    def prefix(self, ca: str) -> str:
+        """Where the lists of a CA (its key's label) are: what stands before `/3f.crl` in certificates and lists."""
+        return f"{self.url}/crl/{ca}"
+
+
 class DeviceClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A class of devices: its name, and the hardware profile by which its counters and slots behave.
 
@@ -42,6 +53,7 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
     Vendor and class ids are name-based UUIDs, as the SUIT manifest recommends (draft-ietf-suit-manifest, section
     8.4.8.2): vendor = UUID5(DNS, vendor name), class = UUID5(vendor id, class name).
+    revocation: with it, each CA's list is partitioned; without it, there is one complete list per CA.
     """
 
     id: Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")]
@@ -49,6 +61,7 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     classes: Annotated[tuple[DeviceClass, ...], Meta(min_length=1, max_length=256)]
     arc: Oid = ""
     test_root: bool = False
+    revocation: Revocation | None = None
 
     def __post_init__(self) -> None:
         if f"{self.arc}.".startswith(_IEEE2030_5):

@@ -14,18 +14,20 @@ from ceremonies.issuance import Issuance
 from ceremonies.queries import Queries
 from ceremonies.receipts import Receipts
 from ceremonies.releases import Releases
+from ceremonies.revocation import Revocation
 from ceremonies.room import Room
 from ceremonies.uploads import Uploads
 
 
-def handlers(room: Room) -> Mapping[type[Command], Handler]:
-    """Every command with who answers it."""
+def handlers(room: Room, revocation: Revocation | None = None) -> Mapping[type[Command], Handler]:
+    """Every command with who answers it. revocation: the one whose chores run."""
     return {
         **factory_handlers(room),
         **release_handlers(room),
         **ceremony_handlers(room),
         **reading_handlers(room),
         **export_handlers(room),
+        **(revocation or Revocation(room)).handlers,
     }
 
 

@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 
 from ceremonies import entries
+from ceremonies.certified import place_issuer, read_released, reserve_number
 from ceremonies.claims import RequestOpen, name_device_key
 from ceremonies.commands import DeviceIssued, IssueDevice, Proven
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
 from ceremonies.genesis import draw_number
-from ceremonies.journal import RESTORE, JournalForked
+from ceremonies.journal import JournalForked
 from ceremonies.orders import Order, RequestKey, Reservation, Sealed
 from ceremonies.plans import PlanMalformed, WorkOrder, read_plan, read_shown, write_plan
 from ceremonies.procedures import Action, Closing, LastWords
@@ -170,7 +171,11 @@ class Issuance:
             by=caller.actor,
             name=command.serial,
             request=RequestKey(f"order/{order.id}:{command.serial}:{spki[:32]}", spki, recipe),
-            reserve=(Reservation(f"serial:{command.serial}", used), Reservation(name_device_key(spki), known)),
+            reserve=(
+                Reservation(f"serial:{command.serial}", used),
+                Reservation(name_device_key(spki), known),
+                reserve_number(int(intake.number, 16)),
+            ),
             work_order=order.id,
             closed=self._find_closed(order),
             blobs=(taken.der,),
@@ -226,10 +231,8 @@ def load_line(room: Room, name: str) -> Line:
     issuer = read_issuer(find_profile("device-ca"), read_authority(room, "device-ca"), root)
     birth = store.find(DocumentRow, kind="birth-package", name=f"birth-package-{order.class_name}")
     newest = newest_set(store).payload_sha256.hex()
-    fleet = room.door.require_governing().policy.fleet
-    issuer = msgspec.structs.replace(issuer, test_root=fleet.test_root)
-    hw_type = fleet.device_class(order.class_name).hw_type
-    place = Place(order.profile, order.organization, order.class_name, issuer, hw_type)
+    hw_type = room.door.require_governing().policy.fleet.device_class(order.class_name).hw_type
+    place = Place(order.profile, order.organization, order.class_name, place_issuer(room, issuer), hw_type)
     authority = room.door.keyring.get(issuer.spki).label
     chain = issuer.certificate + root.certificate
     return Line(order, authority, place, chain, birth["sha256"] if birth else None, newest)
@@ -252,17 +255,6 @@ def read_authority(room: Room, profile: str) -> bytes:
         if key and row["spki"] == key[-1].spki:
             return read_released(room, row["document"], f"certificate.{profile}")
     raise WorkOrderUnknown(f"no active {profile} with a certificate", hint="see `kedge key list`: was it suspended?")
-
-
-def read_released(room: Room, digest: str, kind: str) -> bytes:
-    """A document that the door released as one of this kind. Writer's thread. Raises JournalForked."""
-    row = room.store.find(DocumentRow, sha256=digest)
-    leaf = room.ledger.read_entry(row["seq"] if row else room.ledger.journal.size)[1]
-    document = room.store.blob(digest)
-    released = leaf.out and leaf.out.status == "ok" and leaf.out.doc == digest
-    if document is None or not released or not leaf.op or leaf.op.kind != kind:
-        raise JournalForked(f"document {digest[:16]} is missing, or is no {kind}", hint=RESTORE)
-    return document
 
 
 def prepare_order(room: Room, data: bytes) -> dict[str, Any]:

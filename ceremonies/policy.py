@@ -20,14 +20,15 @@ MAX_POLICY: Final = 1 << 20
 
 # Kinds that may be sealed without an officer, because a work order, a release rule or a delegation stands before them.
 UNATTENDED: Final = re.compile(
-    r"certificate\.(idevid|ieee2030-5-device|ldevid|station-tls|ocsp-responder)|image\.[a-z0-9-]+|fw-manifest|release-manifest|"
-    r"challenge|head-statement|crl|certificate\.revoke"
+    r"certificate\.(idevid|ieee2030-5-device|ldevid|station-tls)|image\.[a-z0-9-]+|fw-manifest|release-manifest|"
+    r"challenge|head-statement|crl"
 )
 # Break-glass: any single officer may stop, whatever the policy says.
 STOP: Final = "key.suspend"
 
-# Acts on the journal itself. A policy that does not name them leaves them to every officer, as genesis was.
-EVERYONE: Final = frozenset({"log.key.rotate", "log.recover"})
+# Acts on the journal itself, and the end of many certificates. A policy that does not name them leaves them to every
+# officer, as genesis was.
+EVERYONE: Final = frozenset({"log.key.rotate", "log.recover", "certificate.revoke"})
 
 Role = Literal["station", "pipeline", "officer", "auditor", "operator", "gateway"]
 Algorithm = Literal["ES256", "ES384", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]

@@ -32,6 +32,7 @@ from ceremonies.orders import Actor
 from ceremonies.pipeline import Pipeline
 from ceremonies.public import Publisher, anchor_path, write_file
 from ceremonies.readers import Readers
+from ceremonies.revocation import Revocation
 from ceremonies.room import Room
 from ceremonies.salvage import check_anchors
 from ceremonies.settings import KeyroomSettings, TokenPlace
@@ -184,7 +185,8 @@ async def serve(room: Room, source: Path) -> None:
     """Answer requests until SIGTERM or SIGINT; then finish what is under way and record the stop. SIGHUP: who is let in
     over TLS is read again from `source`, the settings file.
     """
-    desk = Desk(room, handlers(room))
+    revocation = Revocation(room)
+    desk = Desk(room, handlers(room, revocation))
     servers, publisher = open_servers(desk, room), Publisher(room)
     upkeep = Upkeep(room, os._exit)
     feeds, stamping = Feeds(room), Stamping(room)
@@ -206,7 +208,7 @@ async def serve(room: Room, source: Path) -> None:
         asyncio.create_task(repeat(upkeep.pin, room.anchor.every_s)),
         asyncio.create_task(repeat(stamping.turn, UPKEEP_EVERY_S)),
         asyncio.create_task(repeat(upkeep.scrub, SCRUB_EVERY_S)),
-        *(asyncio.create_task(repeat(chore, every_s)) for chore, every_s in token_chores(room)),
+        *(asyncio.create_task(repeat(*chore)) for chore in (*token_chores(room), *revocation.chores)),
         *(asyncio.create_task(repeat(turn, LOOK_EVERY_S)) for turn in (feeds.tell, *(f.turn for f in feeds.feeds))),
     ]
     await stopping.wait()

@@ -14,6 +14,8 @@ from sqlalchemy import Connection, func, select
 
 from ceremonies.journal import RESTORE, EntryDraft, Journal, JournalForked, Placed
 from ceremonies.keyring import KeyEntry, Keyring
+from ceremonies.revocation_tables import RevocationRow
+from ceremonies.revoked import Revoked
 from ceremonies.stations import KIND as STATION_CERTIFICATE
 from ceremonies.stations import Stations
 from ceremonies.store import Row, Store, octets, table_of
@@ -70,7 +72,7 @@ class Replay(msgspec.Struct):
     orders: the entry that opened each work order. suspended: of each suspended key (spki) the entry that suspended it.
     makers: the ceremony that made each key. sealed: how many documents of each kind. pending: requests whose first
     intent has no document yet. token_anchor: whether the last start kept an anchor in the journal's token. recovered:
-    the entries by which officers let the journal go on after a loss.
+    the entries by which officers let the journal go on after a loss. revoked: certificates, and lists of them.
     """
 
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
@@ -89,6 +91,7 @@ class Replay(msgspec.Struct):
     stations: Stations = msgspec.field(default_factory=Stations)
     token_anchor: bool = False
     recovered: list[int] = msgspec.field(default_factory=list)
+    revoked: Revoked = msgspec.field(default_factory=Revoked)
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry."""
@@ -110,6 +113,8 @@ class Replay(msgspec.Struct):
             self.stations.take(kind, placed.seq, entry["op"]["what"])
         elif kind in GOVERNING:
             self.governing[kind] = placed.seq
+        elif kind == "certificate.revoke":
+            self.revoked.take(placed.seq, entry["op"]["what"])
         elif kind == "log.start":
             self.token_anchor = bool(entry["op"]["what"].get("token_anchor"))
         elif kind == "log.recover":
@@ -161,6 +166,8 @@ class Replay(msgspec.Struct):
             self.sealed[entry["op"]["kind"]] = self.sealed.get(entry["op"]["kind"], 0) + 1
             if entry["op"]["kind"] == STATION_CERTIFICATE:
                 self.stations.take_certificate(entry["out"]["doc"], seq, entry["op"]["what"])
+            if entry["op"]["kind"] == "crl":
+                self.revoked.take_list(seq, entry)
 
     def _set_state(self, seq: int, entry: EntryDraft, state: str) -> None:
         for key in entry["keys"]:
@@ -261,7 +268,8 @@ def check_counts(store: Store, replay: Replay) -> None:
 def list_counts(replay: Replay) -> Mapping[Any, int]:
     """How many rows the journal says that a table has."""
     derived = {model: sum(replay.sealed.get(kind, 0) for kind in kinds) for model, kinds in DERIVED}
-    return {RequestRow: replay.requests, DocumentRow: replay.documents, **derived}
+    counts = {RequestRow: replay.requests, DocumentRow: replay.documents, RevocationRow: replay.revoked.count}
+    return counts | derived
 
 
 def check_count(connection: Connection, model: Any, expected: int) -> None:

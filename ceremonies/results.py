@@ -4,6 +4,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from ceremonies.revocation_results import CertificateShown, RevocationPreviewed, RevocationsListed, StatusAnswered
+
 
 class Proven(Struct, frozen=True):
     """Where the journal records a document: its outcome entry (leaf bytes) and a C2SP tlog-proof of it."""
@@ -253,6 +255,10 @@ class DevicesIssued(Struct, frozen=True, tag="devices-issued"):
 
 AnyResult = (
     DeviceIssued
+    | CertificateShown
+    | RevocationPreviewed
+    | RevocationsListed
+    | StatusAnswered
     | DevicesIssued
     | Uploaded
     | ReleaseSigned

@@ -19,16 +19,16 @@ KIND: Final = "certificate.station-tls"
 ENROL, SUSPEND, RESUME, REVOKE = "station.enrol", "station.suspend", "station.resume", "station.revoke"
 
 
-class CertificateUnknown(TokenRefused):
+class ClientCertificateUnknown(TokenRefused):
     """The client certificate is none that was issued to a station."""
 
-    code = "certificate-unknown"
+    code = "client-certificate-unknown"
 
 
-class CertificateExpired(TokenRefused):
+class ClientCertificateExpired(TokenRefused):
     """The station's certificate is not valid any more."""
 
-    code = "certificate-expired"
+    code = "client-certificate-expired"
 
 
 class StationRevoked(TokenRefused):
@@ -109,10 +109,13 @@ class Stations(msgspec.Struct):
         return max(own, key=lambda certificate: certificate.seq, default=None)
 
     def identify(self, certificate: bytes, now: datetime) -> Identity:
-        """Who shows this certificate (DER). Raises CertificateUnknown, CertificateExpired, StationRevoked."""
+        """Who shows this certificate (DER).
+
+        Raises ClientCertificateUnknown, ClientCertificateExpired, StationRevoked.
+        """
         known = self.certificates.get(hashlib.sha256(write_pem(certificate, "CERTIFICATE")).hexdigest())
         if known is None:
-            raise CertificateUnknown(
+            raise ClientCertificateUnknown(
                 "the client certificate was issued to no station", hint="enrol the station, or send a token"
             )
         name, expires = known.station, known.expires
@@ -120,7 +123,9 @@ class Stations(msgspec.Struct):
         if station.revoked:
             raise StationRevoked(f"station {name} was revoked", hint="enrol it under another name")
         if now >= expires:
-            raise CertificateExpired(f"the certificate of station {name} has expired", hint="`kedge station renew`")
+            raise ClientCertificateExpired(
+                f"the certificate of station {name} has expired", hint="`kedge station certify`"
+            )
         bindings = {"plant": (station.plant,), "line": station.lines, "class": station.classes, "station": (name,)}
         return Identity("station", name, "", "", station.spki, expires, bindings, {})
 

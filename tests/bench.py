@@ -240,6 +240,7 @@ def main() -> None:
     from tests.bench_factory import measure_factory
     from tests.bench_flood import measure_flood  # which imports this module, as the next does
     from tests.bench_postgresql import measure_postgresql
+    from tests.bench_revocation import measure_million
 
     results: Results = {}
     with tempfile.TemporaryDirectory(prefix="kedge-bench-") as work, raw_signer(Path(work) / "raw") as raw:
@@ -254,6 +255,7 @@ def main() -> None:
         world.stop()
         measure_postgresql(raw, results)
         measure_http(raw, results)
+        measure_million(results)
         times = raw.times
     measure_factory(results)
     note(results, "raw_sign_p256", (len(times), sum(times), times), len(times) / sum(times))
@@ -264,7 +266,9 @@ def main() -> None:
     )
     table = Table("figure", "per second", "of raw", "p50 ms", "p99 ms", title=machine)
     for name, item in results.items():
-        if "ratio_to_raw" in item:
+        if "seconds_each" in item or item["unit"] == "kB":
+            table.add_row(name, f"{item['value']:,} {item['unit']}", "", "", "")
+        elif "ratio_to_raw" in item:
             share = f"{100 * item['ratio_to_raw']:.1f} %"
             table.add_row(name, f"{item['value']:,.0f}", share, str(item["p50_ms"]), str(item["p99_ms"]))
         else:

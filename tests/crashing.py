@@ -17,6 +17,7 @@ import msgspec
 
 from ceremonies import keywork, ledger, writer
 from ceremonies.commands import AnyResult, Problem, Request
+from ceremonies.crls import Crls
 from ceremonies.desk import Desk
 from ceremonies.handlers import handlers
 from ceremonies.logkey import LogKey
@@ -92,6 +93,9 @@ POINTS: dict[str, Callable[[], None]] = {
     "inside T2 and T1": lambda: within(3),
     "after T2 and T1": lambda: recording(3, done=True),
     "last T2": lambda: recording(5, done=True),
+    "list after T1": lambda: recording(1, done=True),
+    "list after sign": lambda: recording(2, done=False),
+    "list after T2": lambda: recording(2, done=True),
     "before generate": lambda: before(Strongbox, "generate"),
     "key generated": lambda: after(Strongbox, "generate"),
     "key registered": lambda: after(keywork, "_register"),
@@ -138,6 +142,8 @@ def main(path: Path, roster: str, software: str, point: str, request: Path, data
         writer.BATCH = 1
         gather_orders(room, len(asked))
     POINTS[point]()
+    if point.startswith("list "):
+        asyncio.run(Crls(room).turn())
     answers = asyncio.run(answer_all(desk, asked))
     print(*(answer.code if isinstance(answer, Problem) else "answered" for answer in answers), flush=True)
     sys.stdin.read()  # until the test has looked at the living process

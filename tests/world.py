@@ -61,17 +61,18 @@ MAIN_ROLES = (
     "device-ca",
     "site-ca",
     "service-ca",
-    "ocsp",
     "oem-root",
     "manifest-signer",
     "image-app",
     "counter",
     "director",
+    "ocsp",
 )
 KINDS = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "counter-update", "transition-index",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
     "certificate.service-ca", "policy.change", "log.key.rotate", "log.recover", "station.enrol", "station.resume",
+    "certificate.revoke", "certificate.ocsp-responder", "key.deactivated",
 )  # fmt: skip
 UNATTENDED = (
     "certificate.idevid",
@@ -80,6 +81,7 @@ UNATTENDED = (
     "image.mcuboot",
     "fw-manifest",
     "challenge",
+    "crl",
 )
 
 
@@ -95,7 +97,7 @@ class RefusedError(AssertionError):
 def plan_keys() -> list[dict[str, str]]:
     """The keys of genesis."""
     keys = [("identity-root", "identity-root", "p384", "kedge-main", "")]
-    one = ("device-ca", "site-ca", "service-ca", "ocsp", "manifest-signer", "director")
+    one = ("device-ca", "site-ca", "service-ca", "manifest-signer", "director")
     keys += [(role, role, "p256", "kedge-main", "") for role in one]
     keys += [(f"oem-root-{n}", "oem-root", "p256", "kedge-main", "") for n in (1, 2, 3)]
     keys += [(f"recovery-{n}", "recovery", "p256", "kedge-recovery", "") for n in (1, 2, 3)]
@@ -103,6 +105,7 @@ def plan_keys() -> list[dict[str, str]]:
     keys += [
         ("image-app-1", "image-app", "p256", "kedge-main", CLASS),
         ("probe", "probe", "p256", "kedge-main", ""),
+        ("ocsp", "ocsp", "p256", "kedge-main", "device-ca"),
         ("journal", "journal", "ed25519", "kedge-journal", ""),
     ]
     fields = ("label", "role", "algorithm", "token", "scope")

@@ -31,6 +31,8 @@ VERBS: Final = {
     "officer": ("officer", "app"),
     "ceremony": ("ceremony", "app"),
     "key": ("key", "app"),
+    "certificate": ("certificate", "app"),
+    "crl": ("crl", "app"),
     "release": ("release", "app"),
     "device": ("device", "app"),
     "station": ("station", "app"),

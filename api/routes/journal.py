@@ -70,16 +70,16 @@ def check_index(index: str) -> str:
     return index
 
 
-def read_public(request: Request, name: str) -> bytes:
-    """A file below the public directory's `journal`. `name` must be one that this module built."""
-    root: Path = request.app.state.settings.public_dir / "journal"
+def read_public(request: Request, name: str, folder: str = "journal") -> bytes:
+    """A file below a folder of the public directory. `name` must be one that the caller's module built."""
+    root: Path = request.app.state.settings.public_dir / folder
     path = root / name
     if not path.resolve().is_relative_to(root.resolve()):  # a link that leads outside
         raise NothingThere("no such file")
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise NothingThere("not there (yet)", hint="the full tile replaces partial ones") from error
+        raise NothingThere("not there (yet)", hint="of tiles, the full one replaces partial ones") from error
 
 
 @router.get("/journal/checkpoint", responses=binary(_NOTE, "The newest checkpoint, a C2SP signed note."))

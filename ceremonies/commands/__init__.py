@@ -11,6 +11,13 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from ceremonies.commands.certificates import (
+    AskStatus,
+    ListRevocations,
+    PreviewRevocation,
+    RevokeCertificate,
+    ShowCertificate,
+)
 from ceremonies.commands.command import LOCAL, PUBLIC, STAFF, Command, Document, Hex32, Name, RequestId, Text
 from ceremonies.commands.factory import BATCH_LIMIT, DeviceRequest, EnrolDevice, IssueDevice, IssueDevices
 from ceremonies.commands.field import OpenChallenge, SubmitReceipts
@@ -40,6 +47,10 @@ from ceremonies.commands.queries import (
 from ceremonies.commands.releases import ARTEFACT_LIMIT, CHUNK_SIZE, SignRelease, Upload
 from ceremonies.commands.stations import IssueStation, ListStations, RevokeStation, SuspendStation
 
+from ceremonies.revocation_results import (  # isort: skip
+    CertificateShown, RevocationListShown, RevocationPreviewed, RevocationsListed, StatusAnswered,
+)  # fmt: skip
+
 from ceremonies.results import (  # isort: skip
     AnyResult, AssetShown, CeremoniesListed, CeremonyShown, DeviceIssued, DevicesIssued, DocumentRead,
     DocumentsListed, EventShown, EventsListed, HealthShown, JournalPart, KeyShown, KeysListed, Problem, ProofShown,
@@ -52,7 +63,7 @@ AnyCommand = (
     ShowCeremony | DecideStep | ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument |
     ListTrustSets | ListCounterUpdates | ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal |
     ExportParty | SummarizeJournal | ListEvents | ShowHealth | IssueStation | ListStations | SuspendStation |
-    RevokeStation
+    RevokeStation | RevokeCertificate | PreviewRevocation | ShowCertificate | ListRevocations | AskStatus
 )  # fmt: skip
 
 
@@ -76,14 +87,16 @@ class Answer(Struct, frozen=True):
 
 
 __all__ = [
-    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AssetShown", "BATCH_LIMIT", "CHUNK_SIZE",
-    "CeremoniesListed", "CeremonyShown", "Command", "DecideStep", "DeviceIssued", "DeviceRequest", "DevicesIssued",
-    "Document", "DocumentRead", "DocumentsListed", "EnrolDevice", "EventShown", "EventsListed", "ExecuteStep",
-    "ExportJournal", "ExportParty", "HealthShown", "Hex32", "IssueDevice", "IssueDevices", "IssueStation",
-    "JournalPart", "KeyShown", "KeysListed", "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates",
-    "ListEvents", "ListKeys", "ListStations", "ListTrustSets", "Name", "OpenCeremony", "OpenChallenge",
-    "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven", "ReadDocument", "ReadTile", "ReceiptsTaken",
-    "ReleaseSigned", "Request", "RequestId", "RevokeStation", "STAFF", "ShowCeremony", "ShowHealth", "ShowProof",
-    "SignRelease", "StationIssued", "StationShown", "StationsListed", "StepShown", "SubmitReceipts",
+    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AskStatus", "AssetShown", "BATCH_LIMIT", "CHUNK_SIZE",
+    "CeremoniesListed", "CeremonyShown", "CertificateShown", "Command", "DecideStep", "DeviceIssued",
+    "DeviceRequest", "DevicesIssued", "Document", "DocumentRead", "DocumentsListed", "EnrolDevice", "EventShown",
+    "EventsListed", "ExecuteStep", "ExportJournal", "ExportParty", "HealthShown", "Hex32", "IssueDevice",
+    "IssueDevices", "IssueStation", "JournalPart", "KeyShown", "KeysListed", "LOCAL", "ListCeremonies",
+    "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys", "ListRevocations", "ListStations",
+    "ListTrustSets", "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "PreviewRevocation",
+    "Problem", "ProofShown", "Proven", "ReadDocument", "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request",
+    "RequestId", "RevocationListShown", "RevocationPreviewed", "RevocationsListed", "RevokeCertificate",
+    "RevokeStation", "STAFF", "ShowCeremony", "ShowCertificate", "ShowHealth", "ShowProof", "SignRelease",
+    "StationIssued", "StationShown", "StationsListed", "StatusAnswered", "StepShown", "SubmitReceipts",
     "SummarizeJournal", "SuspendKey", "SuspendStation", "Text", "TileRead", "Upload", "Uploaded",
 ]  # fmt: skip

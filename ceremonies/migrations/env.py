@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from ceremonies import revocation_tables  # noqa: F401  # its table belongs to the schema
 from ceremonies.tables import EntryRow
 
 context.configure(

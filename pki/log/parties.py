@@ -21,6 +21,7 @@ from pki.log.leaves import Leaf
 
 PARTY = "party.json"
 QUOTA_OPEN = "quota.open"
+REVOKE = "certificate.revoke"
 
 PartyKind = Literal["key", "device", "work-order", "site", "change"]
 KINDS: tuple[str, ...] = get_args(PartyKind)
@@ -103,6 +104,7 @@ class _Chooser:
         self._party, self._document = party, document
         self._orders = {party.name} if party.kind == "work-order" else set[str]()
         self._serials: set[str] = set()
+        self._numbers: set[str] = set()
         self._ceremonies: set[str] = set()
 
     def learn(self, leaf: Leaf) -> None:
@@ -111,14 +113,23 @@ class _Chooser:
             self._orders.add(str(facts.get("work_order")))
         if facts.get("work_order") in self._orders and leaf.type == "key.sign.intent":
             self._serials.add(str(facts.get("serial")))
+        if "certificate_number" in facts and self._owns_certificate(facts):
+            self._numbers.add(str(facts["certificate_number"]).rjust(40, "0"))
         opens = leaf.type == QUOTA_OPEN and facts.get("work_order") in self._orders
         if leaf.cer and (opens or (self._party.kind == "change" and leaf.chg == self._party.name)):
             self._ceremonies.add(leaf.cer)
+
+    def _owns_certificate(self, facts: dict[str, Any]) -> bool:
+        if self._party.kind == "device":
+            return facts.get("serial") == self._party.name
+        return facts.get("work_order") in self._orders
 
     def owns(self, leaf: Leaf) -> bool:
         facts = _facts(leaf)
         if leaf.cer and leaf.cer in self._ceremonies:
             return True
+        if leaf.type == REVOKE and self._party.kind != "change":
+            return facts.get("ca") == self._party.name or not self._numbers.isdisjoint(facts.get("numbers", ()))
         match self._party.kind:
             case "key":
                 return any(key.spki == self._party.name for key in leaf.keys or ())

@@ -7,6 +7,7 @@ INTEGER = 0x02
 BIT_STRING = 0x03
 OCTET_STRING = 0x04
 OID = 0x06
+ENUMERATED = 0x0A
 SEQUENCE = 0x30
 SET = 0x31
 
@@ -76,14 +77,16 @@ def read_whole(data: bytes, tag: int) -> Element:
 
 
 def write_element(tag: int, *parts: bytes) -> bytes:
-    """Encode one element whose content is `parts`, joined; at most 65,535 bytes of content."""
+    """Encode one element whose content is `parts`, joined; less than 16 MiB of content."""
     joined = b"".join(parts)
     length = len(joined)
     if length < 0x80:
         return bytes((tag, length)) + joined
     if length < 0x100:
         return bytes((tag, 0x81, length)) + joined
-    return bytes((tag, 0x82)) + length.to_bytes(2, "big") + joined
+    if length < 0x10000:
+        return bytes((tag, 0x82)) + length.to_bytes(2, "big") + joined
+    return bytes((tag, 0x83)) + length.to_bytes(3, "big") + joined
 
 
 def write_oid(dotted: str) -> bytes:

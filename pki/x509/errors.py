@@ -107,3 +107,51 @@ class ChainInvalid(X509Error):
     """A certificate does not chain to its root."""
 
     code = "chain-invalid"
+
+
+class ReasonUnknown(X509Error):
+    """There is no such reason to revoke a certificate (RFC 5280 section 5.3.1)."""
+
+    code = "reason-unknown"
+
+
+class CrlRefused(X509Error):
+    """A certificate revocation list cannot be drafted from these facts."""
+
+    code = "crl-refused"
+
+
+class CrlInvalid(X509Error):
+    """A certificate revocation list is malformed, another CA's, or not signed by it."""
+
+    code = "crl-invalid"
+
+
+class CrlExpired(X509Error):
+    """A certificate revocation list is not valid at this time."""
+
+    code = "crl-expired"
+
+
+class CrlOutdated(X509Error):
+    """A certificate revocation list is older than one that was seen before."""
+
+    code = "crl-outdated"
+
+
+class CrlOutOfScope(X509Error):
+    """A certificate revocation list says nothing about this certificate."""
+
+    code = "crl-out-of-scope"
+
+
+class CertificateRevoked(X509Error):
+    """The certificate is revoked."""
+
+    code = "certificate-revoked"
+
+
+class StatusRequestMalformed(X509Error):
+    """An OCSP request is not one strict DER value that asks for one certificate."""
+
+    code = "status-request-malformed"

@@ -49,6 +49,11 @@ PLACED = commands.StationShown(
 STATIONS = commands.StationsListed((PLACED,))
 
 EST_REQUEST = base64.b64encode(make_est_request("BMS-000001"))
+CERTIFICATE = commands.CertificateShown(
+    "ab" * 20, "device-ca", "idevid", "BMS-1", "O=Acme, CN=bms, serialNumber=BMS-1", DIGEST, 12, "revoked",
+    "keyCompromise", 1_700_000_000_000_000, 17,
+)  # fmt: skip
+LISTED = commands.RevocationListShown("device-ca", "crl/device-ca/3f.crl", 417, 2, 1, 2, DIGEST, True)
 
 REPLIES: dict[type, Reply] = {
     commands.IssueDevice: DEVICE,
@@ -84,6 +89,11 @@ REPLIES: dict[type, Reply] = {
     commands.SummarizeJournal: commands.DocumentRead("summary", "summary", b'{"size":417}', PROVEN),
     commands.ListEvents: EVENTS,
     commands.ShowHealth: HEALTH,
+    commands.RevokeCertificate: CERTIFICATE,
+    commands.ShowCertificate: CERTIFICATE,
+    commands.PreviewRevocation: commands.RevocationPreviewed(2, 1, DIGEST, ("abab BMS-1",)),
+    commands.ListRevocations: commands.RevocationsListed((LISTED,)),
+    commands.AskStatus: commands.StatusAnswered(b"0\x03\n\x01\x06", 60),
 }
 
 RELEASE = {
@@ -184,6 +194,26 @@ REQUESTS: dict[tuple[str, str], tuple[str, dict[str, Any], type[commands.Command
         commands.SuspendKey,
     ),
     ("GET", "/v1/certificates"): ("/v1/certificates", {}, commands.ListCertificates),
+    ("GET", "/v1/certificates/status"): ("/v1/certificates/status?serial=BMS-1", {}, commands.ShowCertificate),
+    ("POST", "/v1/revocations"): (
+        "/v1/revocations",
+        {"json": {"serial": "BMS-1", "reason": "keyCompromise", "why": "stolen"}},
+        commands.RevokeCertificate,
+    ),
+    ("POST", "/v1/revocations/preview"): (
+        "/v1/revocations/preview",
+        {"json": {"plan": "e30="}},
+        commands.PreviewRevocation,
+    ),
+    ("GET", "/v1/crls"): ("/v1/crls", {}, commands.ListRevocations),
+    ("GET", "/crl/{file}"): ("/crl/device-ca.crl", {}, None),
+    ("GET", "/crl/{ca}/{file}"): ("/crl/device-ca/3f.crl", {}, None),
+    ("POST", "/ocsp"): (
+        "/ocsp",
+        {"content": b"0\x00", "headers": {"Content-Type": "application/ocsp-request"}},
+        commands.AskStatus,
+    ),
+    ("GET", "/ocsp/{question:path}"): ("/ocsp/MAA%3D", {}, commands.AskStatus),
     ("GET", "/v1/documents/{sha256}"): (f"/v1/documents/{DIGEST}", {}, commands.ReadDocument),
     ("GET", "/v1/journal/proofs/{sha256}"): (f"/v1/journal/proofs/{DIGEST}", {}, commands.ShowProof),
     ("GET", "/v1/journal/export"): ("/v1/journal/export?size=418&cursor=tile", {}, commands.ExportJournal),

@@ -25,6 +25,10 @@ def public(served: Served) -> None:
     tile = served.settings.public_dir / "journal/tile/0/x001/234"
     tile.parent.mkdir(parents=True)
     tile.write_bytes(bytes(32))
+    lists = served.settings.public_dir / "crl/device-ca"
+    lists.mkdir(parents=True)
+    for path in (lists / "3f.crl", served.settings.public_dir / "crl/device-ca.crl"):
+        path.write_bytes(b"0\x00")
     (served.settings.public_dir / "journal/checkpoint").write_text("kedge.example/journal\n1\n")
 
 

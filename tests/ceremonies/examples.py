@@ -61,6 +61,11 @@ def example(kind: type[Command]) -> Command:
         commands.SummarizeJournal(),
         commands.ListEvents(),
         commands.ShowHealth(),
+        commands.RevokeCertificate("BMS-000001", reason="superseded", why="a drill"),
+        commands.PreviewRevocation(b"{}"),
+        commands.ShowCertificate("BMS-000001"),
+        commands.ListRevocations(),
+        commands.AskStatus(b"0"),
     )
     found = [item for item in examples if type(item) is kind]
     assert found, f"{kind.__name__} has no example here: add one, and with it the tests of roles and of entries"

@@ -51,6 +51,8 @@ def test_no_command_carries_bytes_or_a_digest_to_be_signed() -> None:
         ("DecideStep", "signature"),
         ("OpenChallenge", "campaign"),
         ("SubmitReceipts", "receipts"),
+        ("PreviewRevocation", "plan"),
+        ("AskStatus", "request"),  # parsed; what is signed is a status that the keyroom found
     }
 
 
@@ -66,4 +68,5 @@ def test_stopping_and_deciding_go_first() -> None:
         commands.DecideStep,
         commands.SuspendStation,
         commands.RevokeStation,
+        commands.RevokeCertificate,
     }

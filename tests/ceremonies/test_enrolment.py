@@ -158,7 +158,7 @@ def test_the_same_certificate_until_a_third_of_its_life_is_left(factory_world: W
         assert second.certificate != first.certificate
         assert code_of(await ask_as(world, first, commands.ReadDocument("0" * 64))) == "document-unknown"
         move_clock(world, LIFE / 3)
-        assert code_of(await ask_as(world, first, commands.ReadDocument("0" * 64))) == "certificate-expired"
+        assert code_of(await ask_as(world, first, commands.ReadDocument("0" * 64))) == "client-certificate-expired"
         assert code_of(await ask_as(world, second, commands.ReadDocument("0" * 64))) == "document-unknown"
 
     asyncio.run(run())

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from ceremonies.errors import PolicyMalformed
-from ceremonies.fleet import ClassUnknown, DeviceClass, Fleet
+from ceremonies.fleet import ClassUnknown, DeviceClass, Fleet, Revocation
 from ceremonies.policy import parse_policy
 from pki.jcs import jcs
 from tests.ceremonies.issuer_keys import make_signer
@@ -69,3 +69,31 @@ def test_a_fleet_without_the_newer_parts_keeps_its_bytes() -> None:
     assert msgspec.to_builtins(plain) == {
         "id": FLEET.id, "vendor": FLEET.vendor, "classes": ({"name": CLASS, "hardware": "stm32h7-atecc608b"},),
     }  # fmt: skip
+
+
+@pytest.mark.req("CA-9")
+def test_a_fleet_without_partitions_keeps_its_bytes() -> None:
+    assert "revocation" not in msgspec.to_builtins(FLEET)
+    partitioned = msgspec.structs.replace(FLEET, revocation=Revocation("http://pki.example:8080/kedge"))
+    shown = msgspec.to_builtins(partitioned)
+    assert shown["revocation"] == {"url": "http://pki.example:8080/kedge"}
+    assert msgspec.convert(shown, Fleet) == partitioned
+    assert partitioned.revocation is not None
+    assert partitioned.revocation.prefix("device-ca") == "http://pki.example:8080/kedge/crl/device-ca"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"url": "https://pki.example"},
+        {"url": "http://pki.example/"},
+        {"url": "http://pki.example/a b"},
+        {"url": "http://u@pki.example"},
+        {"url": "http://pki.example", "hours": 0},
+        {"url": "http://pki.example", "more": 1},
+        {},
+    ],
+)
+def test_places_of_lists_that_are_none(fields: dict[str, object]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(fields, Revocation)

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ceremonies.certified import read_released
 from ceremonies.commands import DeviceIssued, IssueDevice, Problem, ProofShown, ShowProof
-from ceremonies.issuance import WorkOrderUnknown, load_line, load_order, read_released
+from ceremonies.issuance import WorkOrderUnknown, load_line, load_order
 from ceremonies.journal import JournalForked
 from ceremonies.store import Store
 from ceremonies.tables import CertificateRow, DeviceRow, DocumentRow

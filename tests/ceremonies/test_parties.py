@@ -41,6 +41,21 @@ def test_each_party_gets_its_own_entries_with_proofs(factory_world: World, monke
             assert policy not in files.values()
 
 
+@pytest.mark.req("AU-10", "CA-9")
+def test_a_revocation_belongs_to_its_device_its_order_and_its_ca(factory_world: World) -> None:
+    world = factory_world
+    asyncio.run(work(world))
+    plan = {"reason": "superseded", "why": "recall", "serials": ["BMS-000001"]}
+    asyncio.run(world.ceremony("recall", "revoke", plan))
+    parties: list[tuple[Kind, str, int]] = [
+        ("device", "BMS-000001", 1), ("device", "BMS-000002", 0), ("work-order", "wo-1", 1), ("key", "device-ca", 1),
+        ("key", "site-ca", 0),
+    ]  # fmt: skip
+    for kind, name, count in parties:
+        report = verify(world, asyncio.run(fetch_party(world, kind, name)))
+        assert report.types.get("certificate.revoke", 0) == count, name
+
+
 @pytest.mark.req("AU-10", "T36")
 def test_a_change_is_its_ceremony(factory_world: World) -> None:
     world = factory_world

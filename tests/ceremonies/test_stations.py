@@ -10,8 +10,8 @@ from ceremonies.stations import (
     RESUME,
     REVOKE,
     SUSPEND,
-    CertificateExpired,
-    CertificateUnknown,
+    ClientCertificateExpired,
+    ClientCertificateUnknown,
     StationRevoked,
     Stations,
     StationSuspended,
@@ -33,7 +33,7 @@ def test_a_station_is_known_by_a_certificate_that_was_released() -> None:
         "class": ("bms-stm32h7",),
         "station": ("line-3-a",),
     }
-    with pytest.raises(CertificateUnknown):
+    with pytest.raises(ClientCertificateUnknown):
         stations.identify(DER + b"\0", NOW)
 
 
@@ -53,7 +53,7 @@ def test_what_an_entry_changes_counts_from_the_next_request_on() -> None:
 def test_a_certificate_counts_until_its_end() -> None:
     end = datetime(2026, 12, 20, tzinfo=UTC)
     assert enrolled().identify(DER, end - timedelta(seconds=1)).expires == end
-    with pytest.raises(CertificateExpired):
+    with pytest.raises(ClientCertificateExpired):
         enrolled().identify(DER, end)
 
 

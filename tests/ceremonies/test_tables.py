@@ -3,13 +3,19 @@
 from sqlalchemy import CheckConstraint, UniqueConstraint
 from sqlmodel import SQLModel
 
-from ceremonies import tables
+from ceremonies import revocation_tables, tables
 from ceremonies.store import table_of
 
 
 def row_classes() -> list[type[SQLModel]]:
     """Every row class."""
-    found = [item for item in vars(tables).values() if isinstance(item, type) and issubclass(item, SQLModel)]
+    modules = (tables, revocation_tables)
+    found = [
+        item
+        for module in modules
+        for item in vars(module).values()
+        if isinstance(item, type) and issubclass(item, SQLModel)
+    ]
     return [item for item in found if item is not SQLModel]
 
 

@@ -112,6 +112,7 @@ def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
         "KedgeTokenCircuitOpen": ("kedge_keyroom_circuits_open", "1x10", "3m"),
         "KedgeInventoryDiffers": ("kedge_keyroom_inventory_differences", "1x10", "1m"),
         "KedgeFeedFailing": ("kedge_keyroom_feeds_failing", "1x20", "8m"),
+        "KedgeCrlLate": ("kedge_keyroom_crls_late", "1x10", "3m"),
         "KedgeQueueLong": ("kedge_keyroom_queue_length", "3000x10", "3m"),
     }
     alerts = {rule["alert"]: rule for group in read_yaml(RULES)["groups"] for rule in group["rules"]}

@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ceremonies.anchors import LABEL
 from ceremonies.checkups import check_database
-from ceremonies.commands import KeysListed, ListKeys, SuspendKey
+from ceremonies.commands import CertificateShown, KeysListed, ListKeys, ShowCertificate, SuspendKey
 from ceremonies.settings import KeyroomSettings
 from ceremonies.store import Store
+from ceremonies.tables import DeviceRow
 from hsm.series import Box
 from pki.log.audit import audit_journal
 from pki.log.policy import parse_policy
@@ -105,6 +106,17 @@ def test_an_earlier_store_is_migrated_and_verifies(world: World, place: Path, to
     report = audit_journal(files.__getitem__, list(files), policy)
     assert report.size >= told["size"] + 3
     assert (place / "public" / "journal" / "checkpoint").exists()
+
+
+@pytest.mark.req("CA-3", "CA-9")
+def test_certificates_of_before_are_found_by_their_number(world: World) -> None:
+    world.start()
+    devices = world.room.store.list(DeviceRow, "serial")
+    assert devices
+    for device in devices:
+        shown = asyncio.run(world.ask(ShowCertificate(device["serial"]), "auditor", CertificateShown))
+        again = asyncio.run(world.ask(ShowCertificate(number=shown.number), "auditor", CertificateShown))
+        assert (shown, shown.document) == (again, device["certificate"])
 
 
 def test_an_upgraded_store_starts_again(world: World) -> None:

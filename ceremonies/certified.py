@@ -1,0 +1,183 @@
+"""Certificates that were issued, as the journal records them: by serial, by number, by work order, by CA.
+
+A row says where to look; what counts is the entry there. Single ones are shown to be in the tree, many ones are read
+as the database has them: they are listed for officers, and a changed entry is found by upkeep.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, select, true
+
+from ceremonies.errors import KeyroomError
+from ceremonies.journal import RESTORE, JournalForked
+from ceremonies.orders import Reservation
+from ceremonies.revoked import write_number
+from ceremonies.room import Room
+from ceremonies.store import Store, octets, table_of
+from ceremonies.tables import CertificateRow, DeviceRow, DocumentRow, EntryRow, RequestRow, ReservationRow
+from pki.x509.issuers import Issuer, read_issuer
+from pki.x509.profiles import find_profile
+
+PAGE = 2000
+_KIND = "certificate."
+
+
+class CertificateUnknown(KeyroomError):
+    """No certificate with this serial or number was issued here."""
+
+    code = "certificate-unknown"
+
+
+class NumberTaken(KeyroomError):
+    """The certificate number was given before."""
+
+    code = "number-taken"
+
+
+class Issued(msgspec.Struct, frozen=True, order=True):
+    """A certificate that was released. ca: SPKI digest of the key that signed it; number: 40 hex digits; serial: of
+    the device, empty for others; kind: `certificate.<profile>`; seq: its outcome entry.
+    """
+
+    ca: str
+    number: str
+    serial: str
+    kind: str
+    document: str
+    seq: int
+    subject: str
+
+
+def reserve_number(number: int) -> Reservation:
+    """The name that a certificate spends for its number (CA-3), by which it is found."""
+    drawn = NumberTaken("this certificate number was drawn before", hint="send the request again")
+    return Reservation(f"number:{write_number(number)}", drawn)
+
+
+def place_issuer(room: Room, issuer: Issuer) -> Issuer:
+    """A CA as it issues in this fleet: where its revocation lists are, and whether its root is one for tests."""
+    fleet = room.door.require_governing().policy.fleet
+    url = fleet.revocation.prefix(room.door.keyring.get(issuer.spki).label) if fleet.revocation else ""
+    return msgspec.structs.replace(issuer, crl_url=url, test_root=fleet.test_root)
+
+
+def find_by_number(room: Room, number: str) -> Issued | None:
+    """The certificate with a number of 40 hex digits; None when none was released. Writer's thread.
+
+    Raises JournalForked.
+    """
+    spent = room.store.find(ReservationRow, name=f"number:{number}")
+    request = room.store.find(RequestRow, id=spent["owner"]) if spent else None
+    if request is None:
+        authorities = room.cached("authorities", lambda: list_authorities(room))
+        return next((item for item in authorities if item.number == number), None)
+    if request["outcome"] is None:
+        return None
+    issued = read_issued(room, request["outcome"])
+    if issued.number != number:
+        raise JournalForked(f"certificate number {number}: its rows lead to another certificate", hint=RESTORE)
+    return issued
+
+
+def find_by_serial(room: Room, serial: str) -> Issued:
+    """The certificate of a device. Writer's thread. Raises CertificateUnknown, JournalForked."""
+    row = room.store.find(DeviceRow, serial=serial)
+    document = room.store.find(DocumentRow, sha256=row["certificate"]) if row else None
+    if document is None:
+        raise CertificateUnknown(f"serial {serial} has no certificate", hint="check the serial")
+    issued = read_issued(room, document["seq"])
+    if issued.serial != serial:
+        raise JournalForked(f"serial {serial}: its rows lead to another certificate", hint=RESTORE)
+    return issued
+
+
+def list_authorities(room: Room) -> list[Issued]:
+    """The certificates of the CAs. Writer's thread. Raises JournalForked."""
+    rows = [room.store.find(DocumentRow, sha256=row["document"]) for row in room.store.list(CertificateRow, "label")]
+    return [read_issued(room, row["seq"]) for row in rows if row is not None]
+
+
+def read_issued(room: Room, seq: int) -> Issued:
+    """The certificate that entry `seq` released. Writer's thread. Raises JournalForked when it released none."""
+    placed, _ = room.ledger.read_entry(seq)
+    issued = read_outcome(seq, placed.leaf)
+    if issued is None:
+        raise JournalForked(f"entry {seq} released no certificate", hint=RESTORE)
+    return issued
+
+
+def read_outcome(seq: int, leaf: bytes) -> Issued | None:
+    """The certificate that an entry released, if it is such an entry."""
+    entry: Mapping[str, Any] = msgspec.json.decode(leaf)
+    operation, out = entry.get("op", {}), entry.get("out", {})
+    kind, what = operation.get("kind", ""), operation.get("what", {})
+    released = entry["type"] == "key.sign.outcome" and out.get("status") == "ok" and kind.startswith(_KIND)
+    if not released or "certificate_number" not in what:
+        return None
+    number = write_number(int(what["certificate_number"], 16))
+    ca = entry["keys"][0]["spki"]
+    return Issued(ca, number, what.get("serial", ""), kind, out["doc"], seq, what.get("subject", ""))
+
+
+def walk_order(store: Store, name: str, size: int) -> Iterator[Issued]:
+    """What was issued under a work order by the first `size` entries, in the order of its requests' keys."""
+    column = table_of(RequestRow).c
+    yield from _walk(store, (column.id >= f"order/{name}:") & (column.id < f"order/{name};"), size)
+
+
+def walk_authority(store: Store, ca: str, size: int) -> Iterator[Issued]:
+    """What a CA's key (SPKI digest) signed by the first `size` entries, but for certificates of itself."""
+    for issued in _walk(store, true(), size):
+        if issued.ca == ca and not issued.kind.endswith("-root"):
+            yield issued
+
+
+def _walk(store: Store, chosen: ColumnElement[bool], size: int) -> Iterator[Issued]:
+    """Requests in the order of their keys, page by page, each with its outcome entry."""
+    request, entry = table_of(RequestRow).c, table_of(EntryRow).c
+    after = ""
+    while True:
+        query = select(request.id, entry.seq, entry.leaf).where(
+            chosen, request.id > after, request.outcome == entry.seq, entry.seq < size
+        )
+        page = store.rows(query.order_by(request.id).limit(PAGE))
+        for row in page:
+            issued = read_outcome(row["seq"], octets(row["leaf"]))
+            if issued is not None:
+                yield issued
+        if len(page) < PAGE:
+            return
+        after = page[-1]["id"]
+
+
+def read_released(room: Room, digest: str, kind: str) -> bytes:
+    """A document that the door released as one of this kind. Writer's thread. Raises JournalForked."""
+    row = room.store.find(DocumentRow, sha256=digest)
+    leaf = room.ledger.read_entry(row["seq"] if row else room.ledger.journal.size)[1]
+    document = room.store.blob(digest)
+    released = leaf.out and leaf.out.status == "ok" and leaf.out.doc == digest
+    if document is None or not released or not leaf.op or leaf.op.kind != kind:
+        raise JournalForked(f"document {digest[:16]} is missing, or is no {kind}", hint=RESTORE)
+    return document
+
+
+def load_authority(room: Room, ca: str) -> Issuer | None:
+    """The CA of a key (SPKI digest), checked up to its root; None without a certificate. Writer's thread.
+
+    Raises JournalForked, and what `read_issuer` raises.
+    """
+    key, row = room.door.keyring.get(ca), room.store.find(CertificateRow, spki=ca)
+    if row is None:
+        return None
+    profile, certificate = find_profile(key.role), read_released(room, row["document"], f"certificate.{key.role}")
+    if profile.self_signed:
+        return read_issuer(profile, certificate)
+    signed_by = read_issued(room, _seq_of(room, row["document"])).ca
+    return read_issuer(profile, certificate, load_authority(room, signed_by))
+
+
+def _seq_of(room: Room, digest: str) -> int:
+    row = room.store.find(DocumentRow, sha256=digest)
+    return int(row["seq"]) if row else room.ledger.journal.size

@@ -1,0 +1,55 @@
+"""Responder keys: made and certified by a ceremony, replaced by the next one."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from ceremonies.commands import OpenCeremony, Problem
+from ceremonies.responders import read_responder
+from tests.ceremonies.revoking import authority, make_responder
+from tests.ceremonies.small import act
+from tests.ceremonies.templates import on_both_keys
+from tests.world import World, audit_world
+
+PLAN = {"label": "ocsp-1", "ca": "device-ca", "token": "kedge-main", "days": 30}
+
+
+@pytest.mark.req("CA-9", "KL-2")
+@on_both_keys
+def test_a_ceremony_makes_key_and_certificate_and_the_next_one_replaces_them(genesis_world: World) -> None:
+    world, room = genesis_world, genesis_world.room
+    asyncio.run(make_responder(world))
+    key = room.door.keyring.labelled("ocsp-1")
+    assert (key.role, key.scope, key.state) == ("ocsp", "device-ca", "active")
+    pem = act(world, lambda: read_responder(room, key))
+    certificate = x509.load_pem_x509_certificate(pem)
+    certificate.verify_directly_issued_by(authority(world, "device-ca"))
+    assert not certificate.extensions.get_extension_for_class(x509.OCSPNoCheck).critical
+    assert certificate.subject.rfc4514_string() == "CN=device-ca OCSP,O=Acme Storage"
+    asyncio.run(make_responder(world, "ocsp-2", replaces="ocsp-1"))
+    assert room.door.keyring.labelled("ocsp-1").state == "deactivated"
+    assert room.door.keyring.labelled("ocsp-2").state == "active"
+    assert act(world, lambda: read_responder(room, room.door.keyring.labelled("director"))) is None
+    assert asyncio.run(audit_world(world)).verdict == "authenticated"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ca": "director"},
+        {"ca": "identity-root"},
+        {"label": "director"},
+        {"token": "kedge-journal"},
+        {"replaces": "director"},
+        {"days": 93},
+        {"label": "a/"},
+    ],
+)
+def test_plans_that_are_refused_before_a_key_is_made(genesis_world: World, fields: dict[str, Any]) -> None:
+    command = OpenCeremony("r", "ocsp-responder", json.dumps(PLAN | fields).encode())
+    answer = asyncio.run(genesis_world.try_ask(command, "officer"))
+    assert isinstance(answer, Problem)
+    assert answer.code in ("plan-malformed", "lint-failed", "name-malformed")
