@@ -1,5 +1,6 @@
 """Every kind of ceremony by its name. The engine is `ceremonies.procedures`."""
 
+from ceremonies.closing import CLOSE_ACTION
 from ceremonies.counters import COUNTER_ACTION
 from ceremonies.genesis import GENESIS, GENESIS_ACTION
 from ceremonies.issuance import WORK_ORDER_ACTION
@@ -11,6 +12,7 @@ from ceremonies.succession import LOG_KEY_RETIRE_ACTION, LOG_KEY_ROTATE_ACTION
 ACTIONS: dict[str, Action] = {
     GENESIS: GENESIS_ACTION,
     "work-order": WORK_ORDER_ACTION,
+    "work-order-close": CLOSE_ACTION,
     "trust-set": ROTATION_ACTION,
     "transition": TRANSITION_ACTION,
     "counter-update": COUNTER_ACTION,

@@ -7,7 +7,7 @@ Failures without a valid token are gathered, one entry per minute and source: a 
 
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -54,6 +54,12 @@ class Caller(msgspec.Struct, frozen=True):
         """Refuse unless the token is bound to this value. Raises BindingMismatch."""
         if self.identity is not None:
             self.identity.require(name, value)
+
+    def require_one_of(self, name: str, values: Sequence[str]) -> None:
+        """Refuse unless the token is bound to one of these values. Raises BindingMismatch."""
+        if self.identity is not None:
+            bound = self.identity.bindings.get(name, ())
+            self.identity.require(name, next((value for value in values if value in bound), ", ".join(values)))
 
 
 Handler = Callable[[Any, Caller], Awaitable[AnyResult]]

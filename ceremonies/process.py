@@ -14,15 +14,14 @@ import structlog
 import uvloop
 
 from ceremonies import commands, entries
-from ceremonies.batches import Batches
 from ceremonies.chores import attempt, repeat
 from ceremonies.conduct import Conduct
 from ceremonies.desk import Desk, Handler
 from ceremonies.door import Door
 from ceremonies.exports import export_handlers
+from ceremonies.factory import factory_handlers
 from ceremonies.feeds import LOOK_EVERY_S, Feeds
 from ceremonies.governance import load_governing
-from ceremonies.issuance import Issuance
 from ceremonies.journal import Journal
 from ceremonies.keyring import Keyring
 from ceremonies.keywork import adopt_log_key, key_entry
@@ -189,11 +188,10 @@ def open_room(
 
 def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
     """Who answers which command. Every command has one."""
-    conduct, issuance, queries = Conduct(room), Issuance(room), Queries(room)
+    conduct, queries = Conduct(room), Queries(room)
     releases, receipts, uploads = Releases(room), Receipts(room), Uploads(room)
     return {
-        commands.IssueDevice: issuance.issue,
-        commands.IssueDevices: Batches(room, issuance.issue).issue,
+        **factory_handlers(room),
         commands.Upload: uploads.take,
         commands.SignRelease: releases.sign,
         commands.OpenCeremony: conduct.open,

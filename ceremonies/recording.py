@@ -35,6 +35,8 @@ class Recording:
         self._entered: list[Passage] = []
         self._uses = {key.spki: key.uses for passage in opening for key in passage.keys}
         self._quotas: dict[str, int] = {}
+        done = (p.order.rider for p in closing if p.error is None and p.intent is not None)
+        self._riders = [rider for rider in done if rider is not None]
 
     def write(self) -> dict[int, Sealed]:
         """Commit. Returns what is sealed by the index of its intent: only what is durable.
@@ -42,11 +44,13 @@ class Recording:
         Afterwards each opening passage has its verdict, and an intent if it may go on. Raises what the ledger raises.
         """
         sealed: dict[int, Sealed] = {}
-        count = len(self._closing)
+        ridden = len(self._closing)
+        count = ridden + sum(len(rider.drafts) for rider in self._riders)
 
         def follow(placed: Sequence[Placed]) -> Follows:
             follows: Follows = ([], [])
-            self._close(placed[:count], sealed, follows)
+            self._close(placed[:ridden], sealed, follows)
+            self._ride(placed[ridden:count], follows)
             self._open(placed[count:], follows)
             return follows
 
@@ -72,7 +76,8 @@ class Recording:
                 attempt(passage, partial(self._check_again, verdict.earlier))
         self._quotas = count_quotas(connection, [(p.order, p.verdict) for p in allowed])
         self._entered = [p for p in self._opening if p.error is not None or isinstance(p.verdict, Claim)]
-        return closing + [self._intent(passage) for passage in self._entered]
+        riding = [draft for rider in self._riders for draft in rider.drafts]
+        return [*closing, *riding, *(self._intent(passage) for passage in self._entered)]
 
     def _check_again(self, earlier: int, passage: Passage) -> None:
         """What is sealed again is what the earlier intent of the same request named. Raises JournalForked."""
@@ -96,6 +101,13 @@ class Recording:
                 sealed[passage.intent.seq] = document
                 follows[0].extend(outcome_changes(passage.order, document))
                 keep(passage.order, at.seq, [document.document], follows)
+
+    def _ride(self, placed: Sequence[Placed], follows: Follows) -> None:
+        left = list(placed)
+        for rider in self._riders:
+            count = len(rider.drafts)
+            follows[0].extend(rider.changes(left[:count]))
+            del left[:count]
 
     def _open(self, placed: Sequence[Placed], follows: Follows) -> None:
         claimed = [(p.order, p.verdict, at.seq) for p, at in zip(self._entered, placed, strict=True) if p.error is None]

@@ -4,6 +4,15 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from ceremonies.tallies import (
+    DeviceConfirmed,
+    DeviceScrapped,
+    ReworkPermitted,
+    UnitsReported,
+    WorkOrderShown,
+    WorkOrdersListed,
+)
+
 
 class Proven(Struct, frozen=True):
     """Where the journal records a document: its outcome entry (leaf bytes) and a C2SP tlog-proof of it."""
@@ -14,7 +23,10 @@ class Proven(Struct, frozen=True):
 
 
 class DeviceIssued(Struct, frozen=True, tag="device-issued"):
-    """`certificate` and `chain` (device CA, identity root) are PEM. `trust_set` is the newest set's payload digest."""
+    """`certificate` and `chain` (device CA, identity root) are PEM. `trust_set` is the newest set's payload digest.
+
+    `nonce`: what the unit signs with its confirmation, in hex (the leaf hash of the entry).
+    """
 
     serial: str
     certificate: bytes
@@ -24,6 +36,7 @@ class DeviceIssued(Struct, frozen=True, tag="device-issued"):
     proven: Proven
     trust_set: str | None
     birth_package: str | None
+    nonce: str
 
 
 class Uploaded(Struct, frozen=True, tag="uploaded"):
@@ -214,6 +227,12 @@ class DevicesIssued(Struct, frozen=True, tag="devices-issued"):
     answers: tuple[DeviceIssued | Problem, ...]
 
 
+class DevicesConfirmed(Struct, frozen=True, tag="devices-confirmed"):
+    """One answer for each item of a batch, in order."""
+
+    answers: tuple[DeviceConfirmed | Problem, ...]
+
+
 AnyResult = (
     DeviceIssued
     | DevicesIssued
@@ -230,4 +249,11 @@ AnyResult = (
     | JournalPart
     | EventsListed
     | HealthShown
+    | DeviceConfirmed
+    | DevicesConfirmed
+    | ReworkPermitted
+    | DeviceScrapped
+    | WorkOrdersListed
+    | WorkOrderShown
+    | UnitsReported
 )

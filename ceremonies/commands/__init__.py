@@ -38,18 +38,33 @@ from ceremonies.commands.queries import (
     SummarizeJournal,
 )
 from ceremonies.commands.releases import ARTEFACT_LIMIT, CHUNK_SIZE, SignRelease, Upload
+from ceremonies.commands.units import (
+    ROWS_LIMIT,
+    Confirmation,
+    ConfirmDevice,
+    ConfirmDevices,
+    ListWorkOrders,
+    PermitRework,
+    ReportUnits,
+    ScrapDevice,
+    ShowWorkOrder,
+)
 
 from ceremonies.results import (  # isort: skip
-    AnyResult, AssetShown, CeremoniesListed, CeremonyShown, DeviceIssued, DevicesIssued, DocumentRead, DocumentsListed,
-    EventShown, EventsListed, HealthShown, JournalPart, KeyShown, KeysListed, Problem, ProofShown, Proven,
-    ReceiptsTaken, ReleaseSigned, StepShown, TileRead, Uploaded,
+    AnyResult, AssetShown, CeremoniesListed, CeremonyShown, DeviceIssued, DevicesConfirmed, DevicesIssued,
+    DocumentRead, DocumentsListed, EventShown, EventsListed, HealthShown, JournalPart, KeyShown, KeysListed, Problem,
+    ProofShown, Proven, ReceiptsTaken, ReleaseSigned, StepShown, TileRead, Uploaded,
+)  # fmt: skip
+from ceremonies.tallies import (  # isort: skip
+    DeviceConfirmed, DeviceScrapped, ReworkPermitted, UnitShown, UnitsReported, WorkOrderShown, WorkOrdersListed,
 )  # fmt: skip
 
 AnyCommand = (
     IssueDevice | IssueDevices | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies | ShowCeremony |
     DecideStep | ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument | ListTrustSets |
     ListCounterUpdates | ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal | ExportParty |
-    SummarizeJournal | ListEvents | ShowHealth
+    SummarizeJournal | ListEvents | ShowHealth | ConfirmDevice | ConfirmDevices | PermitRework | ScrapDevice |
+    ListWorkOrders | ShowWorkOrder | ReportUnits
 )  # fmt: skip
 
 
@@ -71,12 +86,14 @@ class Answer(Struct, frozen=True):
 
 __all__ = [
     "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AssetShown", "BATCH_LIMIT", "CHUNK_SIZE",
-    "CeremoniesListed", "CeremonyShown", "Command", "DecideStep", "DeviceIssued", "DeviceRequest", "DevicesIssued",
+    "CeremoniesListed", "CeremonyShown", "Command", "ConfirmDevice", "ConfirmDevices", "Confirmation", "DecideStep",
+    "DeviceConfirmed", "DeviceIssued", "DeviceRequest", "DeviceScrapped", "DevicesConfirmed", "DevicesIssued",
     "Document", "DocumentRead", "DocumentsListed", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal",
     "ExportParty", "HealthShown", "Hex32", "IssueDevice", "IssueDevices", "JournalPart", "KeyShown", "KeysListed",
     "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys", "ListTrustSets",
-    "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven",
-    "ReadDocument", "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request", "RequestId", "STAFF", "ShowCeremony",
-    "ShowHealth", "ShowProof", "SignRelease", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey",
-    "Text", "TileRead", "Upload", "Uploaded",
+    "ListWorkOrders", "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "PermitRework", "Problem",
+    "ProofShown", "Proven", "ROWS_LIMIT", "ReadDocument", "ReadTile", "ReceiptsTaken", "ReleaseSigned", "ReportUnits",
+    "Request", "RequestId", "ReworkPermitted", "STAFF", "ScrapDevice", "ShowCeremony", "ShowHealth", "ShowProof",
+    "ShowWorkOrder", "SignRelease", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey", "Text",
+    "TileRead", "UnitShown", "UnitsReported", "Upload", "Uploaded", "WorkOrderShown", "WorkOrdersListed",
 ]  # fmt: skip

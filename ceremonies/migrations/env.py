@@ -3,8 +3,12 @@
 from alembic import context
 
 from ceremonies.tables import EntryRow
+from ceremonies.unit_tables import ConfirmationRow
+
+TABLES = (EntryRow, ConfirmationRow)
+"""One row of each module that has some: all of them share their metadata."""
 
 context.configure(
-    connection=context.config.attributes["connection"], target_metadata=EntryRow.metadata, render_as_batch=True
+    connection=context.config.attributes["connection"], target_metadata=TABLES[0].metadata, render_as_batch=True
 )
 context.run_migrations()
