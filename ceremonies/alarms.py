@@ -20,6 +20,7 @@ ALARMS: Final = {
     "unknown-outcome": "recovery closed an operation whose outcome is not known",
     "key-suspended": "a key was suspended",
     "key-compromised": "a key was declared compromised",
+    "key-cloned": "a device key came for a second serial",
     "log-recovered": "the journal was recovered by officers",
 }
 """Every alarm that there is. The name of one of the moment may have a subject behind a blank: `token kedge-root`."""

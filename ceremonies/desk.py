@@ -161,6 +161,8 @@ async def answer_any(room: Room, command: Command, work: Callable[[], Awaitable[
         return await work()
     except Exception as error:  # noqa: BLE001  # whatever happens, the caller gets an answer and no traceback
         room.count(f"refusals_{name}")
+        if hasattr(command, "work_order") and entries.is_strange(error):
+            room.count("strange_requests")
         return problem_of(error, name)
 
 

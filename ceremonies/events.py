@@ -28,6 +28,9 @@ _NOTICED: Final = (
     "policy.",
     "roster.",
     "log.",
+    "quota.",
+    "device.scrap",
+    "certificate.revoke",
 )
 _STATES: Final = {"suspended": "key-suspended", "compromised": "key-compromised"}
 _leaf = msgspec.json.Decoder(dict[str, Any])
@@ -70,7 +73,7 @@ def describe_entry(index: int, leaf: Mapping[str, Any]) -> EventShown:
     op, out = leaf.get("op", {}), leaf.get("out", {})
     what: Mapping[str, Any] = op.get("what", {})
     actor: Mapping[str, Any] = leaf.get("actor", {})
-    severity, alarm = judge_entry(str(leaf["type"]), what, str(out.get("status", "")))
+    severity, alarm = judge_entry(str(leaf["type"]), what, str(out.get("status", "")), str(out.get("why", "")))
     said = out.get("why") or op.get("summary") or what.get("why") or what.get("reason") or what.get("read") or ""
     return EventShown(
         index=index,
@@ -102,12 +105,14 @@ def read_asset(what: Mapping[str, Any]) -> AssetShown:
     return AssetShown(named["serial"], named["class"], named["plant"], named["work_order"])
 
 
-def judge_entry(kind: str, what: Mapping[str, Any], status: str) -> tuple[Severity, str]:
+def judge_entry(kind: str, what: Mapping[str, Any], status: str, why: str = "") -> tuple[Severity, str]:
     """The severity of an entry, and the alarm that it is, if it is one."""
     if kind.endswith(".unknown"):
         return "critical", "unknown-outcome"
     if kind == "key.state" and status != "denied" and (alarm := _STATES.get(str(what.get("to", "")))):
         return "critical", alarm
+    if kind == "key.sign.denied" and why.partition(":")[0] == "key-known":
+        return "critical", "key-cloned"
     if kind == "hsm.inventory":
         return ("critical", "inventory") if what.get("differences") else ("info", "")
     if kind == "log.start" and what.get("token_anchor") is False:

@@ -253,6 +253,8 @@ class World:
             "first": 1, "last": last, "quantity": quantity, "valid_from": now - 60, "valid_to": now + 86400,
             "organization": "Acme Storage", **fields,
         }  # fmt: skip
+        if "serials" in fields:
+            plan = {name: value for name, value in plan.items() if name not in ("prefix", "digits", "first", "last")}
         await self.ceremony(f"order-{name}", "work-order", plan)
 
 
@@ -266,6 +268,8 @@ def make_policy(jwk: dict[str, str]) -> Policy:
     }  # fmt: skip
     roles = ("station", "pipeline", "officer", "auditor", "operator", "gateway")
     grants = tuple(Grant(role=cast(Any, role), claims={"role": role}, bind=bind.get(role, {})) for role in roles)
+    placed = {**bind["station"], "line": "line", "station": "station"}
+    grants += (Grant(role="station", claims={"role": "line-station"}, bind=placed),)
     issuer = Issuer(ISSUER, AUDIENCE, ("ES256",), 600, KeysInline((jwk,)), grants)
     releases = tuple(
         ReleasePolicy(

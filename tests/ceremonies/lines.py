@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from ceremonies import commands
 from ceremonies.commands import AnyCommand, AnyResult, ConfirmDevice, DeviceIssued, IssueDevice, Problem
+from ceremonies.replay import check_counts, check_rows, replay_journal
 from pki.x509.confirmations import confirmed_bytes, hash_chain
 from tests.world import World, make_request
 
@@ -84,3 +85,12 @@ async def scrap(world: World, unit: Unit, token: str = "") -> commands.DeviceScr
     """A supervisor scraps a unit."""
     command = commands.ScrapDevice(unit.order, unit.serial, "dropped")
     return await world.ask(command, "operator", commands.DeviceScrapped, token)
+
+
+def check_books(world: World) -> None:
+    """Memory is what a restart would read, and the rows are what it says."""
+    room = world.room
+    read = replay_journal(room.store, room.ledger.journal)
+    assert read == room.ledger.replay
+    check_rows(room.store, read, room.door.keyring)
+    check_counts(room.store, read)

@@ -8,11 +8,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from ceremonies import commands
-from ceremonies.commands import BATCH_LIMIT, Confirmation, ConfirmDevices, DeviceConfirmed, DevicesConfirmed, Problem
+from ceremonies.commands import Confirmation, ConfirmDevices, DeviceConfirmed, DevicesConfirmed, Problem
 from ceremonies.journal import JournalForked
-from ceremonies.replay import check_counts, check_rows, replay_journal
 from tests.ceremonies.examples import read_leaves
-from tests.ceremonies.lines import Unit, close_order, code_of, figures, make_units, permit, scrap
+from tests.ceremonies.lines import Unit, check_books, close_order, code_of, figures, make_units, permit, scrap
 from tests.engines import tamper
 from tests.world import CLASS, PLANT, World
 
@@ -22,15 +21,6 @@ pytestmark = pytest.mark.engines
 def batch_of(*confirmations: commands.ConfirmDevice) -> ConfirmDevices:
     items = tuple(Confirmation(item.serial, item.chain_sha256, item.signature) for item in confirmations)
     return ConfirmDevices(confirmations[0].work_order, items)
-
-
-def check_books(world: World) -> None:
-    """Memory is what a restart would read, and the rows are what it says."""
-    room = world.room
-    read = replay_journal(room.store, room.ledger.journal)
-    assert read == room.ledger.replay
-    check_rows(room.store, read, room.door.keyring)
-    check_counts(room.store, read)
 
 
 @pytest.mark.req("T2", "T15")
@@ -148,10 +138,6 @@ def test_a_batch_answers_item_by_item_in_one_commit(factory_world: World) -> Non
         check_books(factory_world)
 
     asyncio.run(run())
-
-
-def test_a_batch_has_a_limit(factory_world: World) -> None:
-    assert BATCH_LIMIT == 1000
 
 
 @pytest.mark.req("T5")
