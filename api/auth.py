@@ -16,13 +16,23 @@ from ceremonies.commands import PUBLIC, STAFF, AnyCommand
 
 _OFFICER: Final = frozenset({"officer"})
 _AUDITOR: Final = frozenset({"auditor"})
+_OPERATOR: Final = frozenset({"operator"})
+_STATION: Final = frozenset({"station"})
 _FIELD: Final = frozenset({"gateway", "operator"})
+_ORDER: Final = "/v1/work-orders/{work_order}"
 _CEREMONY: Final = "/v1/ceremonies/{ceremony}"
 _STEP: Final = _CEREMONY + "/steps/{step}"
 
 ROLES: Final[dict[tuple[str, str], frozenset[str]]] = {
-    ("PUT", "/v1/work-orders/{work_order}/devices/{serial}"): frozenset({"station"}),
-    ("POST", "/v1/work-orders/{work_order}/devices"): frozenset({"station"}),
+    ("PUT", _ORDER + "/devices/{serial}"): _STATION,
+    ("POST", _ORDER + "/devices"): _STATION,
+    ("POST", _ORDER + "/devices/{serial}/confirmation"): _STATION,
+    ("POST", _ORDER + "/confirmations"): _STATION,
+    ("POST", _ORDER + "/devices/{serial}/rework"): _OPERATOR,
+    ("POST", _ORDER + "/devices/{serial}/scrap"): _OPERATOR,
+    ("GET", "/v1/work-orders"): STAFF,
+    ("GET", _ORDER): STAFF,
+    ("GET", _ORDER + "/report"): STAFF,
     ("PUT", "/v1/artefacts/{sha256}"): frozenset({"pipeline", "officer"}),
     ("POST", "/v1/releases"): frozenset({"pipeline"}),
     ("POST", "/v1/ceremonies"): _OFFICER,

@@ -121,20 +121,23 @@ _BY_STATUS: Final[dict[int, str]] = {
         ssh-signature-invalid
         token-grant-missing""",
     404: """
-        ceremony-unknown document-unknown key-unknown no-trust-set nothing-there release-unknown route-unknown
-        tile-absent work-order-unknown""",
+        ceremony-unknown device-unknown document-unknown key-unknown no-trust-set nothing-there release-unknown
+        route-unknown tile-absent work-order-unknown""",
     405: "method-not-allowed",
     408: "body-too-slow",
     409: """
-        already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over floor-refused
+        already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over certificate-replaced
+        chain-mismatch floor-refused
         gate-closed genesis-refused hsm-key-exists journal-key-needed key-known key-not-active
         key-transition-refused label-taken nothing-locked overlap-refused quota-exhausted request-mismatch request-open
-        sequence-stale serial-taken step-done step-outdated version-taken work-order-closed""",
+        rework-exhausted sequence-stale serial-taken step-done step-outdated unit-scrapped version-taken
+        work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",
     422: """
         action-unknown audit-failed authorization-missing bank-pinned bootloader-mismatch
         certificate-number-refused chain-invalid checkpoint-invalid class-unknown condition-unmet
+        confirmation-invalid
         consistency-invalid cosignature-missing counter-unreachable dependency-unmet device-refusal
         fallback-missing fallback-not-needed fields-invalid fleet-mismatch floor-from-exceeded floor-not-met
         format-error identity-mismatch image-already-signed image-denied image-digest-mismatch

@@ -33,6 +33,7 @@ VERBS: Final = {
     "key": ("key", "app"),
     "release": ("release", "app"),
     "device": ("device", "app"),
+    "work-order": ("work_order", "app"),
     "journal": ("journal", "app"),
     "events": ("events", "app"),
     "witness": ("witness", "app"),

@@ -45,7 +45,7 @@ TABLE = {
     "same, that of another": Row(3, "of 1", "serial-taken"),
     "not in the order, new": Row(26, "new", "serial-not-in-order", strange=True),
     "not in the order, same": Row(26, "of 1", "serial-not-in-order", strange=True),
-    "exhausted": Row(1, "new", "quota-exhausted", order="wo-full"),
+    "exhausted": Row(102, "new", "quota-exhausted", order="wo-full"),
     "exhausted, same": Row(101, "own", "replayed", 0, ("export",), order="wo-full"),
     "outside its window": Row(51, "new", "work-order-closed", order="wo-later"),
     "closed": Row(61, "new", "work-order-closed", order="wo-closed"),
