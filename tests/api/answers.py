@@ -29,7 +29,9 @@ EVENTS = commands.EventsListed(
     84,
 )  # fmt: skip
 
-DEVICE = commands.DeviceIssued("BMS-1", b"-----BEGIN CERTIFICATE-----\n", b"chain\n", "01ab", False, PROVEN, None, None, DIGEST)
+DEVICE = commands.DeviceIssued(
+    "BMS-1", b"-----BEGIN CERTIFICATE-----\n", b"chain\n", "01ab", False, PROVEN, None, None, DIGEST
+)
 
 ORDER = commands.WorkOrderShown(
     "wo-1", "idevid", "bms-stm32h7", "graz", ("line-1",), (), "open", 1_700_000_000, 1_800_000_000, 20, 3, 17, 3, 1, 1,

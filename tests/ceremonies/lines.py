@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from ceremonies import commands
-from ceremonies.commands import AnyCommand, AnyResult, ConfirmDevice, DeviceIssued, IssueDevice, Problem
+from ceremonies.commands import AnyResult, ConfirmDevice, DeviceIssued, IssueDevice, Problem
 from ceremonies.replay import check_counts, check_rows, replay_journal
 from pki.x509.confirmations import confirmed_bytes, hash_chain
 from tests.world import World, make_request
