@@ -7,10 +7,11 @@ its own refusal, its own entry and its own idempotency (order, serial, key); a r
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from ceremonies.commands import DeviceIssued, DevicesIssued, IssueDevice, IssueDevices, Problem
 from ceremonies.desk import Caller, answer_any, carry_out
+from ceremonies.journal import EntryDraft
 from ceremonies.room import TRACE, Room
 from ceremonies.writer import KeyroomBusy
 
@@ -49,8 +50,7 @@ class Batches:
         with self._opening(caller.actor.sub, len(singles)):
             for start in range(0, len(singles), SLICE):
                 async with self._turns:
-                    part = (self._answer(single, caller) for single in singles[start : start + SLICE])
-                    answers += await asyncio.gather(*part)
+                    answers += await self._answer_all(singles[start : start + SLICE], caller)
         if (trace := TRACE.get()) is not None:
             trace.recorded = True  # by its items
         return DevicesIssued(tuple(answers))
@@ -70,6 +70,16 @@ class Batches:
             self._items -= items
             self._open += Counter()  # forgets who has none
 
-    async def _answer(self, command: IssueDevice, caller: Caller) -> DeviceIssued | Problem:
-        """What a single request would be answered. A task of its own, so that it has its own trace."""
-        return await answer_any(self._room, command, lambda: carry_out(self._room, self._issue, command, caller))
+    async def _answer_all(self, singles: Sequence[IssueDevice], caller: Caller) -> list[DeviceIssued | Problem]:
+        """What single requests would be answered. Each is a task of its own, with its own trace; replays leave
+        their entries together.
+        """
+        replays: list[EntryDraft] = []
+        answers = await asyncio.gather(*(self._answer(single, caller, replays) for single in singles))
+        if replays:
+            await self._room.act(lambda: self._room.ledger.record(replays))
+        return answers
+
+    async def _answer(self, command: IssueDevice, caller: Caller, replays: list[EntryDraft]) -> DeviceIssued | Problem:
+        room = self._room
+        return await answer_any(room, command, lambda: carry_out(room, self._issue, command, caller, replays))

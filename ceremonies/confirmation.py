@@ -19,13 +19,15 @@ from ceremonies.desk import Caller, problem_of, tag_of
 from ceremonies.errors import KeyroomError
 from ceremonies.issuance import Line
 from ceremonies.journal import RESTORE, EntryDraft, JournalForked, Placed
+from ceremonies.register import read_documents, read_entries
 from ceremonies.room import Room
 from ceremonies.standing import CertificateReplaced, UnitScrapped, find_excused
 from ceremonies.statements import select_in
 from ceremonies.store import Change, Insert, Row
-from ceremonies.tables import DeviceRow, DocumentRow
+from ceremonies.tables import DeviceRow
 from ceremonies.unit_tables import ConfirmationRow
 from pki.errors import PkiError, SignatureInvalid
+from pki.log.leaves import Leaf
 from pki.x509.confirmations import hash_chain, verify_confirmation
 from pki.x509.issuers import read_certificate
 
@@ -61,6 +63,14 @@ class Evidence(msgspec.Struct, frozen=True):
     sha256: str
     certificate: bytes
     nonce: bytes
+
+
+class Archive(msgspec.Struct, frozen=True):
+    """Rows of devices by serial; of their certificates, by digest, the outcome entries and the PEM."""
+
+    devices: Mapping[str, Row]
+    entries: Mapping[str, tuple[Placed, Leaf]]
+    certificates: Mapping[str, bytes]
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -130,13 +140,8 @@ class Confirmations:
 
     def _look_up(self, items: Sequence[Judged]) -> list[Judged]:
         """The evidence of each item. Writer's thread."""
-        return [item if item.refusal else self._look_up_one(item) for item in items]
-
-    def _look_up_one(self, item: Judged) -> Judged:
-        try:
-            return msgspec.structs.replace(item, evidence=find_evidence(self._room, item.command))
-        except KeyroomError as error:
-            return msgspec.structs.replace(item, refusal=error)
+        archive = read_archive(self._room, [item.command.serial for item in items if item.refusal is None])
+        return [item if item.refusal else look_up(item, archive) for item in items]
 
     def _record(self, judged: Sequence[Judged], caller: Caller) -> Sequence[Answer]:
         """Decide and write, on the writer's thread. A crash before the one commit leaves nothing."""
@@ -156,20 +161,32 @@ class Confirmations:
         return list(list_answers(judged, verdicts, {serial: placed[at].seq for serial, at in fresh.items()}))
 
 
-def find_evidence(room: Room, command: ConfirmDevice) -> Evidence:
-    """What the journal has of a unit. Writer's thread. Raises DeviceUnknown, JournalForked."""
-    device = room.store.find(DeviceRow, serial=command.serial)
+def read_archive(room: Room, serials: Sequence[str]) -> Archive:
+    """What there is of these serials. Writer's thread. Raises JournalForked when an entry is not in the tree."""
+    with room.store.read() as connection:
+        devices = {row["serial"]: row for row in select_in(connection, DeviceRow, "serial", serials)}
+    digests = [row["certificate"] for row in devices.values()]
+    seqs = read_entries(room.store, digests)
+    entered = room.ledger.read_entries(list(seqs.values()))
+    return Archive(devices, {sha256: entered[seq] for sha256, seq in seqs.items()}, read_documents(room.store, digests))
+
+
+def look_up(item: Judged, archive: Archive) -> Judged:
+    """An item with its evidence, or with its refusal: DeviceUnknown, JournalForked."""
+    command, device = item.command, archive.devices.get(item.command.serial)
     if device is None or device["work_order"] != command.work_order:
-        raise DeviceUnknown(
+        unknown = DeviceUnknown(
             f"{command.serial} has no certificate under {command.work_order}", hint="ask for its certificate first"
         )
-    document = room.store.find(DocumentRow, sha256=device["certificate"])
-    placed, leaf = room.ledger.read_entry(document["seq"] if document else room.ledger.journal.size)
-    certificate = room.store.blob(device["certificate"])
-    named = leaf.op and leaf.op.what and leaf.op.what.get("serial") == command.serial
-    if not named or not leaf.out or leaf.out.doc != device["certificate"] or certificate is None:
-        raise JournalForked(f"device {command.serial}: its row is not what the journal says", hint=RESTORE)
-    return Evidence(device["certificate"], certificate, placed.hash)
+        return msgspec.structs.replace(item, refusal=unknown)
+    sha256: str = device["certificate"]
+    placed, leaf = archive.entries.get(sha256, (None, None))
+    certificate = archive.certificates.get(sha256)
+    named = leaf and leaf.op and leaf.op.what and leaf.op.what.get("serial") == command.serial
+    if not named or not leaf or not leaf.out or leaf.out.doc != sha256 or certificate is None or placed is None:
+        forked = JournalForked(f"device {command.serial}: its row is not what the journal says", hint=RESTORE)
+        return msgspec.structs.replace(item, refusal=forked)
+    return msgspec.structs.replace(item, evidence=Evidence(sha256, certificate, placed.hash))
 
 
 def verify(item: Judged) -> Judged:

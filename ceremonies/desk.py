@@ -16,6 +16,7 @@ import structlog
 from ceremonies import entries
 from ceremonies.commands import LOCAL, AnyResult, Command, Problem, Request
 from ceremonies.errors import KeyroomError, TokenRefused
+from ceremonies.journal import EntryDraft
 from ceremonies.orders import Actor
 from ceremonies.remembered import Remembered
 from ceremonies.room import TRACE, Room, Trace
@@ -166,8 +167,17 @@ async def answer_any(room: Room, command: Command, work: Callable[[], Awaitable[
         return problem_of(error, name)
 
 
-async def carry_out(room: Room, handler: Callable[[Any, Caller], Awaitable[R]], command: Command, caller: Caller) -> R:
-    """Have a command done, and see to it that it leaves an entry, done or refused. Raises what the handler raises."""
+async def carry_out(
+    room: Room,
+    handler: Callable[[Any, Caller], Awaitable[R]],
+    command: Command,
+    caller: Caller,
+    later: list[EntryDraft] | None = None,
+) -> R:
+    """Have a command done, and see to it that it leaves an entry, done or refused. Raises what the handler raises.
+
+    later: where the entry of a done command is put that left none of its own, for whoever writes many at once.
+    """
     if "public" in command.roles:
         return await handler(command, caller)
     trace = Trace()
@@ -180,7 +190,9 @@ async def carry_out(room: Room, handler: Callable[[Any, Caller], Awaitable[R]], 
             with contextlib.suppress(KeyroomError, PkiError):
                 await record_request(room, "auth.fail", command, caller.actor, error)
         raise
-    if not trace.recorded:
+    if not trace.recorded and later is not None:
+        later.append(entries.event("export", caller.actor, describe(command)))
+    elif not trace.recorded:
         await record_request(room, "export", command, caller.actor)
     return result
 

@@ -50,14 +50,15 @@ def read_certificates(store: Store, devices: Sequence[Row]) -> Iterator[tuple[st
     """Serial and certificate (PEM) of each device. Raises JournalForked when one is missing or was altered."""
     for start in range(0, len(devices), PAGE):
         part = devices[start : start + PAGE]
-        found = _read_documents(store, [row["certificate"] for row in part])
+        found = read_documents(store, [row["certificate"] for row in part])
         for row in part:
             if row["certificate"] not in found:
                 raise JournalForked(f"the certificate of {row['serial']} is missing", hint=RESTORE)
             yield row["serial"], found[row["certificate"]]
 
 
-def _read_documents(store: Store, digests: Sequence[str]) -> dict[str, bytes]:
+def read_documents(store: Store, digests: Sequence[str]) -> dict[str, bytes]:
+    """Certificates (PEM) by their digests; those that are missing or were altered are left out."""
     document, evidence = table_of(DocumentRow), table_of(EvidenceRow)
     query = select(evidence.c.parts).where(evidence.c.seq == document.c.seq, document.c.sha256.in_(digests))
     parts = (data for row in store.rows(query) for data in read_parts(row["parts"]))
