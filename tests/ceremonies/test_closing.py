@@ -13,9 +13,8 @@ from tests.ceremonies.test_rework import failing, number_of, numbers_of
 from tests.engines import tamper
 from tests.world import World, audit_world, make_request
 
-pytestmark = pytest.mark.engines
 
-
+@pytest.mark.engines
 @pytest.mark.req("T4", "CA-13")
 def test_closing_revokes_what_was_never_confirmed(genesis_world: World) -> None:
     async def run() -> None:
@@ -125,6 +124,7 @@ def test_an_order_is_closed_once(factory_world: World) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.engines
 @pytest.mark.req("T5")
 @pytest.mark.parametrize(
     "statement",

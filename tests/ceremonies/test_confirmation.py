@@ -15,14 +15,13 @@ from tests.ceremonies.lines import Unit, check_books, close_order, code_of, figu
 from tests.engines import tamper
 from tests.world import CLASS, PLANT, World
 
-pytestmark = pytest.mark.engines
-
 
 def batch_of(*confirmations: commands.ConfirmDevice) -> ConfirmDevices:
     items = tuple(Confirmation(item.serial, item.chain_sha256, item.signature) for item in confirmations)
     return ConfirmDevices(confirmations[0].work_order, items)
 
 
+@pytest.mark.engines
 @pytest.mark.req("T2", "T15")
 def test_a_unit_is_confirmed_once_and_the_answer_is_the_same(factory_world: World) -> None:
     async def run() -> None:
@@ -110,6 +109,7 @@ def test_a_station_of_another_plant_or_class_confirms_nothing(factory_world: Wor
     asyncio.run(run())
 
 
+@pytest.mark.engines
 def test_a_batch_answers_item_by_item_in_one_commit(factory_world: World) -> None:
     async def run() -> None:
         units = await make_units(factory_world, range(1, 7))

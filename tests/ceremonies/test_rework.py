@@ -20,8 +20,6 @@ from tests.ceremonies.lines import Unit, check_books, code_of, figures, make_uni
 from tests.engines import tamper
 from tests.world import World, audit_world, make_request, soft_keys
 
-pytestmark = pytest.mark.engines
-
 
 @pytest.fixture
 def line(genesis_world: World) -> World:
@@ -40,6 +38,7 @@ def number_of(device: DeviceIssued) -> str:
     return f"{x509.load_pem_x509_certificate(device.certificate).serial_number:040x}"
 
 
+@pytest.mark.engines
 @pytest.mark.req("CA-14", "T4")
 def test_a_permit_gives_one_other_key_one_certificate(line: World) -> None:
     async def run() -> None:
@@ -100,6 +99,7 @@ def test_permits_are_counted_by_the_database(line: World) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.engines
 @pytest.mark.req("T4")
 def test_the_database_holds_the_quota_of_rework(line: World) -> None:
     store = line.room.store
@@ -143,6 +143,7 @@ def test_a_supervisor_speaks_for_the_own_plant(line: World) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.engines
 @pytest.mark.req("CA-14")
 def test_two_keys_for_one_permit_at_once(line: World) -> None:
     async def run() -> None:
@@ -156,6 +157,7 @@ def test_two_keys_for_one_permit_at_once(line: World) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.engines
 def test_scrap_revokes_and_keeps_the_quota_used(line: World) -> None:
     async def run() -> None:
         confirmed, unconfirmed, _ = await make_units(line, range(1, 4))
