@@ -6,6 +6,10 @@ import collections
 import csv
 import io
 import json
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,15 +28,18 @@ from tests.ceremonies.templates import Templates
 from tests.engines import SQLITE_ONLY
 from tests.world import copy_world, make_request
 
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "factory.md"
 COUNT = BATCH_LIMIT
+REPEATED = 150
 PEM = {"Content-Type": "application/x-pem-file"}
 
 
 @pytest.fixture
 def house(templates: Templates, tmp_path: Path) -> Iterator[House]:
-    """A keyroom with the work order wo-7 of 1,001 units and two permits for rework, and the API in front of it."""
+    """A keyroom with the work order wo-7 of 1,002 units and two permits for rework, and the API in front of it."""
     world = copy_world(templates.genesis(SQLITE_ONLY, "soft"), tmp_path / "world").start()
-    asyncio.run(world.open_order("wo-7", quantity=COUNT + 1, last=2000, rework_quantity=2))
+    asyncio.run(world.open_order("wo-7", quantity=COUNT + 2, last=2000, rework_quantity=2))
     with open_house(world) as opened:
         opened.served.http.timeout = 60
         yield opened
@@ -70,12 +77,13 @@ def test_a_shift(house: House, tmp_path: Path) -> None:
     issue_all(house, units)
     confirm_all(house, units[2:])
     supervise(house, tmp_path, units)
+    follow_page(house, tmp_path)
     end(house, tmp_path, units)
     check_books(house.world)
 
 
 def issue_all(house: House, units: list[Unit]) -> None:
-    """A thousand requests in one call, while another station asks for one certificate; then the same call again."""
+    """A thousand requests in one call, while another station asks for one certificate; then a part of it again."""
     body = {"requests": [{"serial": unit.serial, "csr": encode(unit.request.csr)} for unit in units]}
     took: list[float] = []
 
@@ -97,11 +105,11 @@ def issue_all(house: House, units: list[Unit]) -> None:
     assert [item["serial"] for item in results] == [unit.serial for unit in units]
     for unit, told in zip(units, results, strict=True):
         keep(unit, told)
-    again = post(house, "devices", body)["results"]
+    again = post(house, "devices", {"requests": body["requests"][:REPEATED]})["results"]
     assert {item["replayed"] for item in again} == {True}
-    assert [item["certificate"] for item in again] == [item["certificate"] for item in results]
+    assert [item["certificate"] for item in again] == [item["certificate"] for item in results[:REPEATED]]
     shown = answer(*line(house, "operator"), "show", "wo-7")
-    assert (shown["issued"], shown["used"], shown["remaining"]) == (COUNT + 1, COUNT + 1, 0)
+    assert (shown["issued"], shown["used"], shown["remaining"]) == (COUNT + 1, COUNT + 1, 1)
 
 
 def confirm_all(house: House, units: list[Unit]) -> None:
@@ -137,19 +145,42 @@ def supervise(house: House, tmp_path: Path, units: list[Unit]) -> None:
     assert [order["work_order"] for order in answer(*supervisor, "list")["work_orders"]] == ["wo-7"]
 
 
+def follow_page(house: House, path: Path) -> None:
+    """Every command of docs/factory.md, in order, in a shell. It ends with the proposal to close the order."""
+    for role in ("station", "operator", "officer"):
+        line(house, role, path)
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 6
+    script = "".join([f'kedge() {{ "{sys.executable}" -m api.cli.main "$@"; }}\n', *blocks])
+    environment = {**os.environ, "KEDGE_URL": house.served.url, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"replayed":false' in done.stdout
+    told = "BMS-001417: scrapped (entry"
+    assert told in done.stdout
+    assert "close-wo-7" in done.stdout
+    assert (path / "wo-7.csv").read_text().count("\n") == COUNT + 3
+
+
 def end(house: House, tmp_path: Path, units: list[Unit]) -> None:
     """The supervisor's report goes to the officers, who close the order."""
-    officer = line(house, "officer", tmp_path)
-    proposed = answer(*officer, "close", "wo-7", "--reason", "end of the batch", "--excuse", "BMS-001500")
+    proposed = house.send("GET", "/v1/ceremonies/close-wo-7", "officer").json()
     assert json.loads(base64.b64decode(proposed["steps"][0]["shown"]))["now"]["revoked"] == 1
     for name in ("bob", "carol"):
         decide(house, name)
     assert house.send("POST", "/v1/ceremonies/close-wo-7/steps/plan/execution", "officer").is_success
     auditor = line(house, "auditor", tmp_path)
-    assert answer(*auditor, "report", "wo-7", "--format", "csv", "--out", tmp_path / "wo-7.csv")
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "wo-7.csv").read_text())))
+    assert answer(*auditor, "report", "wo-7", "--format", "csv", "--out", tmp_path / "closed.csv")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "closed.csv").read_text())))
     states = collections.Counter(row["state"] for row in rows)
-    assert states == {"confirmed": COUNT - 2, "scrapped": 1, "excused": 1, "revoked": 1}
+    assert states == {"confirmed": COUNT - 2, "scrapped": 2, "excused": 1, "revoked": 1}
     assert [row["serial"] for row in rows if row["state"] == "revoked"] == ["BMS-000004"]
     assert answer(*auditor, "report", "wo-7")["units"][-1]["serial"] == "BMS-001500"
     late = house.send("PUT", "/v1/work-orders/wo-7/devices/BMS-001999", "station", content=make_request(), headers=PEM)
