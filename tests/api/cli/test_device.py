@@ -4,6 +4,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from api.cli.device import BODY_BYTES, split_batches
 from ceremonies import commands
 from tests.api.answers import DEVICE
 from tests.api.cli.running import answer, kedge, refusal
@@ -63,3 +64,11 @@ def test_issue_all_asks_in_batches_and_tells_what_was_refused(served: Served, pe
     assert answer(*wanted) == {"issued": count, "refused": {}}
     (tmp_path / "csrs" / "empty").mkdir()
     assert refusal(*web[:-1], tmp_path / "csrs" / "empty", "--work-order", "wo-1") == "file-refused"
+
+
+def test_a_request_has_as_many_as_its_body_may_hold(tmp_path: Path) -> None:
+    paths = [tmp_path / f"BMS-{number}.csr" for number in range(5)]
+    for path in paths:
+        path.write_bytes(bytes(BODY_BYTES // 4))
+    assert [len(part) for part in split_batches(paths)] == [2, 2, 1]
+    assert [list(part) for part in split_batches(paths[:1])] == [paths[:1]]
