@@ -92,6 +92,7 @@ def test_the_duplicate_table(genesis_world: World) -> None:
             assert room.counters.get("strange_requests", 0) - strange == row.strange, name
             if isinstance(answer, DeviceIssued) and answer.replayed:
                 assert answer.certificate == units[row.serial].held.certificate, name
+        assert room.counters["cloned_keys"] == 1
         shown = await figures(world)
         assert (shown.refused, shown.duplicates) == (5, 3)
         assert (await audit_world(world)).verdict == "authenticated"
