@@ -17,17 +17,27 @@ from ceremonies.commands import PUBLIC, STAFF, AnyCommand
 
 _OFFICER: Final = frozenset({"officer"})
 _AUDITOR: Final = frozenset({"auditor"})
+_OPERATOR: Final = frozenset({"operator"})
+_STATION: Final = frozenset({"station"})
 _FIELD: Final = frozenset({"gateway", "operator"})
+_ORDER: Final = "/v1/work-orders/{work_order}"
 _CEREMONY: Final = "/v1/ceremonies/{ceremony}"
 _STEP: Final = _CEREMONY + "/steps/{step}"
 
 ROLES: Final[dict[tuple[str, str], frozenset[str]]] = {
-    ("PUT", "/v1/work-orders/{work_order}/devices/{serial}"): frozenset({"station"}),
-    ("POST", "/v1/work-orders/{work_order}/devices"): frozenset({"station"}),
+    ("PUT", _ORDER + "/devices/{serial}"): _STATION,
+    ("POST", _ORDER + "/devices"): _STATION,
+    ("POST", _ORDER + "/devices/{serial}/confirmation"): _STATION,
+    ("POST", _ORDER + "/confirmations"): _STATION,
+    ("POST", _ORDER + "/devices/{serial}/rework"): _OPERATOR,
+    ("POST", _ORDER + "/devices/{serial}/scrap"): _OPERATOR,
+    ("GET", "/v1/work-orders"): STAFF,
+    ("GET", _ORDER): STAFF,
+    ("GET", _ORDER + "/report"): STAFF,
     ("GET", "/.well-known/est/{label}/cacerts"): PUBLIC,
     ("GET", "/.well-known/est/{label}/csrattrs"): PUBLIC,
-    ("POST", "/.well-known/est/{label}/simpleenroll"): frozenset({"station"}),
-    ("POST", "/.well-known/est/{label}/simplereenroll"): frozenset({"station"}),
+    ("POST", "/.well-known/est/{label}/simpleenroll"): _STATION,
+    ("POST", "/.well-known/est/{label}/simplereenroll"): _STATION,
     ("GET", "/v1/stations"): STAFF,
     ("PUT", "/v1/stations/{station}/certificate"): PUBLIC,
     ("POST", "/v1/stations/{station}/suspension"): _OFFICER,

@@ -135,23 +135,24 @@ _BY_STATUS: Final[dict[int, str]] = {
         peer-refused quorum-not-met recovery-refused report-refused role-refused serial-not-in-order
         ssh-signature-invalid station-key-wrong station-suspended token-grant-missing""",
     404: """
-        ceremony-unknown certificate-unknown document-unknown key-unknown no-trust-set nothing-there release-unknown
-        route-unknown station-unknown tile-absent work-order-unknown""",
+        ceremony-unknown certificate-unknown device-unknown document-unknown key-unknown no-trust-set nothing-there
+        release-unknown route-unknown station-unknown tile-absent work-order-unknown""",
     405: "method-not-allowed",
     408: "body-too-slow",
     409: """
-        already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over floor-refused
-        gate-closed genesis-refused hsm-key-exists journal-key-needed key-known key-not-active number-taken
-        key-transition-refused label-taken nothing-locked overlap-refused quota-exhausted request-mismatch request-open
-        revocation-refused sequence-stale serial-taken step-done step-outdated version-taken work-order-ambiguous
+        already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over certificate-replaced
+        chain-mismatch floor-refused gate-closed genesis-refused hsm-key-exists journal-key-needed key-known
+        key-not-active number-taken key-transition-refused label-taken nothing-locked overlap-refused quota-exhausted
+        request-mismatch request-open revocation-refused rework-exhausted sequence-stale serial-taken step-done
+        step-outdated unit-scrapped version-taken work-order-ambiguous
         work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",
     422: """
         action-unknown audit-failed authorization-missing bank-pinned bootloader-mismatch
         certificate-number-refused chain-invalid checkpoint-invalid class-unknown condition-unmet
-        certificate-revoked consistency-invalid cosignature-missing crl-expired crl-invalid crl-out-of-scope
-        crl-outdated crl-refused counter-unreachable dependency-unmet device-refusal
+        certificate-revoked confirmation-invalid consistency-invalid cosignature-missing crl-expired crl-invalid
+        crl-out-of-scope crl-outdated crl-refused counter-unreachable dependency-unmet device-refusal
         fallback-missing fallback-not-needed fields-invalid fleet-mismatch floor-from-exceeded floor-not-met
         format-error identity-mismatch image-already-signed image-denied image-digest-mismatch
         image-fact-conflict image-fact-missing image-flag-refused image-key-refused image-malformed

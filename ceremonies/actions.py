@@ -1,5 +1,6 @@
 """Every kind of ceremony by its name. The engine is `ceremonies.procedures`."""
 
+from ceremonies.closing import CLOSE_ACTION
 from ceremonies.counters import COUNTER_ACTION
 from ceremonies.enrolment import STATION_ENROL_ACTION, STATION_RESUME_ACTION
 from ceremonies.genesis import GENESIS, GENESIS_ACTION
@@ -16,6 +17,7 @@ ACTIONS: dict[str, Action] = {
     "work-order": WORK_ORDER_ACTION,
     "station-enrol": STATION_ENROL_ACTION,
     "station-resume": STATION_RESUME_ACTION,
+    "work-order-close": CLOSE_ACTION,
     "trust-set": ROTATION_ACTION,
     "transition": TRANSITION_ACTION,
     "counter-update": COUNTER_ACTION,

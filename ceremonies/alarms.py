@@ -22,6 +22,7 @@ ALARMS: Final = {
     "key-suspended": "a key was suspended",
     "key-compromised": "a key was declared compromised",
     "station-suspended": "a station was suspended, by an officer or because of what it asked for",
+    "key-cloned": "a device key came for a second serial",
     "log-recovered": "the journal was recovered by officers",
 }
 """Every alarm that there is. The name of one of the moment may have a subject behind a blank: `token kedge-root`."""

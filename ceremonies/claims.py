@@ -42,6 +42,12 @@ class QuotaExhausted(KeyroomError):
     code = "quota-exhausted"
 
 
+class WorkOrderClosed(KeyroomError):
+    """The work order is not valid now, or was closed for good."""
+
+    code = "work-order-closed"
+
+
 class Known(msgspec.Struct, frozen=True):
     """The request was answered before: `seq` is its outcome entry."""
 
@@ -74,12 +80,15 @@ Verdict = Claim | Known | Same | KeyroomError
 
 
 class Books(msgspec.Struct):
-    """The rows that a batch meets, as its earlier orders have left them. `first`: request id to position and body."""
+    """The rows that a batch meets, as its earlier orders have left them. `first`: request id to position and body.
+    `closed`: work orders that nothing more is issued for, not even what was begun.
+    """
 
     requests: Mapping[str, Row]
     spent: dict[str, str]
     left: dict[str, int]
     first: dict[str, tuple[int, str]]
+    closed: frozenset[str]
 
 
 def name_device_key(spki: str) -> str:
@@ -95,9 +104,10 @@ def decide_claims(connection: Connection, orders: Sequence[Order], quotas: Mappi
     left = {
         name: row["quantity"] - row["issued"]
         for name, row in units.items()
-        if quotas.get(name) == Quota(row["quantity"], row["issued"])
+        if name in quotas and (quotas[name].quantity, quotas[name].issued) == (row["quantity"], row["issued"])
     }
-    books = Books(requests, {name: row["owner"] for name, row in names.items()}, left, {})
+    closed = frozenset(name for name in units if name in quotas and quotas[name].closed)
+    books = Books(requests, {name: row["owner"] for name, row in names.items()}, left, {}, closed)
     verdicts: list[Verdict] = []
     for position, order in enumerate(orders):
         verdict = _decide(order, books)
@@ -115,6 +125,8 @@ def _decide(order: Order, books: Books) -> Verdict:
         owner = order.request.id
     else:
         owner = ""
+    if order.work_order in books.closed:
+        return WorkOrderClosed(f"work order {order.work_order} was closed", hint="call the supervisor")
     for item in order.reserve:
         if item.name in books.spent and (known is None or books.spent[item.name] != owner):
             return item.refusal
@@ -125,7 +137,7 @@ def _decide(order: Order, books: Books) -> Verdict:
         return order.closed
     if order.work_order and order.work_order not in books.left:
         return JournalForked(f"work order {order.work_order}: its row is not what the journal says", hint=RESTORE)
-    if order.work_order and books.left[order.work_order] < 1:
+    if order.work_order and not order.rework and books.left[order.work_order] < 1:
         return QuotaExhausted(f"work order {order.work_order} is exhausted", hint="call the supervisor")
     return Claim(names)
 
@@ -149,7 +161,7 @@ def _spend(order: Order, position: int, claim: Claim, books: Books) -> None:
     books.spent.update(dict.fromkeys(claim.names, owner))
     if order.request:
         books.first[order.request.id] = (position, order.request.body)
-    if order.work_order and claim.fresh:
+    if order.work_order and claim.fresh and not order.rework:
         books.left[order.work_order] -= 1
 
 
@@ -172,8 +184,8 @@ def claim_changes(claimed: Iterable[tuple[Order, Verdict | None, int]], quotas: 
 
 def count_quotas(connection: Connection, decided: Iterable[tuple[Order, Verdict | None]]) -> dict[str, int]:
     """The `issued` count of each work order after these verdicts."""
-    accepted = (order.work_order for order, verdict in decided if isinstance(verdict, Claim) and verdict.fresh)
-    used = Counter(name for name in accepted if name)
+    accepted = (order for order, verdict in decided if isinstance(verdict, Claim) and verdict.fresh)
+    used = Counter(order.work_order for order in accepted if order.work_order and not order.rework)
     rows = _load(connection, WorkOrderRow, "id", used)
     return {name: row["issued"] + used[name] for name, row in rows.items()}
 

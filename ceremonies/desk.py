@@ -8,7 +8,7 @@ Failures without a valid token are gathered, one entry per minute and source: a 
 
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,6 +17,7 @@ import structlog
 from ceremonies import entries
 from ceremonies.commands import LOCAL, AnyResult, Command, Problem, Request
 from ceremonies.errors import KeyroomError, TokenRefused
+from ceremonies.journal import EntryDraft
 from ceremonies.orders import Actor
 from ceremonies.remembered import Remembered
 from ceremonies.room import TRACE, Room, Trace
@@ -56,6 +57,12 @@ class Caller(msgspec.Struct, frozen=True):
         """Refuse unless the token is bound to this value. Raises BindingMismatch."""
         if self.identity is not None:
             self.identity.require(name, value)
+
+    def require_one_of(self, name: str, values: Sequence[str]) -> None:
+        """Refuse unless the token is bound to one of these values. Raises BindingMismatch."""
+        if self.identity is not None:
+            bound = self.identity.bindings.get(name, ())
+            self.identity.require(name, next((value for value in values if value in bound), ", ".join(values)))
 
 
 Handler = Callable[[Any, Caller], Awaitable[AnyResult]]
@@ -177,11 +184,24 @@ async def answer_any(room: Room, command: Command, work: Callable[[], Awaitable[
         return await work()
     except Exception as error:  # noqa: BLE001  # whatever happens, the caller gets an answer and no traceback
         room.count(f"refusals_{name}")
+        if hasattr(command, "work_order") and entries.is_strange(error):
+            room.count("strange_requests")
+        if getattr(error, "code", "") == "key-known":
+            room.count("cloned_keys")
         return problem_of(error, name)
 
 
-async def carry_out(room: Room, handler: Callable[[Any, Caller], Awaitable[R]], command: Command, caller: Caller) -> R:
-    """Have a command done, and see to it that it leaves an entry, done or refused. Raises what the handler raises."""
+async def carry_out(
+    room: Room,
+    handler: Callable[[Any, Caller], Awaitable[R]],
+    command: Command,
+    caller: Caller,
+    later: list[EntryDraft] | None = None,
+) -> R:
+    """Have a command done, and see to it that it leaves an entry, done or refused. Raises what the handler raises.
+
+    later: where the entry of a done command is put that left none of its own, for whoever writes many at once.
+    """
     if "public" in command.roles:
         return await handler(command, caller)
     trace = Trace()
@@ -196,7 +216,9 @@ async def carry_out(room: Room, handler: Callable[[Any, Caller], Awaitable[R]], 
             await room.vigilance.note(caller.identity, error)
         raise
     await room.vigilance.note(caller.identity, None)
-    if not trace.recorded:
+    if not trace.recorded and later is not None:
+        later.append(entries.event("export", caller.actor, describe(command)))
+    elif not trace.recorded:
         await record_request(room, "export", command, caller.actor)
     return result
 

@@ -10,6 +10,8 @@ from ceremonies.orders import Actor, KeyPlan, Order
 
 MECHANISMS = {"p256": "ECDSA_SHA256", "p384": "ECDSA_SHA384", "ed25519": "EDDSA"}
 WHY_LIMIT = 1024
+STRANGE = frozenset({"binding-mismatch", "key-known", "serial-not-in-order"})
+"""Refusals of a request inside a work order that a station in order does not bring about."""
 
 
 def sign_intent(
@@ -39,7 +41,7 @@ def sign_denied(order: Order, policy: str, error: Exception) -> EntryDraft:
     entry: dict[str, Any] = {
         "type": "key.sign.denied",
         "actor": order.by.fields,
-        "op": {"digest": draft.digest, "kind": draft.kind, "policy": policy, "what": dict(draft.what)},
+        "op": {"digest": draft.digest, "kind": draft.kind, "policy": policy, "what": _judge(draft.what, error)},
         "out": {"status": "denied", "why": reason(error)},
     }
     return _with_context(entry, order, ())
@@ -48,7 +50,28 @@ def sign_denied(order: Order, policy: str, error: Exception) -> EntryDraft:
 def refused(kind: str, by: Actor, what: Mapping[str, Any], error: Exception) -> EntryDraft:
     """A refusal before there was a draft."""
     out = {"status": "denied", "why": reason(error)}
-    return {"type": "key.sign.denied", "actor": by.fields, "op": {"kind": kind, "what": dict(what)}, "out": out}
+    return {
+        "type": "key.sign.denied",
+        "actor": by.fields,
+        "op": {"kind": kind, "what": _judge(what, error)},
+        "out": out,
+    }
+
+
+def event_refused(kind: str, by: Actor, what: Mapping[str, Any], error: Exception) -> EntryDraft:
+    """An entry that is no key operation, of what was refused."""
+    return event(kind, by, _judge(what, error), out={"status": "denied", "why": reason(error)})
+
+
+def is_strange(error: Exception) -> bool:
+    """Whether a station that asks so inside a work order is itself in question."""
+    return getattr(error, "code", "") in STRANGE
+
+
+def _judge(what: Mapping[str, Any], error: Exception) -> dict[str, Any]:
+    """The facts of a refused request, which say so when it is strange."""
+    strange = {"strange": True} if "work_order" in what and is_strange(error) else {}
+    return {**what, **strange}
 
 
 def sign_outcome(order: Order, intent: Placed, keys: Sequence[KeyEntry], out: Mapping[str, Any]) -> EntryDraft:

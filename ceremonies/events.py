@@ -29,9 +29,12 @@ _NOTICED: Final = (
     "roster.",
     "station.",
     "log.",
+    "quota.",
+    "device.scrap",
     "certificate.revoke",
 )
 _STATES: Final = {"suspended": "key-suspended", "compromised": "key-compromised"}
+_ALARMS: Final = {"station.suspend": "station-suspended", "log.recover": "log-recovered"}
 _leaf = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -72,7 +75,7 @@ def describe_entry(index: int, leaf: Mapping[str, Any]) -> EventShown:
     op, out = leaf.get("op", {}), leaf.get("out", {})
     what: Mapping[str, Any] = op.get("what", {})
     actor: Mapping[str, Any] = leaf.get("actor", {})
-    severity, alarm = judge_entry(str(leaf["type"]), what, str(out.get("status", "")))
+    severity, alarm = judge_entry(str(leaf["type"]), what, str(out.get("status", "")), str(out.get("why", "")))
     said = out.get("why") or op.get("summary") or what.get("why") or what.get("reason") or what.get("read") or ""
     return EventShown(
         index=index,
@@ -104,20 +107,20 @@ def read_asset(what: Mapping[str, Any]) -> AssetShown:
     return AssetShown(named["serial"], named["class"], named["plant"], named["work_order"])
 
 
-def judge_entry(kind: str, what: Mapping[str, Any], status: str) -> tuple[Severity, str]:
+def judge_entry(kind: str, what: Mapping[str, Any], status: str, why: str = "") -> tuple[Severity, str]:
     """The severity of an entry, and the alarm that it is, if it is one."""
     if kind.endswith(".unknown"):
         return "critical", "unknown-outcome"
     if kind == "key.state" and status != "denied" and (alarm := _STATES.get(str(what.get("to", "")))):
         return "critical", alarm
-    if kind == "station.suspend":
-        return "critical", "station-suspended"
+    if kind in _ALARMS:
+        return "critical", _ALARMS[kind]
+    if kind == "key.sign.denied" and why.partition(":")[0] == "key-known":
+        return "critical", "key-cloned"
     if kind == "hsm.inventory":
         return ("critical", "inventory") if what.get("differences") else ("info", "")
     if kind == "log.start" and what.get("token_anchor") is False:
         return "critical", "token-anchor"
-    if kind == "log.recover":
-        return "critical", "log-recovered"
     if kind in ("auth.fail", "suppressed") or status in ("fail", "denied"):
         return "warning", ""
     return ("notice" if kind.startswith(_NOTICED) else "info"), ""

@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 
 from ceremonies import commands
-from ceremonies.batches import Batches
 from ceremonies.commands import Command
 from ceremonies.conduct import Conduct
 from ceremonies.desk import Handler
-from ceremonies.enrolment import Enrolment
-from ceremonies.est import Est
 from ceremonies.exports import export_handlers
-from ceremonies.issuance import Issuance
+from ceremonies.factory import factory_handlers
 from ceremonies.queries import Queries
 from ceremonies.receipts import Receipts
 from ceremonies.releases import Releases
@@ -28,20 +25,6 @@ def handlers(room: Room, revocation: Revocation | None = None) -> Mapping[type[C
         **reading_handlers(room),
         **export_handlers(room),
         **(revocation or Revocation(room)).handlers,
-    }
-
-
-def factory_handlers(room: Room) -> Mapping[type[Command], Handler]:
-    """Device certificates, and the stations that ask for them."""
-    issuance, enrolment = Issuance(room), Enrolment(room)
-    return {
-        commands.IssueDevice: issuance.issue,
-        commands.EnrolDevice: Est(room, issuance.issue).enrol,
-        commands.IssueDevices: Batches(room, issuance.issue).issue,
-        commands.IssueStation: enrolment.issue,
-        commands.ListStations: enrolment.list,
-        commands.SuspendStation: enrolment.suspend,
-        commands.RevokeStation: enrolment.revoke,
     }
 
 

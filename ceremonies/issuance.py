@@ -8,14 +8,15 @@ The last five are decided inside the intent's transaction (`ceremonies.claims`),
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from ceremonies import entries
 from ceremonies.certified import place_issuer, read_released, reserve_number
-from ceremonies.claims import RequestOpen, name_device_key
-from ceremonies.commands import DeviceIssued, IssueDevice, Proven
+from ceremonies.claims import RequestOpen, WorkOrderClosed, name_device_key
+from ceremonies.commands import ConfirmDevice, DeviceIssued, IssueDevice, Proven
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
 from ceremonies.genesis import draw_number
@@ -24,11 +25,14 @@ from ceremonies.orders import Order, RequestKey, Reservation, Sealed
 from ceremonies.plans import PlanMalformed, WorkOrder, read_plan, read_shown, write_plan
 from ceremonies.procedures import Action, Closing, LastWords
 from ceremonies.room import Room
+from ceremonies.standing import check_standing, find_replacement
 from ceremonies.store import Change, Insert
 from ceremonies.tables import CertificateRow, DeviceRow, DocumentRow, WorkOrderRow
 from ceremonies.trustsets import newest_set
+from ceremonies.unit_tables import ReworkQuotaRow
 from pki.errors import PkiError
 from pki.jcs import jcs
+from pki.log.merkle import leaf_hash
 from pki.names import ueid_of
 from pki.x509.certificates import draft_prepared
 from pki.x509.intake import Intake, Place, TakenIn
@@ -64,12 +68,6 @@ class KeyKnown(KeyroomError):
     code = "key-known"
 
 
-class WorkOrderClosed(KeyroomError):
-    """The work order is not valid now."""
-
-    code = "work-order-closed"
-
-
 class Line(msgspec.Struct, frozen=True):
     """What issuing under one work order needs, read and verified once. authority: its CA's label."""
 
@@ -100,6 +98,7 @@ class Issuance:
             taken = await self._room.readers.take_in(intake, line.place if isinstance(line, Line) else None)
             if not isinstance(line, Line):
                 raise line  # only now: what is wrong with the request itself is said first
+            check_standing(self._room, line.order, command.serial, taken.spki)
         except (PkiError, KeyroomError) as error:
             what = {
                 "serial": command.serial,
@@ -121,11 +120,11 @@ class Issuance:
     async def _find_line(self, command: IssueDevice, caller: Caller) -> Line | KeyroomError:
         """The line of a request, or why this station gets none."""
         try:
-            return await self._admit(command, caller)
+            return await self.admit(command, caller)
         except KeyroomError as error:
             return error
 
-    async def _admit(self, command: IssueDevice, caller: Caller) -> Line:
+    async def admit(self, command: IssueDevice | ConfirmDevice, caller: Caller) -> Line:
         """The station may work on this order, and the order names the serial."""
         room, key = self._room, ("line", command.work_order)
         line: Line
@@ -135,6 +134,9 @@ class Issuance:
             line = await room.act(lambda: room.cached(key, lambda: load_line(room, command.work_order)))
         caller.require("plant", line.order.plant)
         caller.require("class", line.order.class_name)
+        for binding, names in (("line", line.order.lines), ("station", line.order.stations)):
+            if names:
+                caller.require_one_of(binding, names)
         if not line.order.covers(command.serial):
             raise SerialNotInOrder(
                 f"serial {command.serial} is not in work order {command.work_order}",
@@ -163,6 +165,11 @@ class Issuance:
         known = KeyKnown(
             "this public key belongs to another serial", hint="quarantine the unit: cloned key or copied image"
         )
+        replacement = find_replacement(self._room, caller.actor, order, command.serial, spki)
+        first = replacement.reserve(used) if replacement else Reservation(f"serial:{command.serial}", used)
+        if replacement:
+            about["rework"] = str(replacement.permit.seq)
+        changes = partial(device_changes, command, order, taken)
         recipe = b'{"not_before":%d,"number":"%s"}' % (intake.not_before, intake.number.encode())  # in JCS
         return Order(
             draft=draft_prepared(
@@ -172,14 +179,16 @@ class Issuance:
             name=command.serial,
             request=RequestKey(f"order/{order.id}:{command.serial}:{spki[:32]}", spki, recipe),
             reserve=(
-                Reservation(f"serial:{command.serial}", used),
+                first,
                 Reservation(name_device_key(spki), known),
                 reserve_number(int(intake.number, 16)),
             ),
             work_order=order.id,
+            rework=replacement is not None,
+            rider=replacement.rider if replacement else None,
             closed=self._find_closed(order),
             blobs=(taken.der,),
-            changes=lambda sealed: device_changes(command, order, taken, sealed),
+            changes=replacement.follow_with(changes) if replacement else changes,
         )
 
     def _find_closed(self, order: WorkOrder) -> KeyroomError | None:
@@ -205,6 +214,7 @@ class Issuance:
             proven=Proven(sealed.seq, sealed.entry, sealed.proof),
             trust_set=line.trust_set,
             birth_package=line.birth_package,
+            nonce=leaf_hash(sealed.entry).hex(),
             lfdi=lfdi,
             sfdi=lfdi and sfdi_of(lfdi),
         )
@@ -285,8 +295,13 @@ def close_order(room: Room, shown: Mapping[str, Any], closing: Closing) -> LastW
     digest = hashlib.sha256(document).hexdigest()
     what = {"document": digest, "quantity": order.quantity, "work_order": order.id}
     row = {"id": order.id, "document": digest, "quantity": order.quantity, "issued": 0}
+    rework = []
+    if order.rework_quantity:
+        what["rework_quantity"] = order.rework_quantity
+        rework.append(Insert(ReworkQuotaRow, {"work_order": order.id, "quantity": order.rework_quantity, "opened": 0}))
     opened = entries.event(QUOTA_OPEN, closing.by, what, **closing.context)
-    return LastWords([opened], lambda _: [Insert(WorkOrderRow, row)], [document])
+    rows = [Insert(WorkOrderRow, row), *rework]
+    return LastWords([opened], lambda _: rows, [document])
 
 
 WORK_ORDER_ACTION = Action(prepare=prepare_order, kinds=("work-order",), close=close_order, guard=guard_order)

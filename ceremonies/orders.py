@@ -1,6 +1,6 @@
 """What the door is asked, and what it gives: the values between the flows and the one road to the keys."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -57,14 +57,23 @@ class Sealed(msgspec.Struct, frozen=True):
     replayed: bool = False
 
 
+class Rider(msgspec.Struct, frozen=True):
+    """Entries that are written with another one, in its transaction, and the rows that follow from their places."""
+
+    drafts: Sequence[Mapping[str, Any]] = ()
+    changes: Callable[[Sequence[Any]], Sequence[Change]] = lambda _: ()
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """A draft to be sealed.
 
     name: what the document is called in lists. request: for idempotent repeats. reserve: names spent by the intent.
-    work_order: whose quota it uses. closed: why nothing new may be sealed, when that is so; replays still are.
+    work_order: whose quota it uses, unless it is `rework` under a permit.
+    closed: why nothing new may be sealed, when that is so; replays still are.
     step: whose approvals it has. blobs: further bytes to keep by digest (a CSR).
     inspect: judges the finished document as its user would, raises to hold it back.
-    changes: the rows that follow from the sealed document, written with its outcome.
+    changes: the rows that follow from the sealed document, written with its outcome. rider: composes entries that go
+    with it, in that transaction.
     """
 
     draft: Draft
@@ -73,12 +82,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     request: RequestKey | None = None
     reserve: tuple[Reservation, ...] = ()
     work_order: str | None = None
+    rework: bool = False
     closed: KeyroomError | None = None
     step: StepRef | None = None
     chg: str = ""
     blobs: tuple[bytes, ...] = ()
     inspect: Callable[[bytes], object] | None = None
     changes: Callable[[Sealed], Sequence[Change]] | None = None
+    rider: Callable[[], Rider] | None = None
 
 
 class KeyPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,9 +1,10 @@
 """Plans: what a ceremony will do, as officers approve it. JSON, strict, frozen when the ceremony is opened."""
 
+from functools import cached_property
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from ceremonies.errors import KeyroomError
 from ceremonies.orders import KeyPlan
@@ -14,6 +15,8 @@ SHOWN_LIMIT = 8 << 20
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 Positive = Annotated[int, Meta(ge=1, lt=1 << 31)]
+Serial = Annotated[str, Meta(pattern=r"^[A-Z0-9]([A-Z0-9.-]{0,62}[A-Z0-9])?\Z")]
+SERIALS_LIMIT = 10_000
 
 
 class PlanMalformed(KeyroomError):
@@ -93,34 +96,73 @@ class RotationPlan(_Strict, frozen=True, kw_only=True):
     signers: Annotated[tuple[Name, ...], Meta(min_length=1)]
 
 
-class WorkOrder(_Strict, frozen=True, kw_only=True):
-    """Units that a plant may have certified. Serials are `prefix` and a number of `digits` from `first` to `last`.
-
-    Times are seconds since 1970.
+class WorkOrder(_Strict, frozen=True, kw_only=True, dict=True, omit_defaults=True):
+    """Units that a plant may have certified. `serials` are listed, or `prefix` and a number of `digits` from `first` to
+    `last`. Only these lines and stations may ask, where some are named. Times are seconds since 1970.
     """
 
     id: Name
     profile: Name
     class_name: Name
     plant: Name
-    prefix: Annotated[str, Meta(pattern=r"^[A-Z0-9-]{0,24}\Z")]
-    digits: Annotated[int, Meta(ge=1, le=12)]
-    first: Count
-    last: Count
+    prefix: Annotated[str, Meta(pattern=r"^[A-Z0-9-]{0,24}\Z")] | UnsetType = UNSET
+    digits: Annotated[int, Meta(ge=1, le=12)] | UnsetType = UNSET
+    first: Count | UnsetType = UNSET
+    last: Count | UnsetType = UNSET
     quantity: Positive
     valid_from: Count
     valid_to: Count
     organization: Annotated[str, Meta(min_length=1, max_length=64)]
+    lines: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
+    stations: Annotated[tuple[Name, ...], Meta(max_length=256)] = ()
+    serials: Annotated[tuple[Serial, ...], Meta(max_length=SERIALS_LIMIT)] = ()
+    rework_quantity: Annotated[int, Meta(ge=0, lt=1 << 31)] = 0
 
     def __post_init__(self) -> None:
-        if self.first > self.last or self.valid_from >= self.valid_to or len(str(self.last)) > self.digits:
+        span = (self.prefix, self.digits, self.first, self.last)
+        if bool(self.serials) is any(item is not UNSET for item in span):
+            raise ValueError(f"work order {self.id}: name a list of serials, or a range, and not both")
+        if self.valid_from >= self.valid_to or (not self.serials and not self._range):
             raise ValueError(f"work order {self.id}: an empty range of serials or of time")
+        if any(len(set(names)) != len(names) for names in (self.serials, self.lines, self.stations)):
+            raise ValueError(f"work order {self.id}: a serial, a line or a station is named twice")
+
+    @cached_property
+    def _range(self) -> tuple[str, int, range] | None:
+        """Prefix, digits and numbers of the range; None when there is none, or it is empty or not told in full."""
+        prefix, digits, first, last = self.prefix, self.digits, self.first, self.last
+        if prefix is UNSET or digits is UNSET or first is UNSET or last is UNSET:
+            return None
+        return (prefix, digits, range(first, last + 1)) if first <= last < 10**digits else None
+
+    @cached_property
+    def _listed(self) -> frozenset[str]:
+        return frozenset(self.serials)
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The first and the last serial; between them, in the order of their letters, lie all others."""
+        if self._range is None:
+            return min(self.serials), max(self.serials)
+        prefix, digits, numbers = self._range
+        return f"{prefix}{numbers[0]:0{digits}}", f"{prefix}{numbers[-1]:0{digits}}"
 
     def covers(self, serial: str) -> bool:
         """Whether the order names this serial."""
-        number = serial.removeprefix(self.prefix)
-        fits = serial.startswith(self.prefix) and len(number) == self.digits and number.isascii() and number.isdigit()
-        return fits and self.first <= int(number) <= self.last
+        if self._range is None:
+            return serial in self._listed
+        prefix, digits, numbers = self._range
+        number = serial.removeprefix(prefix)
+        fits = serial.startswith(prefix) and len(number) == digits and number.isascii() and number.isdigit()
+        return fits and int(number) in numbers
+
+
+class ClosePlan(_Strict, frozen=True, kw_only=True):
+    """The end of a work order. What was never confirmed is revoked, but for the `excused` serials."""
+
+    work_order: Name
+    excused: Annotated[tuple[Serial, ...], Meta(max_length=SERIALS_LIMIT)] = ()
+    reason: Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class CounterPlan(_Strict, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, EntryDraft, JournalForked, Placed
 from ceremonies.keyring import Keyring
 from ceremonies.ledger import Ledger
-from ceremonies.orders import Sealed
+from ceremonies.orders import Rider, Sealed
 from ceremonies.passages import Follows, Passage, attempt, intent_blobs, keep, outcome_changes
 from ceremonies.store import Update
 from ceremonies.tables import KeyRow
@@ -35,6 +35,7 @@ class Recording:
         self._entered: list[Passage] = []
         self._uses = {key.spki: key.uses for passage in opening for key in passage.keys}
         self._quotas: dict[str, int] = {}
+        self._riders: list[Rider] = []
 
     def write(self) -> dict[int, Sealed]:
         """Commit. Returns what is sealed by the index of its intent: only what is durable.
@@ -45,15 +46,18 @@ class Recording:
         count = len(self._closing)
 
         def follow(placed: Sequence[Placed]) -> Follows:
+            opened = len(placed) - len(self._entered)
             follows: Follows = ([], [])
             self._close(placed[:count], sealed, follows)
-            self._open(placed[count:], follows)
+            self._ride(placed[count:opened], follows)
+            self._open(placed[opened:], follows)
             return follows
 
         placed = self._ledger.commit(self._decide, follow, settles=self._ledger.settled)
         for name, uses in self._grown().items():
             self._keyring.put(msgspec.structs.replace(self._keyring.get(name), uses=uses))
-        for passage, at in zip(self._entered, placed[count:], strict=True):
+        opened = placed[len(placed) - len(self._entered) :]
+        for passage, at in zip(self._entered, opened, strict=True):
             passage.intent = at if passage.error is None else None
         return sealed
 
@@ -72,7 +76,11 @@ class Recording:
                 attempt(passage, partial(self._check_again, verdict.earlier))
         self._quotas = count_quotas(connection, [(p.order, p.verdict) for p in allowed])
         self._entered = [p for p in self._opening if p.error is not None or isinstance(p.verdict, Claim)]
-        return closing + [self._intent(passage) for passage in self._entered]
+        # Composed here: nothing comes between what they look at and this commit.
+        done = (p.order.rider for p in self._closing if p.error is None and p.intent is not None)
+        self._riders = [ride() for ride in done if ride is not None]
+        riding = [draft for rider in self._riders for draft in rider.drafts]
+        return [*closing, *riding, *(self._intent(passage) for passage in self._entered)]
 
     def _check_again(self, earlier: int, passage: Passage) -> None:
         """What is sealed again is what the earlier intent of the same request named. Raises JournalForked."""
@@ -96,6 +104,13 @@ class Recording:
                 sealed[passage.intent.seq] = document
                 follows[0].extend(outcome_changes(passage.order, document))
                 keep(passage.order, at.seq, [document.document], follows)
+
+    def _ride(self, placed: Sequence[Placed], follows: Follows) -> None:
+        left = list(placed)
+        for rider in self._riders:
+            count = len(rider.drafts)
+            follows[0].extend(rider.changes(left[:count]))
+            del left[:count]
 
     def _open(self, placed: Sequence[Placed], follows: Follows) -> None:
         claimed = [(p.order, p.verdict, at.seq) for p, at in zip(self._entered, placed, strict=True) if p.error is None]

@@ -32,6 +32,8 @@ from ceremonies.tables import (
     TrustSetRow,
     WorkOrderRow,
 )
+from ceremonies.unit_tables import ConfirmationRow, ReplacedDeviceRow, ReworkQuotaRow, ScrapRow
+from ceremonies.units import Units
 from pki.log.merkle import Frontier, leaf_hash
 
 PAGE = 1024
@@ -51,10 +53,11 @@ DERIVED = (
 
 
 class Quota(msgspec.Struct, frozen=True):
-    """A work order's units: approved, and used by intents."""
+    """A work order's units: approved, and used by intents. closed: nothing more is issued."""
 
     quantity: int
     issued: int = 0
+    closed: bool = False
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -72,7 +75,8 @@ class Replay(msgspec.Struct):
     orders: the entry that opened each work order. suspended: of each suspended key (spki) the entry that suspended it.
     makers: the ceremony that made each key. sealed: how many documents of each kind. pending: requests whose first
     intent has no document yet. token_anchor: whether the last start kept an anchor in the journal's token. recovered:
-    the entries by which officers let the journal go on after a loss. revoked: certificates, and lists of them.
+    the entries by which officers let the journal go on after a loss. units: of work orders. revoked: certificates, and
+    lists of them.
     """
 
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
@@ -90,6 +94,7 @@ class Replay(msgspec.Struct):
     pending: set[str] = msgspec.field(default_factory=set)
     stations: Stations = msgspec.field(default_factory=Stations)
     token_anchor: bool = False
+    units: Units = msgspec.field(default_factory=Units)
     recovered: list[int] = msgspec.field(default_factory=list)
     revoked: Revoked = msgspec.field(default_factory=Revoked)
 
@@ -107,6 +112,9 @@ class Replay(msgspec.Struct):
             what = entry["op"]["what"]
             self.quotas[what["work_order"]] = Quota(what["quantity"])
             self.orders[what["work_order"]] = placed.seq
+        elif kind == "quota.close":
+            name = entry["op"]["what"]["work_order"]
+            self.quotas[name] = msgspec.structs.replace(self.quotas[name], closed=True)
         elif kind == "ceremony.close":
             self.closed.add(entry["op"]["what"]["ceremony"])
         elif kind.startswith("station."):
@@ -119,6 +127,7 @@ class Replay(msgspec.Struct):
             self.token_anchor = bool(entry["op"]["what"].get("token_anchor"))
         elif kind == "log.recover":
             self._recover(placed.seq, entry)
+        self.units.take(placed, entry)
 
     def _recover(self, seq: int, entry: EntryDraft) -> None:
         """What the lost entries may have used is spent: uses of keys, and every approval given so far."""
@@ -148,8 +157,9 @@ class Replay(msgspec.Struct):
         if request is not None:
             self.pending.add(request)
             self.requests += 1
-        order = entry["op"]["what"].get("work_order")
-        if order is not None:
+        what = entry["op"]["what"]
+        order = what.get("work_order")
+        if order is not None and "rework" not in what:
             quota = self.quotas[order]
             self.quotas[order] = msgspec.structs.replace(quota, issued=quota.issued + 1)
 
@@ -238,8 +248,11 @@ def read_pages(store: Store, start: int = 0) -> Iterator[Sequence[Row]]:
 def check_rows(store: Store, replay: Replay, keyring: Keyring) -> None:
     """Compare rows with what the journal says, but for their number. Raises JournalForked at the first difference."""
     _demand("keys", {key.spki: key for key in keyring} == replay.keys)
-    quotas = {row["id"]: Quota(row["quantity"], row["issued"]) for row in store.list(WorkOrderRow, "id")}
-    _demand("work orders", quotas == replay.quotas)
+    quotas = {row["id"]: (row["quantity"], row["issued"]) for row in store.list(WorkOrderRow, "id")}
+    _demand("work orders", quotas == {name: (item.quantity, item.issued) for name, item in replay.quotas.items()})
+    rework = {row["work_order"]: (row["quantity"], row["opened"]) for row in store.list(ReworkQuotaRow, "work_order")}
+    permits = {name: (item.rework, item.reworked) for name, item in replay.units.orders.items() if item.rework}
+    _demand("quotas of rework", rework == permits)
     governing = {row["name"]: row["seq"] for row in store.list(GoverningRow, "name")}
     _demand("roster and policy", governing == replay.governing)
     for ceremony, step in replay.approvals:
@@ -268,8 +281,16 @@ def check_counts(store: Store, replay: Replay) -> None:
 def list_counts(replay: Replay) -> Mapping[Any, int]:
     """How many rows the journal says that a table has."""
     derived = {model: sum(replay.sealed.get(kind, 0) for kind in kinds) for model, kinds in DERIVED}
+    orders = replay.units.orders.values()
+    replaced = sum(figures.replaced for figures in orders)
+    derived[DeviceRow] -= replaced
+    units = {
+        ConfirmationRow: sum(figures.confirmed.count for figures in orders),
+        ScrapRow: len(replay.units.scrapped),
+        ReplacedDeviceRow: replaced,
+    }
     counts = {RequestRow: replay.requests, DocumentRow: replay.documents, RevocationRow: replay.revoked.count}
-    return counts | derived
+    return counts | derived | units
 
 
 def check_count(connection: Connection, model: Any, expected: int) -> None:

@@ -1,68 +1,24 @@
 """What the keyroom answers: a frozen Struct per command, or a Problem. Exported by `ceremonies.commands`."""
 
-from typing import Any
-
 from msgspec import Struct, field
 
+from ceremonies.factory_results import (
+    DeviceIssued,
+    DevicesConfirmed,
+    DevicesIssued,
+    StationIssued,
+    StationsListed,
+)
+from ceremonies.outcomes import Proven
 from ceremonies.revocation_results import CertificateShown, RevocationPreviewed, RevocationsListed, StatusAnswered
-
-
-class Proven(Struct, frozen=True):
-    """Where the journal records a document: its outcome entry (leaf bytes) and a C2SP tlog-proof of it."""
-
-    index: int
-    entry: bytes
-    proof: bytes
-
-
-class DeviceIssued(Struct, frozen=True, tag="device-issued"):
-    """`certificate` and `chain` (device CA, identity root) are PEM. `trust_set` is the newest set's payload digest.
-
-    lfdi, sfdi: how IEEE 2030.5 names the device, as 40 hex digits and 12 decimal ones; empty for other profiles.
-    """
-
-    serial: str
-    certificate: bytes
-    chain: bytes
-    ueid: str
-    replayed: bool
-    proven: Proven
-    trust_set: str | None
-    birth_package: str | None
-    lfdi: str = ""
-    sfdi: str = ""
-
-
-class StationIssued(Struct, frozen=True, tag="station-issued"):
-    """A station's TLS client certificate, and its chain (service CA, identity root), PEM."""
-
-    station: str
-    certificate: bytes
-    chain: bytes
-    replayed: bool
-    proven: Proven
-
-
-class StationShown(Struct, frozen=True):
-    """A station: where it stands, its key, its state (`enrolled`, `suspended`, `revoked`), the end of its certificate.
-
-    One that comes with tokens is shown while it is suspended, by its pseudonym alone.
-    """
-
-    station: str
-    state: str
-    plant: str = ""
-    lines: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
-    addresses: tuple[str, ...] = ()
-    key: str = ""
-    not_after: str = ""
-
-
-class StationsListed(Struct, frozen=True, tag="stations-listed"):
-    """All stations."""
-
-    stations: tuple[StationShown, ...]
+from ceremonies.tallies import (
+    DeviceConfirmed,
+    DeviceScrapped,
+    ReworkPermitted,
+    UnitsReported,
+    WorkOrderShown,
+    WorkOrdersListed,
+)
 
 
 class Uploaded(Struct, frozen=True, tag="uploaded"):
@@ -238,21 +194,6 @@ class HealthShown(Struct, frozen=True, tag="health-shown"):
     metrics: dict[str, float]
 
 
-class Problem(Struct, frozen=True, tag="problem"):
-    """A refusal or a failure: the error's stable `code`, what happened, and what to do next."""
-
-    code: str
-    message: str
-    hint: str = ""
-    details: dict[str, Any] = {}
-
-
-class DevicesIssued(Struct, frozen=True, tag="devices-issued"):
-    """One answer for each item of a batch, in order."""
-
-    answers: tuple[DeviceIssued | Problem, ...]
-
-
 AnyResult = (
     DeviceIssued
     | CertificateShown
@@ -275,4 +216,11 @@ AnyResult = (
     | StationIssued
     | StationsListed
     | HealthShown
+    | DeviceConfirmed
+    | DevicesConfirmed
+    | ReworkPermitted
+    | DeviceScrapped
+    | WorkOrdersListed
+    | WorkOrderShown
+    | UnitsReported
 )

@@ -194,6 +194,7 @@ class World:
             "station": {"plant": PLANT, "class": CLASS},
             "pipeline": dict(REPOSITORY),
             "officer": {"officer": "alice"},
+            "operator": {"plant": PLANT},
         }
         return self.token(role, **usual.get(role, {}))
 
@@ -265,15 +266,17 @@ class World:
         return await self.carry_out(name, *(officers or ("bob", "carol")))
 
     async def open_order(
-        self, name: str = "wo-1", quantity: int = 20, last: int = 25, digits: int = 6, profile: str = "idevid"
+        self, name: str = "wo-1", quantity: int = 20, last: int = 25, digits: int = 6, **fields: Any
     ) -> None:
         """An approved work order."""
         now = int(datetime.now(UTC).timestamp())
         plan = {
-            "id": name, "profile": profile, "class_name": CLASS, "plant": PLANT, "prefix": "BMS-", "digits": digits,
+            "id": name, "profile": "idevid", "class_name": CLASS, "plant": PLANT, "prefix": "BMS-", "digits": digits,
             "first": 1, "last": last, "quantity": quantity, "valid_from": now - 60, "valid_to": now + 86400,
-            "organization": "Acme Storage",
+            "organization": "Acme Storage", **fields,
         }  # fmt: skip
+        if "serials" in fields:
+            plan = {name: value for name, value in plan.items() if name not in ("prefix", "digits", "first", "last")}
         await self.ceremony(f"order-{name}", "work-order", plan)
 
 
@@ -281,9 +284,14 @@ def make_policy(jwk: dict[str, str]) -> Policy:
     """A policy under which every role gets its token from one issuer."""
     quorums = {kind: Quorum(2, ("officer",), assurance="software") for kind in KINDS}
     quorums |= {kind: Quorum(0) for kind in UNATTENDED}
-    bind = {"station": {"plant": "plant", "class": "class"}, "officer": {"officer": "officer"}}
+    bind = {
+        "station": {"plant": "plant", "class": "class"}, "officer": {"officer": "officer"},
+        "operator": {"plant": "plant"},
+    }  # fmt: skip
     roles = ("station", "pipeline", "officer", "auditor", "operator", "gateway")
     grants = tuple(Grant(role=cast(Any, role), claims={"role": role}, bind=bind.get(role, {})) for role in roles)
+    placed = {**bind["station"], "line": "line", "station": "station"}
+    grants += (Grant(role="station", claims={"role": "line-station"}, bind=placed),)
     issuer = Issuer(ISSUER, AUDIENCE, ("ES256",), 600, KeysInline((jwk,)), grants)
     releases = tuple(
         ReleasePolicy(

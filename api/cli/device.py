@@ -1,7 +1,8 @@
 """`kedge device`: device certificates, one or many, as a provisioning station asks for them."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
@@ -16,6 +17,11 @@ app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, add_completion=False, callback=connect, help="Device certificates."
 )
 
+BODY_BYTES: Final = 1 << 20
+"""Of a request; the API takes somewhat more (`json_limit`)."""
+ITEM_BYTES: Final = 128
+"""Serial, names and quotes of one item."""
+
 
 class Device(msgspec.Struct, frozen=True):
     """The API's answer: PEM as text, digests in hex."""
@@ -28,6 +34,7 @@ class Device(msgspec.Struct, frozen=True):
     proven: Proven
     trust_set: str | None
     birth_package: str | None
+    nonce: str
     lfdi: str = ""
     sfdi: str = ""
 
@@ -72,14 +79,13 @@ def issue_all(
     work_order: Annotated[str, typer.Option(help="The open work order.")],
     out: Annotated[Path, typer.Option(help="Directory for the answers.")] = Path(),
 ) -> None:
-    """Have all certificates of a directory issued, 100 in a request. May be repeated. Fails when one was refused."""
+    """Have all certificates of a directory issued, many in a request. May be repeated. Fails when one was refused."""
     session = session_of(ctx)
     paths = sorted(csrs.glob("*.csr"))
     if not paths:
         raise FileRefused(f"{csrs} has no file named SERIAL.csr")
     found: dict[str, Device | Refusal] = {}
-    for start in range(0, len(paths), BATCH_LIMIT):
-        part = paths[start : start + BATCH_LIMIT]
+    for part in split_batches(paths):
         body = {"requests": [{"serial": path.stem, "csr": read_file(path, 1 << 14)} for path in part]}
         answer = session.post(f"/v1/work-orders/{work_order}/devices", Results, body)
         for path, raw in zip(part, answer.results, strict=True):
@@ -91,6 +97,20 @@ def issue_all(
     session.show({"issued": len(found) - len(refused), "refused": refused}, *align(("serial", "", "why"), *rows))
     if refused:
         raise ItemsRefused(f"{len(refused)} of {len(found)} were refused", hint="the others are issued; repeat at will")
+
+
+def split_batches(paths: list[Path]) -> Iterator[list[Path]]:
+    """As many CSRs as one request may have: by their number, and by the bytes that they come to in JSON."""
+    part: list[Path] = []
+    size = 0
+    for path in paths:
+        more = path.stat().st_size * 4 // 3 + ITEM_BYTES
+        if part and (len(part) == BATCH_LIMIT or size + more > BODY_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(path)
+        size += more
+    yield part
 
 
 def read_result(raw: msgspec.Raw) -> Device | Refusal:

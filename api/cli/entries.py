@@ -1,7 +1,5 @@
 """The entries of an export on disk, as lines for people and their tools: JSON Lines, or CSV with fixed columns."""
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +8,7 @@ import msgspec
 
 from api.cli.errors import FileRefused
 from api.cli.files import FILE_LIMIT, read_file
+from api.sheets import write_line
 from pki.log.checkpoints import parse_checkpoint
 from pki.log.files import CHECKPOINT
 from pki.log.increments import CONSISTENCY
@@ -23,7 +22,6 @@ COLUMNS: Final = (
     "seq", "ts", "type", "kind", "status", "why", "chg", "cer", "req", "role", "sub", "src", "keys", "spkis", "kctrs",
     "serial", "work_order", "doc", "closes", "leaf_hash",
 )  # fmt: skip
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def walk(directory: Path) -> Iterator[tuple[int, bytes]]:
@@ -53,9 +51,9 @@ def format_csv(entries: Iterator[tuple[int, bytes]]) -> Iterator[str]:
     """RFC 4180 with a header, every value quoted, lists joined by spaces. A value that a spreadsheet would take for a
     formula gets an apostrophe in front. The columns are those of `COLUMNS`; absent values are empty.
     """
-    yield _line(COLUMNS)
+    yield write_line(COLUMNS)
     for _, data in entries:
-        yield _line([_defuse(str(value)) for value in _row(data)])
+        yield write_line(_row(data))
 
 
 def _row(data: bytes) -> list[object]:
@@ -75,13 +73,3 @@ def _row(data: bytes) -> list[object]:
         "leaf_hash": leaf_hash(data).hex(),
     }
     return [values[name] for name in COLUMNS]
-
-
-def _line(values: tuple[str, ...] | list[str]) -> str:
-    out = io.StringIO()
-    csv.writer(out, quoting=csv.QUOTE_ALL).writerow(values)
-    return out.getvalue()
-
-
-def _defuse(value: str) -> str:
-    return f"'{value}" if value.startswith(_FORMULA) else value

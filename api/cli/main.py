@@ -36,6 +36,7 @@ VERBS: Final = {
     "release": ("release", "app"),
     "device": ("device", "app"),
     "station": ("station", "app"),
+    "work-order": ("work_order", "app"),
     "journal": ("journal", "app"),
     "events": ("events", "app"),
     "witness": ("witness", "app"),

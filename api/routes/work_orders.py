@@ -26,6 +26,7 @@ class DeviceOut(Out):
     proven: ProvenOut
     trust_set: str | None = Field(description="Payload digest of the newest trust set.")
     birth_package: str | None = Field(description="Digest of the birth package; fetch it from /v1/documents.")
+    nonce: str = Field(description="What the unit signs when it is confirmed, hex.")
     lfdi: str = Field(description="IEEE 2030.5 LFDI, 40 hex digits; empty unless the profile is ieee2030-5-device.")
     sfdi: str = Field(description="IEEE 2030.5 SFDI, 12 decimal digits, or empty as the LFDI.")
 
@@ -75,7 +76,7 @@ async def issue_device(
 async def issue_devices(
     request: Request, caller: Asking, work_order: NamePath, body: Annotated[DevicesIn, Depends(json_body(DevicesIn))]
 ) -> Response:
-    """Issue up to 100 certificates of one order. Each is as one of its own: no refusal touches another, and the same
+    """Issue up to 1,000 certificates of one order. Each is as one of its own: no refusal touches another, and the same
     request again gives the same bytes.
     """
     limit = request.app.state.settings.csr_limit

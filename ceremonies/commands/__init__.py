@@ -46,16 +46,34 @@ from ceremonies.commands.queries import (
 )
 from ceremonies.commands.releases import ARTEFACT_LIMIT, CHUNK_SIZE, SignRelease, Upload
 from ceremonies.commands.stations import IssueStation, ListStations, RevokeStation, SuspendStation
+from ceremonies.commands.units import (
+    ROWS_LIMIT,
+    Confirmation,
+    ConfirmDevice,
+    ConfirmDevices,
+    ListWorkOrders,
+    PermitRework,
+    ReportUnits,
+    ScrapDevice,
+    ShowWorkOrder,
+)
 
+from ceremonies.factory_results import (  # isort: skip
+    DeviceIssued, DevicesConfirmed, DevicesIssued, StationIssued, StationShown, StationsListed,
+)  # fmt: skip
+from ceremonies.outcomes import (  # isort: skip
+    Problem, Proven,
+)  # fmt: skip
+from ceremonies.results import (  # isort: skip
+    AnyResult, AssetShown, CeremoniesListed, CeremonyShown, DocumentRead, DocumentsListed, EventShown, EventsListed,
+    HealthShown, JournalPart, KeyShown, KeysListed, ProofShown, ReceiptsTaken, ReleaseSigned, StepShown, TileRead,
+    Uploaded,
+)  # fmt: skip
 from ceremonies.revocation_results import (  # isort: skip
     CertificateShown, RevocationListShown, RevocationPreviewed, RevocationsListed, StatusAnswered,
 )  # fmt: skip
-
-from ceremonies.results import (  # isort: skip
-    AnyResult, AssetShown, CeremoniesListed, CeremonyShown, DeviceIssued, DevicesIssued, DocumentRead,
-    DocumentsListed, EventShown, EventsListed, HealthShown, JournalPart, KeyShown, KeysListed, Problem, ProofShown,
-    Proven, ReceiptsTaken, ReleaseSigned, StationIssued, StationShown, StationsListed, StepShown, TileRead,
-    Uploaded,
+from ceremonies.tallies import (  # isort: skip
+    DeviceConfirmed, DeviceScrapped, ReworkPermitted, UnitShown, UnitsReported, WorkOrderShown, WorkOrdersListed,
 )  # fmt: skip
 
 AnyCommand = (
@@ -63,7 +81,8 @@ AnyCommand = (
     ShowCeremony | DecideStep | ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument |
     ListTrustSets | ListCounterUpdates | ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal |
     ExportParty | SummarizeJournal | ListEvents | ShowHealth | IssueStation | ListStations | SuspendStation |
-    RevokeStation | RevokeCertificate | PreviewRevocation | ShowCertificate | ListRevocations | AskStatus
+    RevokeStation | RevokeCertificate | PreviewRevocation | ShowCertificate | ListRevocations | AskStatus |
+    ConfirmDevice | ConfirmDevices | ListWorkOrders | PermitRework | ReportUnits | ScrapDevice | ShowWorkOrder
 )  # fmt: skip
 
 
@@ -88,15 +107,18 @@ class Answer(Struct, frozen=True):
 
 __all__ = [
     "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AskStatus", "AssetShown", "BATCH_LIMIT", "CHUNK_SIZE",
-    "CeremoniesListed", "CeremonyShown", "CertificateShown", "Command", "DecideStep", "DeviceIssued",
-    "DeviceRequest", "DevicesIssued", "Document", "DocumentRead", "DocumentsListed", "EnrolDevice", "EventShown",
+    "CeremoniesListed", "CeremonyShown", "CertificateShown", "Command", "ConfirmDevice", "ConfirmDevices",
+    "Confirmation", "DecideStep", "DeviceConfirmed", "DeviceIssued", "DeviceRequest", "DeviceScrapped",
+    "DevicesConfirmed", "DevicesIssued", "Document", "DocumentRead", "DocumentsListed", "EnrolDevice", "EventShown",
     "EventsListed", "ExecuteStep", "ExportJournal", "ExportParty", "HealthShown", "Hex32", "IssueDevice",
     "IssueDevices", "IssueStation", "JournalPart", "KeyShown", "KeysListed", "LOCAL", "ListCeremonies",
     "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys", "ListRevocations", "ListStations",
-    "ListTrustSets", "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "PreviewRevocation",
-    "Problem", "ProofShown", "Proven", "ReadDocument", "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request",
-    "RequestId", "RevocationListShown", "RevocationPreviewed", "RevocationsListed", "RevokeCertificate",
-    "RevokeStation", "STAFF", "ShowCeremony", "ShowCertificate", "ShowHealth", "ShowProof", "SignRelease",
+    "ListTrustSets", "ListWorkOrders", "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC",
+    "PermitRework", "PreviewRevocation", "Problem", "ProofShown", "Proven", "ROWS_LIMIT", "ReadDocument",
+    "ReadTile", "ReceiptsTaken", "ReleaseSigned", "ReportUnits", "Request", "RequestId", "RevocationListShown",
+    "RevocationPreviewed", "RevocationsListed", "RevokeCertificate", "RevokeStation", "ReworkPermitted", "STAFF",
+    "ScrapDevice", "ShowCeremony", "ShowCertificate", "ShowHealth", "ShowProof", "ShowWorkOrder", "SignRelease",
     "StationIssued", "StationShown", "StationsListed", "StatusAnswered", "StepShown", "SubmitReceipts",
-    "SummarizeJournal", "SuspendKey", "SuspendStation", "Text", "TileRead", "Upload", "Uploaded",
+    "SummarizeJournal", "SuspendKey", "SuspendStation", "Text", "TileRead", "UnitShown", "UnitsReported", "Upload",
+    "Uploaded", "WorkOrderShown", "WorkOrdersListed",
 ]  # fmt: skip

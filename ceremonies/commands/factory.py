@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from ceremonies.commands.command import Command, Csr, Name
 
-BATCH_LIMIT = 100
+BATCH_LIMIT = 1000
 
 
 class IssueDevice(Command, frozen=True, tag="issue-device"):

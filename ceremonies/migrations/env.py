@@ -2,10 +2,14 @@
 
 from alembic import context
 
-from ceremonies import revocation_tables  # noqa: F401  # its table belongs to the schema
+from ceremonies.revocation_tables import RevocationRow
 from ceremonies.tables import EntryRow
+from ceremonies.unit_tables import ConfirmationRow
+
+TABLES = (EntryRow, ConfirmationRow, RevocationRow)
+"""One row of each module that has some: all of them share their metadata."""
 
 context.configure(
-    connection=context.config.attributes["connection"], target_metadata=EntryRow.metadata, render_as_batch=True
+    connection=context.config.attributes["connection"], target_metadata=TABLES[0].metadata, render_as_batch=True
 )
 context.run_migrations()

@@ -40,7 +40,18 @@ EVENTS = commands.EventsListed(
     84,
 )  # fmt: skip
 
-DEVICE = commands.DeviceIssued("BMS-1", b"-----BEGIN CERTIFICATE-----\n", b"chain\n", "01ab", False, PROVEN, None, None)
+DEVICE = commands.DeviceIssued(
+    "BMS-1", b"-----BEGIN CERTIFICATE-----\n", b"chain\n", "01ab", False, PROVEN, None, None, DIGEST
+)
+
+ORDER = commands.WorkOrderShown(
+    "wo-1", "idevid", "bms-stm32h7", "graz", ("line-1",), (), "open", 1_700_000_000, 1_800_000_000, 20, 3, 17, 3, 1, 1,
+    1, 0, 2, 1, 2, 0,
+)  # fmt: skip
+UNITS = (
+    commands.UnitShown("BMS-1", "confirmed", "aa" * 32, "01ab", 417, 420, None, ()),
+    commands.UnitShown("BMS-2", "unconfirmed", "bb" * 32, "01cd", 419, None, None, ("cc" * 32, "dd" * 32)),
+)
 
 STATION = commands.StationIssued("graz-3-a", b"-----BEGIN CERTIFICATE-----\n", b"chain\n", False, PROVEN)
 PLACED = commands.StationShown(
@@ -94,6 +105,13 @@ REPLIES: dict[type, Reply] = {
     commands.PreviewRevocation: commands.RevocationPreviewed(2, 1, DIGEST, ("abab BMS-1",)),
     commands.ListRevocations: commands.RevocationsListed((LISTED,)),
     commands.AskStatus: commands.StatusAnswered(b"0\x03\n\x01\x06", 60),
+    commands.ConfirmDevice: commands.DeviceConfirmed("BMS-1", 420, replayed=False),
+    commands.ConfirmDevices: commands.DevicesConfirmed((commands.DeviceConfirmed("BMS-1", 420, replayed=False),)),
+    commands.PermitRework: commands.ReworkPermitted("wo-1", "BMS-1", 421, 1, replayed=False),
+    commands.ScrapDevice: commands.DeviceScrapped("wo-1", "BMS-1", 422, replayed=False),
+    commands.ListWorkOrders: commands.WorkOrdersListed((ORDER,)),
+    commands.ShowWorkOrder: ORDER,
+    commands.ReportUnits: commands.UnitsReported("wo-1", UNITS, ""),
 }
 
 RELEASE = {
@@ -104,6 +122,7 @@ RELEASE = {
     "artefact": DIGEST,
 }
 KEYED = {"Idempotency-Key": "build-417"}
+CONFIRMATION = {"chain_sha256": DIGEST, "signature": "MAYCAQECAQE="}
 DECISION = {"statement": "e30=", "signature": "c2ln"}
 
 # (method, route) -> (URL, arguments for httpx, command that reaches the keyroom)
@@ -150,6 +169,29 @@ REQUESTS: dict[tuple[str, str], tuple[str, dict[str, Any], type[commands.Command
         {"json": {"reason": "stolen"}},
         commands.RevokeStation,
     ),
+    ("POST", "/v1/work-orders/{work_order}/devices/{serial}/confirmation"): (
+        "/v1/work-orders/wo-1/devices/BMS-1/confirmation",
+        {"json": CONFIRMATION},
+        commands.ConfirmDevice,
+    ),
+    ("POST", "/v1/work-orders/{work_order}/confirmations"): (
+        "/v1/work-orders/wo-1/confirmations",
+        {"json": {"confirmations": [{"serial": "BMS-1", **CONFIRMATION}]}},
+        commands.ConfirmDevices,
+    ),
+    ("POST", "/v1/work-orders/{work_order}/devices/{serial}/rework"): (
+        "/v1/work-orders/wo-1/devices/BMS-1/rework",
+        {"json": {"reason": "module replaced"}},
+        commands.PermitRework,
+    ),
+    ("POST", "/v1/work-orders/{work_order}/devices/{serial}/scrap"): (
+        "/v1/work-orders/wo-1/devices/BMS-1/scrap",
+        {"json": {"reason": "dropped"}},
+        commands.ScrapDevice,
+    ),
+    ("GET", "/v1/work-orders"): ("/v1/work-orders", {}, commands.ListWorkOrders),
+    ("GET", "/v1/work-orders/{work_order}"): ("/v1/work-orders/wo-1", {}, commands.ShowWorkOrder),
+    ("GET", "/v1/work-orders/{work_order}/report"): ("/v1/work-orders/wo-1/report", {}, commands.ReportUnits),
     ("PUT", "/v1/artefacts/{sha256}"): (
         f"/v1/artefacts/{DIGEST}",
         {"content": b"image", "headers": {"Content-Type": "application/octet-stream"}},

@@ -3,10 +3,8 @@
 import asyncio
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -16,66 +14,29 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from api.auth import ROLES
 from api.cli.steps import parse_step
-from api.settings import ApiSettings
 from ceremonies.approvals import statement_bytes
 from ceremonies.commands import PUBLIC
-from ceremonies.public import Publisher
-from ceremonies.server import Server
 from pki.log.policy import parse_policy
 from pki.log.proofs import verify_proof
 from tests.api.answers import REQUESTS
 from tests.api.cli.running import answer, make_ssh_key, refusal
-from tests.api.conftest import Served, serving
+from tests.api.houses import House, open_house
 from tests.ceremonies.ssh_keys import OfficerKey, make_key
-from tests.world import World, make_request, soft_world
+from tests.world import make_request, soft_world
 
 EVERYONE = ("station", "pipeline", "officer", "auditor", "operator", "gateway")
 PEM = {"Content-Type": "application/x-pem-file"}
 ORDER = "/v1/work-orders/wo-1/devices"
 
 
-class House(NamedTuple):
-    """A keyroom after genesis with the work order wo-1, and the API in front of it."""
-
-    world: World
-    served: Served
-
-    def send(self, method: str, url: str, role: str = "", **arguments: Any) -> httpx.Response:
-        """One request with a fresh token of a role."""
-        token = {"Authorization": f"Bearer {self.world.role_token(role)}"} if role else {}
-        headers = {**arguments.pop("headers", {}), **token}
-        return self.served.http.request(method, url, headers=headers, **arguments)
-
-
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    path = tmp_path_factory.mktemp("keyroom")
-    world = soft_world(path).start()
+    """A keyroom after genesis with the work order wo-1, and the API in front of it."""
+    world = soft_world(tmp_path_factory.mktemp("keyroom")).start()
     asyncio.run(world.genesis())
     asyncio.run(world.open_order())
-    settings = ApiSettings(socket=path / "keyroom.sock", public_dir=path / "public")
-    loop, started, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
-
-    async def run() -> None:
-        server = Server(world.desk, settings.socket, ())
-        await server.start()
-        await Publisher(world.room).publish()
-        started.set()
-        await stop.wait()
-        await server.stop()
-        await asyncio.sleep(0.05)
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
-    thread.start()
-    assert started.wait(60)
-    try:
-        with serving(settings) as served:
-            yield House(world, served)
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(30)
-        loop.close()
-        world.stop()
+    with open_house(world) as opened:
+        yield opened
 
 
 @pytest.mark.req("AZ-2", "KL-7")

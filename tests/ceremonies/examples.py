@@ -66,6 +66,13 @@ def example(kind: type[Command]) -> Command:
         commands.ShowCertificate("BMS-000001"),
         commands.ListRevocations(),
         commands.AskStatus(b"0"),
+        commands.ConfirmDevice("wo-1", "BMS-000001", digest, bytes(64)),
+        commands.ConfirmDevices("wo-1", (commands.Confirmation("BMS-000001", digest, bytes(64)),)),
+        commands.PermitRework("wo-1", "BMS-000001", "module replaced"),
+        commands.ScrapDevice("wo-1", "BMS-000001", "dropped"),
+        commands.ListWorkOrders(),
+        commands.ShowWorkOrder("wo-1"),
+        commands.ReportUnits("wo-1"),
     )
     found = [item for item in examples if type(item) is kind]
     assert found, f"{kind.__name__} has no example here: add one, and with it the tests of roles and of entries"

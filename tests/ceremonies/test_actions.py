@@ -7,7 +7,7 @@ from tests.world import KINDS
 
 def test_the_ceremonies() -> None:
     assert set(ACTIONS) == {
-        "genesis", "work-order", "trust-set", "transition", "counter-update", "destroy", "resume",
+        "genesis", "work-order", "work-order-close", "trust-set", "transition", "counter-update", "destroy", "resume",
         "log-key-rotate", "log-key-retire", "ocsp-responder", "revoke", "station-enrol", "station-resume",
     }  # fmt: skip
 

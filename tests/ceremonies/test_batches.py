@@ -10,7 +10,6 @@ import pytest
 from ceremonies import batches as module
 from ceremonies.batches import Batches
 from ceremonies.commands import (
-    BATCH_LIMIT,
     DeviceIssued,
     DeviceRequest,
     DevicesIssued,
@@ -192,10 +191,59 @@ def test_one_caller_s_batches_leave_room_for_others_and_all_are_bounded(factory_
     asyncio.run(run())
 
 
+def test_a_large_batch_takes_a_turn_for_each_slice(factory_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two batches share one turn: neither waits for the whole of the other."""
+    monkeypatch.setattr(module, "TURNS", 1)
+
+    async def run() -> None:
+        begun: list[str] = []
+        most, under_way = 0, 0
+
+        async def issue(command: IssueDevice, _caller: Caller) -> DeviceIssued:
+            nonlocal most, under_way
+            begun.append(command.serial)
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0)
+            under_way -= 1
+            raise KeyroomBusy("busy")
+
+        waiting = Batches(factory_world.room, issue)
+        large = batch_of(*[("LARGE", b"")] * (3 * module.SLICE + 1))
+        small = batch_of(("SMALL", b""))
+        first = asyncio.create_task(waiting.issue(large, Caller(ANYONE)))
+        await asyncio.sleep(0)
+        answers = await asyncio.gather(first, waiting.issue(small, Caller(ANYONE)))
+        assert [len(answer.answers) for answer in answers] == [3 * module.SLICE + 1, 1]
+        assert begun.index("SMALL") == module.SLICE
+        assert most == module.SLICE
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("T19", "SD-4")
+def test_the_items_of_all_batches_are_bounded(factory_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OPEN_ITEMS", 3)
+
+    async def run() -> None:
+        async def issue(_command: IssueDevice, _caller: Caller) -> DeviceIssued:
+            await asyncio.sleep(0)
+            raise KeyroomBusy("busy")
+
+        waiting = Batches(factory_world.room, issue)
+        asked = (waiting.issue(batch_of(("A", b""), ("B", b"")), Caller(ANYONE)) for _ in range(2))
+        ended = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(end) for end in ended] == [DevicesIssued, KeyroomBusy]
+        alone = batch_of(*[("A", b"")] * 5)  # a batch that comes alone is taken, whatever its size
+        assert len((await waiting.issue(alone, Caller(ANYONE))).answers) == 5
+
+    asyncio.run(run())
+
+
 @pytest.mark.req("HS-9")
 def test_a_suspension_does_not_wait_behind_batches(factory_world: World) -> None:
     async def run() -> None:
-        items = [(f"NO-{number}", b"no request") for number in range(BATCH_LIMIT)]
+        items = [(f"NO-{number}", b"no request") for number in range(module.SLICE)]
         done: list[str] = []
 
         async def flood() -> None:

@@ -134,6 +134,26 @@ def test_a_quota_is_exact_within_a_batch(store: Store) -> None:
     store.close()
 
 
+@pytest.mark.req("T4")
+def test_rework_uses_no_unit_of_the_quota(store: Store) -> None:
+    reworked = [replace(order(f"w{number}", f"permit{number}", work_order="wo"), rework=True) for number in range(2)]
+    orders = [reworked[0], *(order(f"r{number}", work_order="wo") for number in range(4)), reworked[1]]
+    assert words(claim(store, orders)) == ["Claim", "Claim", "Claim", "Claim", "QuotaExhausted", "Claim"]
+    assert (store.find(WorkOrderRow, id="wo") or {})["issued"] == 3
+    store.close()
+
+
+@pytest.mark.req("T4")
+def test_after_its_closing_an_order_seals_nothing_that_was_begun(store: Store) -> None:
+    claim(store, [order("begun", "x", work_order="wo"), order("done", work_order="wo")])
+    with store.write() as connection:
+        connection.exec_driver_sql("UPDATE request SET outcome = 12, document = 'd' WHERE id = 'done'")
+        asked = [order("begun", "x", work_order="wo"), order("new", work_order="wo"), order("done", work_order="wo")]
+        verdicts = decide_claims(connection, asked, {"wo": Quota(3, 2, closed=True)})
+    assert words(verdicts) == ["WorkOrderClosed", "WorkOrderClosed", "Known"]
+    store.close()
+
+
 def test_a_quota_that_the_journal_does_not_know_is_refused(store: Store) -> None:
     assert isinstance(claim(store, [order("a", work_order="wo")], issued=1)[0], JournalForked)
     assert words(claim(store, [order("a", work_order="none")])) == ["JournalForked"]

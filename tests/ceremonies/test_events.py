@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from ceremonies.alarms import ALARMS
-from ceremonies.commands import SuspendKey
+from ceremonies.commands import IssueDevice, SuspendKey
 from ceremonies.events import SAID_LIMIT, Events, describe_alarm, describe_entry, judge_entry, passes
 from ceremonies.results import AssetShown, EventShown
 from tests.world import World, issue_device, make_request
@@ -61,11 +61,26 @@ def test_a_suspended_key_is_an_alarm(factory_world: World) -> None:
         ("suppressed", {"count": 3}, "", ("warning", "")),
         ("log.recover", {}, "", ("critical", "log-recovered")),
         ("ceremony.close", {}, "", ("notice", "")),
+        ("device.confirm", {}, "", ("info", "")),
+        ("device.confirm", {}, "denied", ("warning", "")),
+        ("device.scrap", {}, "", ("notice", "")),
+        ("quota.close", {}, "", ("notice", "")),
     ],
 )
 def test_severities(kind: str, what: dict[str, object], status: str, expected: tuple[str, str]) -> None:
     assert judge_entry(kind, what, status) == expected
     assert not expected[1] or expected[1] in ALARMS
+
+
+@pytest.mark.req("T3")
+def test_a_key_for_a_second_serial_is_an_alarm(factory_world: World) -> None:
+    csr = make_request()
+    asyncio.run(issue_device(factory_world, 1, csr))
+    asyncio.run(factory_world.try_ask(IssueDevice("wo-1", "BMS-000002", csr), "station"))
+    (event,) = [event for event in read_all(factory_world) if event.alarm]
+    assert (event.severity, event.alarm, event.state) == ("critical", "key-cloned", "raised")
+    assert (event.asset.serial, event.asset.plant) == ("BMS-000002", "graz")
+    assert event.alarm in ALARMS
 
 
 def test_the_change_id_is_told_and_long_words_are_cut() -> None:

@@ -1,6 +1,7 @@
 """Every command has one who answers it."""
 
-from ceremonies.handlers import ceremony_handlers, factory_handlers, handlers, reading_handlers, release_handlers
+from ceremonies.factory import factory_handlers
+from ceremonies.handlers import ceremony_handlers, handlers, reading_handlers, release_handlers
 from tests.ceremonies.examples import COMMANDS
 from tests.world import World
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ceremonies.plans import (
     PLAN_LIMIT,
+    ClosePlan,
     CounterPlan,
     DestroyPlan,
     GenesisPlan,
@@ -20,6 +21,7 @@ from ceremonies.plans import (
     read_shown,
     write_plan,
 )
+from pki.jcs import jcs
 from tests.ceremonies.examples import order_plan
 from tests.world import plan_set, soft_world
 
@@ -76,11 +78,43 @@ def test_a_range_is_a_range(first: int, length: int, number: int) -> None:
         {"id": "wo\n"},
         {"more": 1},
         {"plant": None},
+        {"serials": ["A-1"]},
+        {"lines": ["a", "a"]},
+        {"rework_quantity": -1},
+        {"stations": ["a b"]},
     ],
 )
 def test_a_bad_work_order_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(PlanMalformed):
         order(**fields)
+
+
+def listed(*serials: str, **fields: Any) -> WorkOrder:
+    plan = json.loads(order_plan("wo", **fields))
+    rest = {name: value for name, value in plan.items() if name not in ("prefix", "digits", "first", "last")}
+    found: WorkOrder = read_plan(json.dumps({**rest, "serials": serials}).encode(), WorkOrder)
+    return found
+
+
+def test_serials_may_be_listed() -> None:
+    item = listed("BMS-7", "A.1", "Z")
+    assert [item.covers(serial) for serial in ("BMS-7", "A.1", "Z", "BMS-8", "")] == [True, True, True, False, False]
+    assert (item.ends, order().ends) == (("A.1", "Z"), ("BMS-000001", "BMS-000025"))
+
+
+@pytest.mark.parametrize("serials", [(), ("A", "A"), ("a",), ("A-",), ("A" * 65,), tuple(map(str, range(10_001)))])
+def test_a_bad_list_of_serials_is_refused(serials: tuple[str, ...]) -> None:
+    with pytest.raises(PlanMalformed):
+        listed(*serials)
+
+
+@pytest.mark.parametrize("prefix", ["", "BMS-"])
+def test_an_order_of_an_earlier_release_keeps_its_bytes(prefix: str) -> None:
+    plan = order_plan("wo", prefix=prefix)
+    assert jcs(write_plan(order(prefix=prefix))) == jcs(json.loads(plan))
+    named = order(lines=["line-1"], stations=["st-1"], rework_quantity=2)
+    assert {"lines", "stations", "rework_quantity"} <= write_plan(named).keys()
+    assert read_plan(jcs(write_plan(named)), WorkOrder) == named
 
 
 @pytest.mark.parametrize(
@@ -90,7 +124,7 @@ def test_a_bad_work_order_is_refused(fields: dict[str, Any]) -> None:
 )
 @pytest.mark.req("T19")
 def test_what_is_no_plan_is_refused(data: bytes) -> None:
-    for kind in (WorkOrder, GenesisPlan, RotationPlan, CounterPlan, DestroyPlan):
+    for kind in (WorkOrder, ClosePlan, GenesisPlan, RotationPlan, CounterPlan, DestroyPlan):
         with pytest.raises(PlanMalformed):
             read_plan(data, kind)
     if data:

@@ -9,15 +9,16 @@ import pytest
 
 from ceremonies import ledger as ledger_module
 from ceremonies.door import take_series
+from ceremonies.entries import event, out_failed
 from ceremonies.jobs import Job
-from ceremonies.journal import JournalForked
-from ceremonies.orders import Order
+from ceremonies.journal import JournalForked, Placed
+from ceremonies.orders import Order, Rider
 from ceremonies.passages import Batch, Passage
 from ceremonies.recording import Recording
-from ceremonies.store import StoreUnavailable
+from ceremonies.store import Change, StoreUnavailable
 from ceremonies.tables import DocumentRow, HeadRow, KeyRow, RequestRow, ReservationRow
 from tests.ceremonies.examples import read_leaves, write_sql
-from tests.ceremonies.small import act, make_order, reserve
+from tests.ceremonies.small import BY, act, make_order, reserve
 from tests.world import World, audit_world
 
 
@@ -74,6 +75,35 @@ def test_outcomes_come_first_and_then_the_intents(genesis_world: World) -> None:
     assert uses(world) == (before + 1, before + 1)
     assert (world.room.store.find(HeadRow, id=1) or {})["settled"] == start
     assert (world.room.store.find(ReservationRow, name="x") or {})["seq"] == start + 2
+
+
+def test_riders_stand_between_outcomes_and_intents_with_their_rows(genesis_world: World) -> None:
+    world, places = genesis_world, list[list[int]]()
+
+    def note(placed: Sequence[Placed]) -> list[Change]:
+        places.append([item.seq for item in placed])
+        return []
+
+    def ride(word: str, count: int) -> Rider:
+        return Rider([event("certificate.revoke", BY, {"why": f"{word}{at}"}) for at in range(count)], note)
+
+    ready = begin(
+        world,
+        make_order(world, b"1", "1", rider=ride("a", 2)),
+        make_order(world, b"2", "2", rider=ride("b", 1)),
+        make_order(world, b"3", "3"),
+    )
+    take_series(ready)
+    failed = ready.going[1]  # its rider does not go either
+    failed.error = StoreUnavailable("its signature failed")
+    failed.out = out_failed(failed.error, 1)
+    start = world.room.ledger.journal.size
+    world.room.ledger.under_way = start
+    write(world, ready.going, make_passages(world, make_order(world, b"4", "4")))
+    leaves = read_leaves(world, start)
+    assert [leaf["type"].split(".")[-1] for leaf in leaves] == ["outcome"] * 3 + ["revoke"] * 2 + ["intent"]
+    assert [leaf["op"]["what"]["why"] for leaf in leaves[3:5]] == ["a0", "a1"]
+    assert places == [[start + 3, start + 4]]
 
 
 @pytest.mark.req("AU-1", "T27")

@@ -3,20 +3,15 @@
 from sqlalchemy import CheckConstraint, UniqueConstraint
 from sqlmodel import SQLModel
 
-from ceremonies import revocation_tables, tables
+from ceremonies import revocation_tables, tables, unit_tables
 from ceremonies.store import table_of
 
 
 def row_classes() -> list[type[SQLModel]]:
     """Every row class."""
-    modules = (tables, revocation_tables)
-    found = [
-        item
-        for module in modules
-        for item in vars(module).values()
-        if isinstance(item, type) and issubclass(item, SQLModel)
-    ]
-    return [item for item in found if item is not SQLModel]
+    named = (item for module in (tables, revocation_tables, unit_tables) for item in vars(module).values())
+    found = {item for item in named if isinstance(item, type) and issubclass(item, SQLModel)}
+    return sorted(found - {SQLModel}, key=lambda item: item.__name__)
 
 
 def test_every_table_has_a_row_class_and_a_plain_name() -> None:

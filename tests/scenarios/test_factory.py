@@ -1,4 +1,4 @@
-"""The duplicate table of the factory, row by row; quotas under load; the order of the checks."""
+"""Replays, quotas under load, windows and suspensions; the duplicate table is in test_duplicates."""
 
 import asyncio
 import time
@@ -81,55 +81,11 @@ def test_the_same_request_many_times_at_once_is_one(factory_world: World) -> Non
     assert issued_count(factory_world) == 1
 
 
-@pytest.mark.req("CA-2", "CA-14", "CA-13")
-@on_both_keys
-def test_the_duplicate_table(factory_world: World) -> None:
-    requests = use_up(factory_world, 3)
-    table: list[tuple[int | str, bytes, str]] = [
-        # serial, key, answer
-        (1, requests[0], "replayed"),
-        (1, make_request(), "serial-taken"),
-        (4, requests[0], "key-known"),
-        (2, requests[0], "serial-taken"),
-        (26, make_request(), "serial-not-in-order"),
-        (26, requests[0], "serial-not-in-order"),
-        ("XYZ-000001", make_request(), "serial-not-in-order"),
-        ("BMS-1", make_request(), "serial-not-in-order"),
-    ]
-    for serial, csr, wanted in table:
-        found = answer_to(factory_world, serial, csr)
-        assert ("replayed" if isinstance(found, DeviceIssued) and found.replayed else found) == wanted, serial
-    assert issued_count(factory_world) == 3
-    assert answer_to(factory_world, 4, make_request()) not in ("serial-taken", "key-known")
-
-
 def broken(csr: bytes) -> bytes:
     """The same request with another signature."""
     der = bytearray(x509.load_pem_x509_csr(csr).public_bytes(serialization.Encoding.DER))
     der[-1] ^= 1
     return bytes(der)
-
-
-@on_both_keys
-def test_the_order_of_the_checks(factory_world: World) -> None:
-    """Each request breaks every rule from one on; the first of them is named."""
-    requests = use_up(factory_world, 20)  # nothing is left
-    wrong = factory_world.token("station", plant="linz", **{"class": CLASS})
-    p384 = make_request(ec.generate_private_key(ec.SECP384R1()))
-    table: list[tuple[str, bytes, str, str, str]] = [
-        ("wo-9", broken(requests[0]), "BMS-999999", wrong, "proof-of-possession-failed"),
-        ("wo-9", p384, "BMS-999999", wrong, "work-order-unknown"),
-        ("wo-1", p384, "BMS-999999", wrong, "binding-mismatch"),
-        ("wo-1", p384, "BMS-999999", "", "serial-not-in-order"),
-        ("wo-1", p384, "BMS-000001", "", "key-refused"),
-        ("wo-1", requests[0], "BMS-000001", "", "replayed"),
-        ("wo-1", requests[0], "BMS-000002", "", "serial-taken"),
-        ("wo-1", requests[0], "BMS-000021", "", "key-known"),
-        ("wo-1", make_request(), "BMS-000021", "", "quota-exhausted"),
-    ]
-    for order, csr, serial, token, wanted in table:
-        found = answer_to(factory_world, serial, csr, order, token)
-        assert ("replayed" if isinstance(found, DeviceIssued) and found.replayed else found) == wanted
 
 
 @pytest.mark.req("CA-13", "T4")

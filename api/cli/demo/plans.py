@@ -57,7 +57,7 @@ _STAFF: Final = (
 )
 _DEVELOPMENT: Final = (
     *_STAFF,
-    Grant("operator", {"role": "operator"}),
+    Grant("operator", {"role": "operator"}, bind={"plant": "plant"}),
     Grant("pipeline", {"role": "pipeline", "repository_owner_id": "42"}),
 )
 

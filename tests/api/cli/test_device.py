@@ -4,6 +4,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from api.cli.device import BODY_BYTES, split_batches
 from ceremonies import commands
 from tests.api.answers import DEVICE
 from tests.api.cli.running import answer, kedge, refusal
@@ -53,13 +54,13 @@ def test_issue_all_asks_in_batches_and_tells_what_was_refused(served: Served, pe
     (tmp_path / "csrs").mkdir()
     count = commands.BATCH_LIMIT + 2
     for number in range(count):
-        (tmp_path / "csrs" / f"BMS-{number:03}.csr").write_bytes(b"%d" % number)
+        (tmp_path / "csrs" / f"BMS-{number:04}.csr").write_bytes(b"%d" % number)
 
     def reply(command: commands.IssueDevices) -> commands.DevicesIssued:
         devices = [msgspec.structs.replace(DEVICE, serial=item.serial) for item in command.items]
         taken = commands.Problem("serial-taken", "another key")
         return commands.DevicesIssued(
-            tuple(taken if item.serial == "BMS-101" and refusing else item for item in devices)
+            tuple(taken if item.serial == "BMS-0101" and refusing else item for item in devices)
         )
 
     refusing = True
@@ -69,12 +70,20 @@ def test_issue_all_asks_in_batches_and_tells_what_was_refused(served: Served, pe
     result = kedge("--json", *wanted)
     assert result.exit_code == 1
     shown = json.loads(result.stdout)
-    assert (shown["issued"], list(shown["refused"])) == (count - 1, ["BMS-101"])
-    assert shown["refused"]["BMS-101"]["code"] == "serial-taken"
+    assert (shown["issued"], list(shown["refused"])) == (count - 1, ["BMS-0101"])
+    assert shown["refused"]["BMS-0101"]["code"] == "serial-taken"
     asked = [request.command for request in peer.asked]
-    assert [len(command.items) for command in asked if isinstance(command, commands.IssueDevices)] == [100, 2]
+    assert [len(command.items) for command in asked if isinstance(command, commands.IssueDevices)] == [1000, 2]
     assert len(list((tmp_path / "out").iterdir())) == 4 * (count - 1)
     refusing = False
     assert answer(*wanted) == {"issued": count, "refused": {}}
     (tmp_path / "csrs" / "empty").mkdir()
     assert refusal(*web[:-1], tmp_path / "csrs" / "empty", "--work-order", "wo-1") == "file-refused"
+
+
+def test_a_request_has_as_many_as_its_body_may_hold(tmp_path: Path) -> None:
+    paths = [tmp_path / f"BMS-{number}.csr" for number in range(5)]
+    for path in paths:
+        path.write_bytes(bytes(BODY_BYTES // 4))
+    assert [len(part) for part in split_batches(paths)] == [2, 2, 1]
+    assert [list(part) for part in split_batches(paths[:1])] == [paths[:1]]

@@ -25,6 +25,7 @@ def test_csr_reaches_the_keyroom_as_it_is(served: Served, peer: Peer, bearer: di
         "proven": {"index": 417, "entry": '{"seq":417}', "proof": "c2sp.org/tlog-proof@v1\nindex 417\n"},
         "trust_set": None,
         "birth_package": None,
+        "nonce": "9f" * 32,
         "lfdi": "",
         "sfdi": "",
     }

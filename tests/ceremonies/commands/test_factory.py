@@ -11,7 +11,7 @@ from tests.ceremonies.commands.framed import decode_command
     "fields",
     [
         {"do": "issue-devices", "work_order": "wo-1", "items": []},
-        {"do": "issue-devices", "work_order": "wo-1", "items": [{"serial": "S", "csr": b""}] * 101},
+        {"do": "issue-devices", "work_order": "wo-1", "items": [{"serial": "S", "csr": b""}] * 1001},
         {"do": "issue-devices", "work_order": "wo-1", "items": [{"serial": "S", "csr": b"", "surplus": 1}]},
     ],
 )

@@ -1,0 +1,36 @@
+"""The factory: who answers the commands of stations and of the people of a plant."""
+
+from collections.abc import Mapping
+
+from ceremonies import commands
+from ceremonies.batches import Batches
+from ceremonies.confirmation import Confirmations
+from ceremonies.desk import Handler
+from ceremonies.enrolment import Enrolment
+from ceremonies.est import Est
+from ceremonies.issuance import Issuance
+from ceremonies.rework import Rework
+from ceremonies.room import Room
+from ceremonies.workorders import WorkOrders
+
+
+def factory_handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
+    """The handlers, by command."""
+    issuance, rework, orders = Issuance(room), Rework(room), WorkOrders(room)
+    confirmations, enrolment = Confirmations(room, issuance.admit), Enrolment(room)
+    return {
+        commands.IssueDevice: issuance.issue,
+        commands.EnrolDevice: Est(room, issuance.issue).enrol,
+        commands.IssueStation: enrolment.issue,
+        commands.ListStations: enrolment.list,
+        commands.SuspendStation: enrolment.suspend,
+        commands.RevokeStation: enrolment.revoke,
+        commands.IssueDevices: Batches(room, issuance.issue).issue,
+        commands.ConfirmDevice: confirmations.confirm,
+        commands.ConfirmDevices: confirmations.confirm_all,
+        commands.PermitRework: rework.permit,
+        commands.ScrapDevice: rework.scrap,
+        commands.ListWorkOrders: orders.list,
+        commands.ShowWorkOrder: orders.show,
+        commands.ReportUnits: orders.report,
+    }

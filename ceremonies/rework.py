@@ -1,0 +1,118 @@
+"""Rework and scrap: what a supervisor of the plant (role operator) says of a single unit."""
+
+from typing import Any, Final
+
+import msgspec
+
+from ceremonies import entries
+from ceremonies.claims import WorkOrderClosed
+from ceremonies.commands import DeviceScrapped, PermitRework, ReworkPermitted, ScrapDevice
+from ceremonies.confirmation import DeviceUnknown
+from ceremonies.desk import Caller
+from ceremonies.errors import KeyroomError
+from ceremonies.issuance import load_order
+from ceremonies.plans import WorkOrder
+from ceremonies.revocations import Grounds, revoke_changes
+from ceremonies.room import Room
+from ceremonies.standing import UnitScrapped, end_permits, is_begun
+from ceremonies.store import Insert, Row, Update
+from ceremonies.tables import DeviceRow
+from ceremonies.unit_tables import ConfirmationRow, ReworkQuotaRow, ScrapRow
+from ceremonies.withdrawals import read_withdrawn
+
+REWORK: Final = "quota.rework"
+SCRAP: Final = "device.scrap"
+
+
+class ReworkExhausted(KeyroomError):
+    """The work order has no permits for rework left."""
+
+    code = "rework-exhausted"
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """A unit of an order: its row, and whether its certificate is confirmed."""
+
+    order: WorkOrder
+    device: Row
+    confirmed: bool
+
+    @property
+    def what(self) -> dict[str, Any]:
+        """The facts for the journal."""
+        named = {"serial": self.device["serial"], "spki": self.device["spki"], "work_order": self.order.id}
+        return {"certificate": self.device["certificate"], "confirmed": self.confirmed, **named}
+
+
+class Rework:
+    """Permits and scraps, each decided and written in one task of the writer's thread."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    async def permit(self, command: PermitRework, caller: Caller) -> ReworkPermitted:
+        """Open a permit. While one is open for the serial, the answer is that one."""
+        return await self._room.act(lambda: self._permit(command, caller))
+
+    async def scrap(self, command: ScrapDevice, caller: Caller) -> DeviceScrapped:
+        """Scrap a unit: it is revoked in the same commit."""
+        return await self._room.act(lambda: self._scrap(command, caller))
+
+    def _permit(self, command: PermitRework, caller: Caller) -> ReworkPermitted:
+        unit = self._find_unit(command, caller)
+        units = self._room.ledger.replay.units
+        figures = units.orders[unit.order.id]
+        if command.serial in units.scrapped:
+            raise UnitScrapped(f"unit {command.serial} was scrapped", hint="quarantine the unit")
+        if figures.closed is not None:
+            raise WorkOrderClosed(f"work order {unit.order.id} was closed", hint="open a new order for rework")
+        permit = units.permits.get(command.serial)
+        if permit is not None and not is_begun(self._room, permit):
+            left = figures.rework - figures.reworked
+            return ReworkPermitted(unit.order.id, command.serial, permit.seq, left, replayed=True)
+        if figures.reworked >= figures.rework:
+            raise ReworkExhausted(
+                f"work order {unit.order.id} allows {figures.rework} reworked units", hint="ask for another work order"
+            )
+        draft = entries.event(REWORK, caller.actor, {**unit.what, "reason": command.reason})
+        spent = Update(ReworkQuotaRow, {"work_order": unit.order.id}, {"opened": figures.reworked + 1})
+        ended = end_permits(self._room, [permit] if permit else [])
+        (placed,) = self._room.ledger.commit(
+            lambda _: [draft], lambda at: ([spent, *ended(at[0])], ()), settles=self._room.ledger.settled
+        )
+        return ReworkPermitted(
+            unit.order.id, command.serial, placed.seq, figures.rework - figures.reworked, replayed=False
+        )
+
+    def _scrap(self, command: ScrapDevice, caller: Caller) -> DeviceScrapped:
+        room, ledger = self._room, self._room.ledger
+        unit = self._find_unit(command, caller)
+        if command.serial in ledger.replay.units.scrapped:
+            row = room.store.find(ScrapRow, serial=command.serial)
+            return DeviceScrapped(unit.order.id, command.serial, row["seq"] if row else 0, replayed=True)
+        permit = ledger.replay.units.permits.get(command.serial)
+        ended = end_permits(room, [permit] if permit else [])
+        draft = entries.event(SCRAP, caller.actor, {**unit.what, "reason": command.reason})
+        certificate = room.store.blob(unit.device["certificate"]) or b""
+        grounds = Grounds("cessationOfOperation", f"scrapped: {command.reason}", {"work_order": unit.order.id})
+        withdrawn = read_withdrawn(room, [(command.serial, certificate)])
+        words = revoke_changes(room, withdrawn, grounds, caller.actor)
+        placed = ledger.commit(
+            lambda _: [draft, *words.drafts],
+            lambda at: (
+                [Insert(ScrapRow, {"serial": command.serial, "seq": at[0].seq}), *ended(at[0]), *words.changes(at[1:])],
+                (),
+            ),
+            settles=ledger.settled,
+        )
+        return DeviceScrapped(unit.order.id, command.serial, placed[0].seq, replayed=False)
+
+    def _find_unit(self, command: PermitRework | ScrapDevice, caller: Caller) -> Unit:
+        """A unit of a plant that the caller speaks for. Raises WorkOrderUnknown, BindingMismatch, DeviceUnknown."""
+        order = load_order(self._room, command.work_order)
+        caller.require("plant", order.plant)
+        device = self._room.store.find(DeviceRow, serial=command.serial)
+        if device is None or device["work_order"] != order.id:
+            raise DeviceUnknown(f"{command.serial} has no certificate under {order.id}", hint="check the serial")
+        named = {"serial": command.serial, "certificate": device["certificate"]}
+        return Unit(order, device, self._room.store.find(ConfirmationRow, **named) is not None)
