@@ -1,7 +1,7 @@
 """One transaction for the outcomes of a signed batch and the intents of the next: both, or nothing of either."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -84,8 +84,9 @@ def test_riders_stand_between_outcomes_and_intents_with_their_rows(genesis_world
         places.append([item.seq for item in placed])
         return []
 
-    def ride(word: str, count: int) -> Rider:
-        return Rider([event("certificate.revoke", BY, {"why": f"{word}{at}"}) for at in range(count)], note)
+    def ride(word: str, count: int) -> Callable[[], Rider]:
+        drafts = [event("ceremony.revoke", BY, {"why": f"{word}{at}"}) for at in range(count)]
+        return lambda: Rider(drafts, note)
 
     ready = begin(
         world,
