@@ -215,10 +215,16 @@ def load_line(room: Room, name: str) -> Line:
     store, order = room.store, load_order(room, name)
     root = read_issuer(find_profile("identity-root"), _read_authority(room, "identity-root"))
     issuer = read_issuer(find_profile("device-ca"), _read_authority(room, "device-ca"), root)
-    birth = store.find(DocumentRow, kind="birth-package", name=f"birth-package-{order.class_name}")
+    birth = find_birth(room, order.class_name)
     newest = newest_set(store).payload_sha256.hex()
     place = Place(order.profile, order.organization, order.class_name, issuer)
-    return Line(order, place, issuer.certificate + root.certificate, birth["sha256"] if birth else None, newest)
+    return Line(order, place, issuer.certificate + root.certificate, birth, newest)
+
+
+def find_birth(room: Room, class_name: str) -> str | None:
+    """The digest of the newest birth package of a class, by the journal."""
+    class_id = room.door.require_governing().policy.fleet.class_id(class_name)
+    return room.ledger.replay.births.get(class_id.hex())
 
 
 def load_order(room: Room, name: str) -> WorkOrder:

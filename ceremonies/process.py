@@ -22,6 +22,7 @@ from ceremonies.door import Door
 from ceremonies.exports import export_handlers
 from ceremonies.feeds import LOOK_EVERY_S, Feeds
 from ceremonies.governance import load_governing
+from ceremonies.inquiries import register_handlers
 from ceremonies.issuance import Issuance
 from ceremonies.journal import Journal
 from ceremonies.keyring import Keyring
@@ -213,6 +214,7 @@ def handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
         commands.ShowProof: queries.show_proof,
         commands.ReadTile: queries.read_tile,
         **export_handlers(room),
+        **register_handlers(room),
         commands.ListEvents: queries.list_events,
         commands.ShowHealth: queries.show_health,
     }

@@ -12,8 +12,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, func, select
 
+from ceremonies.fleet_tables import BaselineRow, RegisterRequestRow, RegisterRow
 from ceremonies.journal import RESTORE, EntryDraft, Journal, JournalForked, Placed
 from ceremonies.keyring import KeyEntry, Keyring
+from ceremonies.registered import check_register
 from ceremonies.store import Row, Store, octets, table_of
 from ceremonies.tables import (
     ApprovalRow,
@@ -28,6 +30,7 @@ from ceremonies.tables import (
     TrustSetRow,
     WorkOrderRow,
 )
+from ceremonies.whereabouts import Register
 from pki.log.merkle import Frontier, leaf_hash
 
 PAGE = 1024
@@ -40,6 +43,7 @@ DERIVED = (
     (TrustSetRow, ("trust-set",)),
     (CounterUpdateRow, ("counter-update",)),
     (ReleaseRow, ("fw-manifest",)),
+    (BaselineRow, ("baseline",)),
 )
 
 
@@ -65,7 +69,8 @@ class Replay(msgspec.Struct):
     orders: the entry that opened each work order. suspended: of each suspended key (spki) the entry that suspended it.
     makers: the ceremony that made each key. sealed: how many documents of each kind. pending: requests whose first
     intent has no document yet. token_anchor: whether the last start kept an anchor in the journal's token. recovered:
-    the entries by which officers let the journal go on after a loss.
+    the entries by which officers let the journal go on after a loss. register: of devices after the factory. births:
+    the newest birth package of each class (hex id).
     """
 
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
@@ -83,6 +88,8 @@ class Replay(msgspec.Struct):
     pending: set[str] = msgspec.field(default_factory=set)
     token_anchor: bool = False
     recovered: list[int] = msgspec.field(default_factory=list)
+    register: Register = msgspec.field(default_factory=Register)
+    births: dict[str, str] = msgspec.field(default_factory=dict)
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry."""
@@ -98,6 +105,8 @@ class Replay(msgspec.Struct):
             what = entry["op"]["what"]
             self.quotas[what["work_order"]] = Quota(what["quantity"])
             self.orders[what["work_order"]] = placed.seq
+        elif kind.startswith("device."):
+            self.register.take(kind, entry["op"]["what"])
         elif kind == "ceremony.close":
             self.closed.add(entry["op"]["what"]["ceremony"])
         elif kind in GOVERNING:
@@ -151,6 +160,8 @@ class Replay(msgspec.Struct):
         else:
             self.pending.discard(entry.get("req", ""))
             self.sealed[entry["op"]["kind"]] = self.sealed.get(entry["op"]["kind"], 0) + 1
+            if entry["op"]["kind"] == "birth-package":
+                self.births[entry["op"]["what"]["class"]] = entry["out"]["doc"]
 
     def _set_state(self, seq: int, entry: EntryDraft, state: str) -> None:
         for key in entry["keys"]:
@@ -246,12 +257,14 @@ def check_counts(store: Store, replay: Replay) -> None:
     with store.read() as connection:
         for model, expected in list_counts(replay).items():
             check_count(connection, model, expected)
+        check_register(connection, replay.register.tally)
 
 
 def list_counts(replay: Replay) -> Mapping[Any, int]:
     """How many rows the journal says that a table has."""
     derived = {model: sum(replay.sealed.get(kind, 0) for kind in kinds) for model, kinds in DERIVED}
-    return {RequestRow: replay.requests, DocumentRow: replay.documents, **derived}
+    register = {RegisterRow: replay.register.tally.count, RegisterRequestRow: replay.register.requests}
+    return {RequestRow: replay.requests, DocumentRow: replay.documents, **derived, **register}
 
 
 def check_count(connection: Connection, model: Any, expected: int) -> None:

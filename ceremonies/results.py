@@ -4,6 +4,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from ceremonies.register_results import FleetQueried, ImportChecked, LabelShown, StatementsRecorded
+
 
 class Proven(Struct, frozen=True):
     """Where the journal records a document: its outcome entry (leaf bytes) and a C2SP tlog-proof of it."""
@@ -230,4 +232,8 @@ AnyResult = (
     | JournalPart
     | EventsListed
     | HealthShown
+    | StatementsRecorded
+    | ImportChecked
+    | FleetQueried
+    | LabelShown
 )

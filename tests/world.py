@@ -43,6 +43,7 @@ R = TypeVar("R")
 
 CLASS = "bms-stm32h7"
 PLANT = "graz"
+SITE = "hornsea-1"
 AUDIENCE = "https://kedge.example"
 ISSUER = "https://issuer.example"
 REPOSITORY = {"repository_id": "4711", "environment": "release"}
@@ -61,7 +62,7 @@ MAIN_ROLES = (
 KINDS = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "counter-update", "transition-index",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca", "policy.change",
-    "log.key.rotate", "log.recover",
+    "log.key.rotate", "log.recover", "baseline", "register-import",
 )  # fmt: skip
 UNATTENDED = ("certificate.idevid", "image.mcuboot", "fw-manifest", "challenge")
 
@@ -173,6 +174,7 @@ class World:
             "station": {"plant": PLANT, "class": CLASS},
             "pipeline": dict(REPOSITORY),
             "officer": {"officer": "alice"},
+            "operator": {"plant": PLANT, "site": SITE},
         }
         return self.token(role, **usual.get(role, {}))
 
@@ -257,7 +259,10 @@ def make_policy(jwk: dict[str, str]) -> Policy:
     """A policy under which every role gets its token from one issuer."""
     quorums = {kind: Quorum(2, ("officer",), assurance="software") for kind in KINDS}
     quorums |= {kind: Quorum(0) for kind in UNATTENDED}
-    bind = {"station": {"plant": "plant", "class": "class"}, "officer": {"officer": "officer"}}
+    bind = {
+        "station": {"plant": "plant", "class": "class"}, "officer": {"officer": "officer"},
+        "operator": {"plant": "plant", "site": "site"},
+    }  # fmt: skip
     roles = ("station", "pipeline", "officer", "auditor", "operator", "gateway")
     grants = tuple(Grant(role=cast(Any, role), claims={"role": role}, bind=bind.get(role, {})) for role in roles)
     issuer = Issuer(ISSUER, AUDIENCE, ("ES256",), 600, KeysInline((jwk,)), grants)

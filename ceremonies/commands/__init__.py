@@ -37,6 +37,22 @@ from ceremonies.commands.queries import (
     ShowProof,
     SummarizeJournal,
 )
+from ceremonies.commands.register import (
+    FLEET_LIMIT,
+    STATEMENTS_LIMIT,
+    CheckImport,
+    Decommission,
+    Install,
+    Move,
+    QueryFleet,
+    ReadBaseline,
+    RecordStatements,
+    Replace,
+    Return,
+    Ship,
+    ShowLabel,
+    Statement,
+)
 from ceremonies.commands.releases import ARTEFACT_LIMIT, CHUNK_SIZE, SignRelease, Upload
 
 from ceremonies.results import (  # isort: skip
@@ -44,12 +60,15 @@ from ceremonies.results import (  # isort: skip
     EventShown, EventsListed, HealthShown, JournalPart, KeyShown, KeysListed, Problem, ProofShown, Proven,
     ReceiptsTaken, ReleaseSigned, StepShown, TileRead, Uploaded,
 )  # fmt: skip
+from ceremonies.register_results import (  # isort: skip
+    BadLine, FleetDevice, FleetQueried, ImportChecked, LabelShown, StatementsRecorded, StatementVerdict,
+)  # fmt: skip
 
 AnyCommand = (
     IssueDevice | IssueDevices | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies | ShowCeremony |
     DecideStep | ExecuteStep | SuspendKey | OpenChallenge | SubmitReceipts | ReadDocument | ListTrustSets |
     ListCounterUpdates | ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal | ExportParty |
-    SummarizeJournal | ListEvents | ShowHealth
+    SummarizeJournal | ListEvents | ShowHealth | RecordStatements | CheckImport | QueryFleet | ShowLabel | ReadBaseline
 )  # fmt: skip
 
 
@@ -70,13 +89,16 @@ class Answer(Struct, frozen=True):
 
 
 __all__ = [
-    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AssetShown", "BATCH_LIMIT", "CHUNK_SIZE",
-    "CeremoniesListed", "CeremonyShown", "Command", "DecideStep", "DeviceIssued", "DeviceRequest", "DevicesIssued",
-    "Document", "DocumentRead", "DocumentsListed", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal",
-    "ExportParty", "HealthShown", "Hex32", "IssueDevice", "IssueDevices", "JournalPart", "KeyShown", "KeysListed",
-    "LOCAL", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys", "ListTrustSets",
-    "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "Problem", "ProofShown", "Proven",
-    "ReadDocument", "ReadTile", "ReceiptsTaken", "ReleaseSigned", "Request", "RequestId", "STAFF", "ShowCeremony",
-    "ShowHealth", "ShowProof", "SignRelease", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey",
-    "Text", "TileRead", "Upload", "Uploaded",
+    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AssetShown", "BATCH_LIMIT", "BadLine", "CHUNK_SIZE",
+    "CeremoniesListed", "CeremonyShown", "CheckImport", "Command", "DecideStep", "Decommission", "DeviceIssued",
+    "DeviceRequest", "DevicesIssued", "Document", "DocumentRead", "DocumentsListed", "EventShown", "EventsListed",
+    "ExecuteStep", "ExportJournal", "ExportParty", "FLEET_LIMIT", "FleetDevice", "FleetQueried", "HealthShown",
+    "Hex32", "ImportChecked", "Install", "IssueDevice", "IssueDevices", "JournalPart", "KeyShown", "KeysListed",
+    "LOCAL", "LabelShown", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys",
+    "ListTrustSets", "Move", "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "Problem",
+    "ProofShown", "Proven", "QueryFleet", "ReadBaseline", "ReadDocument", "ReadTile", "ReceiptsTaken",
+    "RecordStatements", "ReleaseSigned", "Replace", "Request", "RequestId", "Return", "STAFF", "STATEMENTS_LIMIT",
+    "Ship", "ShowCeremony", "ShowHealth", "ShowLabel", "ShowProof", "SignRelease", "Statement", "StatementVerdict",
+    "StatementsRecorded", "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey", "Text", "TileRead",
+    "Upload", "Uploaded",
 ]  # fmt: skip

@@ -2,9 +2,13 @@
 
 from alembic import context
 
+from ceremonies.fleet_tables import RegisterRow
 from ceremonies.tables import EntryRow
 
+TABLES = (EntryRow, RegisterRow)
+"""One row of each module that has some: all of them share their metadata."""
+
 context.configure(
-    connection=context.config.attributes["connection"], target_metadata=EntryRow.metadata, render_as_batch=True
+    connection=context.config.attributes["connection"], target_metadata=TABLES[0].metadata, render_as_batch=True
 )
 context.run_migrations()

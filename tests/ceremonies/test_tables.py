@@ -3,13 +3,14 @@
 from sqlalchemy import CheckConstraint, UniqueConstraint
 from sqlmodel import SQLModel
 
-from ceremonies import tables
+from ceremonies import fleet_tables, tables
 from ceremonies.store import table_of
 
 
 def row_classes() -> list[type[SQLModel]]:
     """Every row class."""
-    found = [item for item in vars(tables).values() if isinstance(item, type) and issubclass(item, SQLModel)]
+    named = {**vars(tables), **vars(fleet_tables)}
+    found = [item for item in named.values() if isinstance(item, type) and issubclass(item, SQLModel)]
     return [item for item in found if item is not SQLModel]
 
 

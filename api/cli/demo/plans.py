@@ -31,7 +31,7 @@ REPOSITORY: Final[dict[str, str | int | bool]] = {
 _TWO_OFFICERS: Final = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "transition-index", "counter-update",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
-    "log.key.rotate", "log.recover",
+    "log.key.rotate", "log.recover", "baseline", "register-import",
 )  # fmt: skip
 _BY_RULE: Final = ("certificate.idevid", "image.mcuboot", "fw-manifest", "challenge")
 
@@ -45,7 +45,7 @@ _STAFF: Final = (
 )
 _DEVELOPMENT: Final = (
     *_STAFF,
-    Grant("operator", {"role": "operator"}),
+    Grant("operator", {"role": "operator"}, bind={"plant": "plant", "site": "site"}),
     Grant("pipeline", {"role": "pipeline", "repository_owner_id": "42"}),
 )
 
