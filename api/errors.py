@@ -121,6 +121,7 @@ _BY_STATUS: Final[dict[int, str]] = {
         ssh-signature-invalid
         token-grant-missing""",
     404: """
+        baseline-unknown device-unknown
         ceremony-unknown document-unknown key-unknown no-trust-set nothing-there release-unknown route-unknown
         tile-absent work-order-unknown""",
     405: "method-not-allowed",
@@ -128,6 +129,7 @@ _BY_STATUS: Final[dict[int, str]] = {
     409: """
         already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over floor-refused
         gate-closed genesis-refused hsm-key-exists journal-key-needed key-known key-not-active
+        import-refused place-refused state-refused
         key-transition-refused label-taken nothing-locked overlap-refused quota-exhausted request-mismatch request-open
         sequence-stale serial-taken step-done step-outdated version-taken work-order-closed""",
     413: "body-too-large image-too-large request-too-large",

@@ -21,7 +21,7 @@ from ceremonies.store import Insert, Row, table_of
 from ceremonies.tables import DocumentRow, ReleaseRow
 from ceremonies.trustsets import newest_set, signing_keys
 from pki.trust.authority import open_sign
-from pki.trust.baselines import Baseline, TestedRelease, draft_baseline
+from pki.trust.baselines import Baseline, BaselineRelease, draft_baseline
 from pki.trust.cose import parse_sign
 from pki.trust.keys import CoseKey
 from pki.trust.manifests import FirmwareManifest
@@ -113,14 +113,14 @@ def build_draft(room: Room, newest: TrustSet, rows: Sequence[Row], recipe: Mappi
     return draft_baseline(newest, baseline, list(signers.values()))
 
 
-def read_tested(room: Room, row: Row) -> TestedRelease:
+def read_tested(room: Room, row: Row) -> BaselineRelease:
     """The release as its signed manifest has it. Raises PlanMalformed when row and manifest differ."""
     payload = parse_sign(room.store.blob(row["manifest"]) or b"").payload
     manifest = FirmwareManifest.from_payload(payload)
     component, digest = manifest.component, manifest.payload_sha256
     if (digest.hex(), component.version) != (row["manifest_payload"], read_version(row["version"])):
         raise PlanMalformed(f"baseline: release {row['id']} is not what its manifest says", hint="restore the database")
-    return TestedRelease(Domain(component.component), component.version, digest)
+    return BaselineRelease(Domain(component.component), component.version, digest)
 
 
 def draft_baselines(room: Room, shown: Mapping[str, Any], recipe: Mapping[str, Any]) -> Sequence[Item]:

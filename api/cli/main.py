@@ -33,6 +33,7 @@ VERBS: Final = {
     "key": ("key", "app"),
     "release": ("release", "app"),
     "device": ("device", "app"),
+    "fleet": ("fleet", "app"),
     "journal": ("journal", "app"),
     "events": ("events", "app"),
     "witness": ("witness", "app"),

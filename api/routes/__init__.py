@@ -6,11 +6,13 @@ from fastapi import APIRouter
 
 from api.routes import (
     artefacts,
+    baselines,
     ceremonies,
     certificates,
     counter_updates,
     documents,
     events,
+    fleet,
     health,
     journal,
     keys,
@@ -28,6 +30,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     trust_sets.router,
     counter_updates.router,
     receipts.router,
+    fleet.router,
+    baselines.router,
     keys.router,
     certificates.router,
     documents.router,

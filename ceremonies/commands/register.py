@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from ceremonies.commands.command import Command, Hex32, Index, Name, RequestId
+from ceremonies.commands.command import STAFF, Command, Hex32, Index, Name, RequestId
 
 STATEMENTS_LIMIT = 1000
 FLEET_LIMIT = 1000
@@ -93,7 +93,7 @@ class QueryFleet(Command, frozen=True, tag="query-fleet"):
     heard fits them all.
     """
 
-    roles = frozenset({"operator", "officer", "auditor"})
+    roles = STAFF
     serial: After = ""
     class_name: After = ""
     site: Site = ""
@@ -112,11 +112,11 @@ class QueryFleet(Command, frozen=True, tag="query-fleet"):
 class ShowLabel(Command, frozen=True, tag="show-label"):
     """What stands on a device's label."""
 
-    roles = frozenset({"station", "operator", "officer", "auditor"})
+    roles = STAFF | frozenset({"station"})
     serial: Name
 
 
 class ReadBaseline(Command, frozen=True, tag="read-baseline"):
     """The newest baseline."""
 
-    roles = frozenset({"officer", "auditor", "operator", "gateway"})
+    roles = STAFF | frozenset({"gateway"})

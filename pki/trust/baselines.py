@@ -14,7 +14,7 @@ from pki.trust.shapes import HASH, SECONDS, UUID, Field, record, row, table, uin
 from pki.trust.targets import VERSION, Version
 
 
-class TestedRelease(msgspec.Struct, frozen=True):
+class BaselineRelease(msgspec.Struct, frozen=True):
     """The release of a class: component, version, SHA-256 of the payload of its manifest."""
 
     component: Domain
@@ -30,11 +30,11 @@ class Baseline(Payload, frozen=True):
     fleet: bytes
     sequence: int
     set_ref: SetRef
-    classes: Mapping[bytes, TestedRelease]
+    classes: Mapping[bytes, BaselineRelease]
     issued_at: int
 
 
-_TESTED = row(TestedRelease, Field("component", DOMAIN), Field("version", VERSION), Field("manifest", HASH))
+_TESTED = row(BaselineRelease, Field("component", DOMAIN), Field("version", VERSION), Field("manifest", HASH))
 Baseline.shape = record(
     Baseline,
     {

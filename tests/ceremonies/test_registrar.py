@@ -117,7 +117,9 @@ def test_an_operator_speaks_of_the_own_plant_and_sites_only(factory_world: World
         assert codes(astray.verdicts) == [("shipped", "place-refused")]
         await say_all(factory_world, Install(two, "acme", SITE), token=own_site)
         for lure in (Move(two, SITE), Return(two), Decommission(two, "x"), Replace(two, three)):
-            assert codes((await say(factory_world, lure, token=foreign)).verdicts) == [("installed", "binding-mismatch")]
+            assert codes((await say(factory_world, lure, token=foreign)).verdicts) == [
+                ("installed", "binding-mismatch")
+            ]
         assert codes((await say(factory_world, Move(two, ELSEWHERE))).verdicts) == [("installed", "binding-mismatch")]
 
     asyncio.run(play())

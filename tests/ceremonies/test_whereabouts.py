@@ -62,7 +62,9 @@ def test_entries_lead_to_the_tally_of_the_rows() -> None:
     installed = Whereabouts("A-1", "installed", "acme", "north-1", since_us=2)
     gone = Whereabouts("A-1", "decommissioned", "acme", "north-1", since_us=3)
     for kind, before, then in (
-        ("device.ship", issued, shipped), ("device.install", shipped, installed), ("device.decommission", installed, gone),
+        ("device.ship", issued, shipped),
+        ("device.install", shipped, installed),
+        ("device.decommission", installed, gone),
     ):  # fmt: skip
         facts = list_facts(then, before)
         assert read_facts({**facts, "class": "x", "reason": "y"}) == then
