@@ -71,13 +71,13 @@ class Inquiries:
         return FleetQueried(tuple(devices), "", wanted.sequence)
 
     def _walk(self, command: QueryFleet, sites: Sequence[str] | None) -> Iterator[Row]:
-        after = command.after
+        after, size = command.after, command.limit + 1  # a page when every device fits
         while True:
-            rows = self._room.store.rows(select_devices(command, sites, after))
+            rows = self._room.store.rows(select_devices(command, sites, after).limit(size))
             yield from rows
-            if len(rows) < SLICE:
+            if len(rows) < size:
                 return
-            after = rows[-1]["serial"]
+            after, size = rows[-1]["serial"], SLICE
 
     async def label(self, command: ShowLabel, caller: Caller) -> LabelShown:
         """What stands on a device's label. Raises DeviceUnknown, BindingMismatch for a station of another plant."""
@@ -158,7 +158,7 @@ def select_devices(command: QueryFleet, sites: Sequence[str] | None, after: str)
     names = [device.c[name] for name in ("serial", "class_name", "ueid", "work_order")]
     names += [place.c[name] for name in ("state", *PLACE, "since_us")]
     names += [receipt.c[name] for name in ("set_index", "facts", "received_us")]
-    query = select(*names, receipt.c.state.label("moving")).select_from(joined).order_by(device.c.serial).limit(SLICE)
+    query = select(*names, receipt.c.state.label("moving")).select_from(joined).order_by(device.c.serial)
     for column, value in (
         (device.c.serial, command.serial), (device.c.class_name, command.class_name),
         (place.c.site, command.site), (place.c.rack, command.rack),
