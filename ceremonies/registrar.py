@@ -25,7 +25,7 @@ from ceremonies.commands import (
     StatementVerdict,
 )
 from ceremonies.desk import Caller
-from ceremonies.errors import KeyroomError
+from ceremonies.errors import BindingMismatch, KeyroomError
 from ceremonies.fleet_tables import RegisterRequestRow, RegisterRow
 from ceremonies.issuance import load_order
 from ceremonies.journal import RESTORE, EntryDraft, JournalForked, Placed
@@ -118,23 +118,26 @@ class Book:
         try:
             self.take(item)
         except KeyroomError as error:
-            state = self._at(item.serial).state if item.serial in self._devices else ""
+            told = item.serial in self._devices and not isinstance(error, BindingMismatch)
+            state = self._at(item.serial).state if told else ""
             return StatementVerdict(item.serial, state, error.code, str(error), error.hint)
         return StatementVerdict(item.serial, self._at(item.serial).state)
 
     def take(self, item: Statement) -> None:
         """Follow a statement. Raises DeviceUnknown, BindingMismatch, StateRefused, PlaceRefused."""
         device, now = self._device(item.serial), self._at(item.serial)
-        self._check_bound(device, now)
+        if now.site or not isinstance(item, Install):  # one that was shipped to no site in particular is for any site
+            self._check_bound(device, now)
         if isinstance(item, Replace):
             self._replace(device, now, item)
             return
         act = cast(Act, item.__struct_config__.tag)
-        then = msgspec.structs.replace(place_after(item, now), state=follow_way(act, now), since_us=self._now_us)
+        there = place_after(item, now)
+        if isinstance(item, Install | Move):
+            self._check_bound(device, there)
+        then = msgspec.structs.replace(there, state=follow_way(act, now), since_us=self._now_us)
         if isinstance(item, Install):
             check_site(now, item.site)
-        if isinstance(item, Install | Move):
-            self._check_bound(device, then)
         self._write(now, then, f"device.{act}", getattr(item, "reason", ""))
 
     def _replace(self, device: Row, now: Whereabouts, item: Replace) -> None:
@@ -162,16 +165,21 @@ class Book:
         return self._rows.get(serial) or Whereabouts(serial, "issued")
 
     def _check_bound(self, device: Row, now: Whereabouts) -> None:
-        """The site decides who speaks of a device; before there is one, the plant of its work order."""
-        if self._caller is None:
+        """The site decides who speaks of a device; where there is none, the plant of its work order. The refusal does
+        not say where the device is. Raises BindingMismatch.
+        """
+        if self._caller is None or self._caller.identity is None:
             return
-        if now.site and now.state != "issued":
-            self._caller.require("site", now.site)
-            return
-        order = device["work_order"]
+        name, value = ("site", now.site) if now.site else ("plant", self._plant(device["work_order"]))
+        if value not in self._caller.identity.bindings.get(name, ()):
+            raise BindingMismatch(
+                f"the token is not bound to the {name} of {now.serial}", hint=f"ask who speaks for its {name}"
+            )
+
+    def _plant(self, order: str) -> str:
         if order not in self._plants:
             self._plants[order] = load_order(self._room, order).plant
-        self._caller.require("plant", self._plants[order])
+        return self._plants[order]
 
     def draft(self, actor: Mapping[str, str], context: Mapping[str, Any]) -> list[EntryDraft]:
         """One entry for each device that a statement changed, in order."""

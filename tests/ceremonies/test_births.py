@@ -14,7 +14,7 @@ from tests.world import CLASS, World, issue_device, make_request
 PLAN = {"class_name": CLASS, "fuses": [["SRK0", "01020304"]], "counters": {"0": 1, "2": 3}, "golden": "ab" * 32}
 
 
-@pytest.mark.req("CA-2")
+@pytest.mark.req("EV-3")
 def test_the_line_burns_the_newest_package(rotated: Fleet) -> None:
     world = rotated.world
 

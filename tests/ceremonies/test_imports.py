@@ -60,7 +60,7 @@ def test_good_lines_are_statements() -> None:
     assert items[2][1] == Ship("BMS-000002")
 
 
-@pytest.mark.req("HS-3", "EV-3")
+@pytest.mark.req("EV-3")
 def test_officers_import_a_file_as_a_whole(factory_world: World) -> None:
     world = factory_world
 

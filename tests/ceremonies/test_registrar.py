@@ -24,6 +24,7 @@ from ceremonies.journal import JournalForked
 from ceremonies.registered import check_register, list_decommissioned
 from ceremonies.replay import replay_journal
 from ceremonies.store import table_of
+from pki.log.parties import Party, choose_entries
 from tests.ceremonies.field import read_leaves
 from tests.ceremonies.fielded import decommission, install, issue_some, say, say_all
 from tests.world import PLANT, SITE, World, audit_world
@@ -62,6 +63,22 @@ def test_a_life_in_the_register(factory_world: World) -> None:
     assert kinds.count("device.batch") == replay.register.requests == 5
     assert kinds.count("device.install") == 2
     assert asyncio.run(audit_world(factory_world)).verdict == "authenticated"
+
+
+@pytest.mark.req("AU-10")
+def test_a_site_s_export_has_what_was_said_of_its_devices(factory_world: World) -> None:
+    async def play() -> None:
+        one, two = await issue_some(factory_world, 2)
+        await install(factory_world, [one])
+        await say_all(factory_world, Ship(two))
+
+    asyncio.run(play())
+    leaves = list(enumerate(read_leaves(factory_world)))
+    store = factory_world.room.store
+    chosen = choose_entries(Party("site", SITE), lambda: leaves, store.blob)
+    (index,) = chosen
+    assert leaves[index][1].type == "device.install"
+    assert choose_entries(Party("site", ELSEWHERE), lambda: leaves, store.blob) == frozenset()
 
 
 def test_each_is_judged_alone_and_one_commit_holds_them(factory_world: World) -> None:
@@ -107,20 +124,22 @@ def test_an_operator_speaks_of_the_own_plant_and_sites_only(factory_world: World
         one, two, three = await issue_some(factory_world, 3)
         foreign = factory_world.token("operator", plant="elsewhere", site=ELSEWHERE)
         own_site = factory_world.token("operator", plant="elsewhere", site=SITE)
-        mismatch = [("issued", "binding-mismatch")]
+        mismatch = [("", "binding-mismatch")]
         assert codes((await say(factory_world, Ship(one), token=foreign)).verdicts) == mismatch
         await say_all(factory_world, Ship(one), Ship(two, SITE))
         lures = (Install(one, "acme", SITE), Install(two, "acme", ELSEWHERE))
         refused = await say(factory_world, *lures, token=foreign)
-        assert codes(refused.verdicts) == [("shipped", "binding-mismatch")] * 2
-        astray = await say(factory_world, Install(two, "acme", "graz-9"))
+        assert codes(refused.verdicts) == [("", "binding-mismatch")] * 2
+        both = factory_world.token("operator", plant=PLANT, site=[SITE, "graz-9"])
+        astray = await say(factory_world, Install(two, "acme", "graz-9"), token=both)
         assert codes(astray.verdicts) == [("shipped", "place-refused")]
         await say_all(factory_world, Install(two, "acme", SITE), token=own_site)
         for lure in (Move(two, SITE), Return(two), Decommission(two, "x"), Replace(two, three)):
-            assert codes((await say(factory_world, lure, token=foreign)).verdicts) == [
-                ("installed", "binding-mismatch")
-            ]
-        assert codes((await say(factory_world, Move(two, ELSEWHERE))).verdicts) == [("installed", "binding-mismatch")]
+            assert codes((await say(factory_world, lure, token=foreign)).verdicts) == mismatch
+        away = await say(factory_world, Move(two, ELSEWHERE))
+        assert codes(away.verdicts) == mismatch
+        assert SITE not in away.verdicts[0].message
+        await say_all(factory_world, Install(one, "acme", SITE), token=own_site)
 
     asyncio.run(play())
 
