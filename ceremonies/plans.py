@@ -143,11 +143,20 @@ class TransitionPlan(_Strict, frozen=True, kw_only=True):
     start: Count
 
 
+class Waiver(_Strict, frozen=True, kw_only=True):
+    """A device that a gate need not wait for until a time (seconds since 1970), and why."""
+
+    serial: Name
+    reason: Annotated[str, Meta(min_length=1, max_length=256)]
+    until: Count
+
+
 class DestroyPlan(_Strict, frozen=True, kw_only=True):
-    """Keys to destroy, by label. They are gone for good; their signatures stay."""
+    """Keys to destroy, by label. They are gone for good; their signatures stay. `waived`: devices left behind."""
 
     labels: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=64)]
     reason: Annotated[str, Meta(min_length=1, max_length=256)]
+    waived: Annotated[tuple[Waiver, ...], Meta(max_length=1000)] = ()
 
 
 class ResumePlan(_Strict, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from tests.world import KINDS
 def test_the_ceremonies() -> None:
     assert set(ACTIONS) == {
         "genesis", "work-order", "trust-set", "transition", "counter-update", "destroy", "resume",
-        "log-key-rotate", "log-key-retire",
+        "log-key-rotate", "log-key-retire", "birth-package", "baseline", "register-import",
     }  # fmt: skip
 
 
@@ -20,7 +20,7 @@ def test_no_ceremony_goes_without_a_quorum() -> None:
 
 
 def test_what_is_drafted_is_drawn_first() -> None:
-    for name in ("genesis", "trust-set", "transition", "counter-update", "log-key-rotate"):
+    for name in ("genesis", "trust-set", "transition", "counter-update", "log-key-rotate", "birth-package", "baseline"):
         assert ACTIONS[name].draft is not None
-    for name in ("work-order", "destroy", "resume", "log-key-retire"):
+    for name in ("work-order", "destroy", "resume", "log-key-retire", "register-import"):
         assert ACTIONS[name].draft is None

@@ -199,6 +199,25 @@ def test_decommissioned_devices_block_no_gate_and_returned_ones_do(rotated: Flee
     assert asyncio.run(world.carry_out("destroy-2", "bob", "carol")).state == "closed"
 
 
+@pytest.mark.req("RO-5")
+def test_a_quorum_waives_devices_until_a_time(moved: Fleet) -> None:
+    world = moved.world
+    now = world.around.now_us() // 1_000_000
+
+    async def play() -> CeremonyShown:
+        await issue_another(moved)
+        waiver = {"serial": "BMS-000009", "reason": "under water", "until": now - 1}
+        for number, waived in enumerate(([], [waiver], [{**waiver, "serial": "BMS-000008", "until": now + 900}])):
+            refused = problem(await propose(world, f"destroy-{number}", "destroy", {**DESTROY, "waived": waived}))
+            assert refused.details["devices"] == {"BMS-000009": "never heard"}
+        unreasoned = {**DESTROY, "waived": [{**waiver, "until": now + 900, "reason": ""}]}
+        assert problem(await propose(world, "destroy-3", "destroy", unreasoned)).code == "plan-malformed"
+        plan = {**DESTROY, "waived": [{**waiver, "until": now + 900}]}
+        return await world.ceremony("destroy-4", "destroy", plan)
+
+    assert asyncio.run(play()).state == "closed"
+
+
 @pytest.mark.req("RO-5", "T35")
 def test_what_is_decommissioned_after_officers_looked_does_not_count(moved: Fleet) -> None:
     world = moved.world
