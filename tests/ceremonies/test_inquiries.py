@@ -76,6 +76,7 @@ def test_a_device_as_it_is(moved: Fleet) -> None:
     assert (new.state, new.heard, new.firmware, new.floors, new.baseline) == ("issued", 0, "", {}, "off")
 
 
+@pytest.mark.engines
 def test_older_firmware_is_off_the_baseline(rotated: Fleet) -> None:
     async def play() -> None:
         await report_all(rotated)
@@ -88,6 +89,7 @@ def test_older_firmware_is_off_the_baseline(rotated: Fleet) -> None:
     asyncio.run(play())
 
 
+@pytest.mark.engines
 def test_pages_follow_each_other(moved: Fleet) -> None:
     async def play() -> list[str]:
         await add_silent(moved)

@@ -14,6 +14,7 @@ from tests.engines import tamper
 from tests.world import World
 
 
+@pytest.mark.engines
 def test_a_device_that_was_heard_since_is_not_gone(moved: Fleet) -> None:
     world, (one, two) = moved.world, moved.controllers
 

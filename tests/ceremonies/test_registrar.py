@@ -36,6 +36,7 @@ def codes(verdicts: tuple[StatementVerdict, ...]) -> list[tuple[str, str]]:
     return [(verdict.state, verdict.code) for verdict in verdicts]
 
 
+@pytest.mark.engines
 @pytest.mark.req("EV-3")
 def test_a_life_in_the_register(factory_world: World) -> None:
     async def play() -> None:
