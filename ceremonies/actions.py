@@ -1,10 +1,13 @@
 """Every kind of ceremony by its name. The engine is `ceremonies.procedures`."""
 
+from ceremonies.baselines import BASELINE_ACTION
+from ceremonies.births import BIRTH_ACTION
 from ceremonies.closing import CLOSE_ACTION
 from ceremonies.counters import COUNTER_ACTION
 from ceremonies.enrolment import STATION_ENROL_ACTION, STATION_RESUME_ACTION
 from ceremonies.genesis import GENESIS, GENESIS_ACTION
-from ceremonies.issuance import WORK_ORDER_ACTION
+from ceremonies.imports import IMPORT_ACTION
+from ceremonies.opening import WORK_ORDER_ACTION
 from ceremonies.procedures import Action
 from ceremonies.responders import RESPONDER_ACTION
 from ceremonies.retirement import DESTROY_ACTION, RESUME_ACTION
@@ -21,6 +24,9 @@ ACTIONS: dict[str, Action] = {
     "trust-set": ROTATION_ACTION,
     "transition": TRANSITION_ACTION,
     "counter-update": COUNTER_ACTION,
+    "birth-package": BIRTH_ACTION,
+    "baseline": BASELINE_ACTION,
+    "register-import": IMPORT_ACTION,
     "destroy": DESTROY_ACTION,
     "resume": RESUME_ACTION,
     "ocsp-responder": RESPONDER_ACTION,

@@ -13,6 +13,7 @@ from ceremonies.policy import ReleasePolicy
 from ceremonies.procedures import Action, Item
 from ceremonies.quorums import StepOutdated
 from ceremonies.receipts import Facts, newest_receipts
+from ceremonies.registered import find_gone
 from ceremonies.rehearsals import rehearse_bundle
 from ceremonies.room import Room
 from ceremonies.store import Insert
@@ -61,8 +62,11 @@ def check_floor(room: Room, plan: CounterPlan) -> None:
     published = max((row["floor"] for row in rows), default=0)
     if plan.floor_to <= published:  # 4
         raise _refuse("floor-increases", plan.floor_to, f"above {published}")
-    latest = newest_receipts(room.store)
+    latest, now_us = newest_receipts(room.store), room.surroundings.now_us()
+    gone = find_gone(room.store, room.ledger.replay.register, now_us)
     for device in room.store.list(DeviceRow, "serial", class_name=plan.class_name):
+        if device["serial"] in gone:
+            continue
         check_device(plan, device["serial"], latest.get(device["ueid"]))  # 5
 
 

@@ -19,9 +19,9 @@ from ceremonies.logkey import Unproven
 from ceremonies.orders import Order, Sealed, StepRef
 from ceremonies.passages import Batch, Passage, SignatureMade, attempt, repeat
 from ceremonies.quorums import CeremonyOver, Governing, Mandate, demand_listed, demand_mandate
+from ceremonies.reckoning import check_approvals
 from ceremonies.recording import Recording
 from ceremonies.recovery import settle_intents
-from ceremonies.replay import check_approvals
 from ceremonies.surroundings import Surroundings
 from hsm.errors import HsmError, SignatureMismatch
 from hsm.keys import GeneratedKey, KeyName

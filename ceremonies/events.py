@@ -26,6 +26,8 @@ _NOTICED: Final = (
     "key.destroy.outcome",
     "key.state",
     "policy.",
+    "device.decommission",
+    "device.import",
     "roster.",
     "station.",
     "log.",

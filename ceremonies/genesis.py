@@ -180,18 +180,29 @@ def _draft_authority(
 
 def draft_birth(fleet: Fleet, genesis: TrustSet, birth: Birth) -> Item:
     """The birth package of a class, signed by its manifest-signers."""
-    class_id = fleet.class_id(birth.class_name)
-    package = BirthPackage(
-        fleet=fleet.fleet_id,
-        class_id=class_id,
-        set_ref=genesis.ref,
-        fuses=tuple((name, bytes.fromhex(value)) for name, value in birth.fuses),
-        golden=None,
-        counters={Domain(int(domain)): value for domain, value in birth.counters.items()},
-    )
-    group = genesis.group(RoleId.MANIFEST_SIGNER, class_id=class_id)
+    package = build_birth(fleet, genesis, birth)
+    group = genesis.group(RoleId.MANIFEST_SIGNER, class_id=package.class_id)
     signers = [genesis.key_by_kid[kid] for kid in group.members[: group.threshold]]
     return Item(f"birth-package-{birth.class_name}", draft_birth_package(genesis, genesis, package, signers))
+
+
+def build_birth(fleet: Fleet, genesis: TrustSet, birth: Birth) -> BirthPackage:
+    """The birth package that a plan describes. Raises ClassUnknown, PlanMalformed."""
+    try:
+        fuses = tuple((name, bytes.fromhex(value)) for name, value in birth.fuses)
+        counters = {Domain(int(domain)): value for domain, value in birth.counters.items()}
+    except ValueError as error:
+        raise PlanMalformed(
+            f"birth package of {birth.class_name}: {error}", hint="fuse words are hex, domains are 0 to 4"
+        ) from error
+    return BirthPackage(
+        fleet=fleet.fleet_id,
+        class_id=fleet.class_id(birth.class_name),
+        set_ref=genesis.ref,
+        fuses=fuses,
+        golden=bytes.fromhex(birth.golden) if birth.golden else None,
+        counters=counters,
+    )
 
 
 def close(room: Room, shown: Mapping[str, Any], closing: Closing) -> LastWords:

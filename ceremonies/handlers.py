@@ -8,6 +8,7 @@ from ceremonies.conduct import Conduct
 from ceremonies.desk import Handler
 from ceremonies.exports import export_handlers
 from ceremonies.factory import factory_handlers
+from ceremonies.inquiries import register_handlers
 from ceremonies.queries import Queries
 from ceremonies.receipts import Receipts
 from ceremonies.releases import Releases
@@ -24,6 +25,7 @@ def handlers(room: Room, revocation: Revocation | None = None) -> Mapping[type[C
         **ceremony_handlers(room),
         **reading_handlers(room),
         **export_handlers(room),
+        **register_handlers(room),
         **(revocation or Revocation(room)).handlers,
     }
 

@@ -7,9 +7,8 @@ The last five are decided inside the intent's transaction (`ceremonies.claims`),
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -22,26 +21,22 @@ from ceremonies.errors import KeyroomError
 from ceremonies.genesis import draw_number
 from ceremonies.journal import JournalForked
 from ceremonies.orders import Order, RequestKey, Reservation, Sealed
-from ceremonies.plans import PlanMalformed, WorkOrder, read_plan, read_shown, write_plan
-from ceremonies.procedures import Action, Closing, LastWords
+from ceremonies.plans import WorkOrder, read_plan, read_shown
 from ceremonies.room import Room
 from ceremonies.standing import check_standing, find_replacement
 from ceremonies.store import Change, Insert
-from ceremonies.tables import CertificateRow, DeviceRow, DocumentRow, WorkOrderRow
+from ceremonies.tables import CertificateRow, DeviceRow
 from ceremonies.trustsets import newest_set
-from ceremonies.unit_tables import ReworkQuotaRow
 from pki.errors import PkiError
-from pki.jcs import jcs
 from pki.log.merkle import leaf_hash
 from pki.names import ueid_of
 from pki.x509.certificates import draft_prepared
 from pki.x509.intake import Intake, Place, TakenIn
 from pki.x509.issuers import read_issuer
 from pki.x509.lfdi import lfdi_of, sfdi_of
-from pki.x509.profiles import IDEVID, IEEE2030_5_DEVICE, find_profile
+from pki.x509.profiles import IEEE2030_5_DEVICE, find_profile
 
 KIND = "certificate.idevid"  # of a refusal as long as no order says what is asked for
-QUOTA_OPEN = "quota.open"
 
 
 class WorkOrderUnknown(KeyroomError):
@@ -239,13 +234,18 @@ def load_line(room: Room, name: str) -> Line:
     store, order = room.store, load_order(room, name)
     root = read_issuer(find_profile("identity-root"), read_authority(room, "identity-root"))
     issuer = read_issuer(find_profile("device-ca"), read_authority(room, "device-ca"), root)
-    birth = store.find(DocumentRow, kind="birth-package", name=f"birth-package-{order.class_name}")
+    birth = find_birth(room, order.class_name)
     newest = newest_set(store).payload_sha256.hex()
     hw_type = room.door.require_governing().policy.fleet.device_class(order.class_name).hw_type
     place = Place(order.profile, order.organization, order.class_name, place_issuer(room, issuer), hw_type)
     authority = room.door.keyring.get(issuer.spki).label
-    chain = issuer.certificate + root.certificate
-    return Line(order, authority, place, chain, birth["sha256"] if birth else None, newest)
+    return Line(order, authority, place, issuer.certificate + root.certificate, birth, newest)
+
+
+def find_birth(room: Room, class_name: str) -> str | None:
+    """The digest of the newest birth package of a class, by the journal."""
+    class_id = room.door.require_governing().policy.fleet.class_id(class_name)
+    return room.ledger.replay.births.get(class_id.hex())
 
 
 def load_order(room: Room, name: str) -> WorkOrder:
@@ -265,43 +265,3 @@ def read_authority(room: Room, profile: str) -> bytes:
         if key and row["spki"] == key[-1].spki:
             return read_released(room, row["document"], f"certificate.{profile}")
     raise WorkOrderUnknown(f"no active {profile} with a certificate", hint="see `kedge key list`: was it suspended?")
-
-
-def prepare_order(room: Room, data: bytes) -> dict[str, Any]:
-    """A work order for a class and profile that exist."""
-    order: WorkOrder = read_plan(data, WorkOrder)
-    device_class = room.door.require_governing().policy.fleet.device_class(order.class_name)
-    profile = find_profile(order.profile)
-    if profile not in (IDEVID, IEEE2030_5_DEVICE):
-        raise PlanMalformed(f"work order: profile {order.profile} is not for work orders")
-    if profile is IEEE2030_5_DEVICE and not device_class.hw_type:
-        hint = "the policy gives the class an OID under the fleet's arc (`hw_type`)"
-        raise PlanMalformed(f"work order: class {order.class_name} has no hardware type", hint=hint)
-    shown = {"content": write_plan(order)}
-    guard_order(room, shown)
-    return shown
-
-
-def guard_order(room: Room, shown: Mapping[str, Any]) -> None:
-    """No order of this id, at the opening and at the execution. Raises PlanMalformed."""
-    if room.store.find(WorkOrderRow, id=shown["content"]["id"]) is not None:
-        raise PlanMalformed(f"work order {shown['content']['id']} exists", hint="choose another id")
-
-
-def close_order(room: Room, shown: Mapping[str, Any], closing: Closing) -> LastWords:
-    """Open the order: from now on stations may use it up."""
-    document = jcs(shown["content"])
-    order: WorkOrder = read_plan(document, WorkOrder)
-    digest = hashlib.sha256(document).hexdigest()
-    what = {"document": digest, "quantity": order.quantity, "work_order": order.id}
-    row = {"id": order.id, "document": digest, "quantity": order.quantity, "issued": 0}
-    rework = []
-    if order.rework_quantity:
-        what["rework_quantity"] = order.rework_quantity
-        rework.append(Insert(ReworkQuotaRow, {"work_order": order.id, "quantity": order.rework_quantity, "opened": 0}))
-    opened = entries.event(QUOTA_OPEN, closing.by, what, **closing.context)
-    rows = [Insert(WorkOrderRow, row), *rework]
-    return LastWords([opened], lambda _: rows, [document])
-
-
-WORK_ORDER_ACTION = Action(prepare=prepare_order, kinds=("work-order",), close=close_order, guard=guard_order)

@@ -19,7 +19,7 @@ KINDS: dict[str, frozenset[str]] = {
     "ocsp": frozenset(),
     "oem-root": frozenset({"trust-set"}),
     "recovery": frozenset({"trust-set"}),
-    "manifest-signer": frozenset({"fw-manifest", "transition-index", "birth-package"}),
+    "manifest-signer": frozenset({"fw-manifest", "transition-index", "birth-package", "baseline"}),
     "image-app": frozenset({"image.mcuboot"}),
     "counter": frozenset({"counter-update"}),
     "director": frozenset({"challenge"}),

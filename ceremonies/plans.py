@@ -13,6 +13,7 @@ from pki.jcs import JsonMalformed, jcs, parse_json, parse_object
 PLAN_LIMIT = 1 << 20
 SHOWN_LIMIT = 8 << 20
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+ReleaseId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{7,79}\Z")]
 Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 Positive = Annotated[int, Meta(ge=1, lt=1 << 31)]
 Serial = Annotated[str, Meta(pattern=r"^[A-Z0-9]([A-Z0-9.-]{0,62}[A-Z0-9])?\Z")]
@@ -69,11 +70,12 @@ class SetPlan(_Strict, frozen=True, kw_only=True):
 
 
 class Birth(_Strict, frozen=True, kw_only=True):
-    """A birth package of a class: fuse words (name, hex), initial counters by domain."""
+    """A birth package of a class: fuse words (name, hex), initial counters by domain, SHA-256 of the golden image."""
 
     class_name: Name
     fuses: tuple[tuple[str, str], ...] = ()
     counters: dict[str, Count] = {}
+    golden: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
 
 
 class GenesisPlan(_Strict, frozen=True, kw_only=True):
@@ -183,17 +185,39 @@ class TransitionPlan(_Strict, frozen=True, kw_only=True):
     start: Count
 
 
+class Waiver(_Strict, frozen=True, kw_only=True):
+    """A device that a gate need not wait for until a time (seconds since 1970), and why."""
+
+    serial: Name
+    reason: Annotated[str, Meta(min_length=1, max_length=256)]
+    until: Count
+
+
 class DestroyPlan(_Strict, frozen=True, kw_only=True):
-    """Keys to destroy, by label. They are gone for good; their signatures stay."""
+    """Keys to destroy, by label. They are gone for good; their signatures stay. `waived`: devices left behind."""
 
     labels: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=64)]
     reason: Annotated[str, Meta(min_length=1, max_length=256)]
+    waived: Annotated[tuple[Waiver, ...], Meta(max_length=1000)] = ()
 
 
 class ResumePlan(_Strict, frozen=True, kw_only=True):
     """Suspended keys that become active again."""
 
     labels: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=64)]
+    reason: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class BaselinePlan(_Strict, frozen=True, kw_only=True):
+    """The releases, by id, that were tested together: one for each class."""
+
+    releases: Annotated[tuple[ReleaseId, ...], Meta(min_length=1, max_length=256)]
+
+
+class ImportPlan(_Strict, frozen=True, kw_only=True):
+    """A CSV file of statements on devices, uploaded before, by its SHA-256."""
+
+    file: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     reason: Annotated[str, Meta(min_length=1, max_length=256)]
 
 

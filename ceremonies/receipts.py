@@ -47,11 +47,12 @@ class ReceiptRefused(KeyroomError):
 
 
 class SlotFacts(msgspec.Struct, frozen=True):
-    """Slot A or B: security version, the kids (hex) that verify its image, whether it was confirmed."""
+    """Slot A or B: security version, the kids (hex) that verify its image, whether it was confirmed, its version."""
 
     security_version: int
     keys: tuple[str, ...]
     confirmed: bool
+    version: tuple[int, ...] = ()
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -254,7 +255,12 @@ def read_facts(claims: ReceiptClaims) -> Facts:
         boots=claims.bootcount,
         floors={str(int(domain)): reading.logical for domain, reading in claims.counters.items()},
         slots=tuple(
-            SlotFacts(slot.security_version, tuple(kid.hex() for kid in slot.keys), slot.state == SlotState.CONFIRMED)
+            SlotFacts(
+                slot.security_version,
+                tuple(kid.hex() for kid in slot.keys),
+                slot.state == SlotState.CONFIRMED,
+                tuple(slot.version or ()),
+            )
             for slot in claims.slots
             if slot.slot < GOLDEN
         ),

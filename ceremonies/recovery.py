@@ -16,7 +16,7 @@ from ceremonies.journal import EntryDraft, Placed
 from ceremonies.keyring import Keyring
 from ceremonies.ledger import Ledger
 from ceremonies.orders import Actor
-from ceremonies.replay import check_counts, check_rows
+from ceremonies.reckoning import check_counts, check_rows
 from ceremonies.store import Change, Update
 from ceremonies.tables import KeyRow
 

@@ -5,51 +5,28 @@ or those since the last milestone (`ceremonies.milestones`); then it grows with 
 was changed behind the keyroom is found, and never believed.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import select
 
 from ceremonies.journal import RESTORE, EntryDraft, Journal, JournalForked, Placed
-from ceremonies.keyring import KeyEntry, Keyring
-from ceremonies.revocation_tables import RevocationRow
+from ceremonies.keyring import KeyEntry
 from ceremonies.revoked import Revoked
 from ceremonies.stations import KIND as STATION_CERTIFICATE
 from ceremonies.stations import Stations
 from ceremonies.store import Row, Store, octets, table_of
 from ceremonies.tables import (
-    ApprovalRow,
-    CertificateRow,
-    CounterUpdateRow,
-    DeviceRow,
-    DocumentRow,
     EntryRow,
-    GoverningRow,
-    ReleaseRow,
-    RequestRow,
-    TrustSetRow,
-    WorkOrderRow,
 )
-from ceremonies.unit_tables import ConfirmationRow, ReplacedDeviceRow, ReworkQuotaRow, ScrapRow
 from ceremonies.units import Units
+from ceremonies.whereabouts import Register
 from pki.log.merkle import Frontier, leaf_hash
 
 PAGE = 1024
 OPERATIONS = ("key.generate", "key.sign", "key.destroy")
 GOVERNING = ("roster.change", "policy.change")
-# Each sealed document of these kinds has one row of its own.
-DERIVED = (
-    (DeviceRow, ("certificate.idevid", "certificate.ieee2030-5-device")),
-    (
-        CertificateRow,
-        ("certificate.identity-root", "certificate.device-ca", "certificate.site-ca", "certificate.service-ca"),
-    ),
-    (TrustSetRow, ("trust-set",)),
-    (CounterUpdateRow, ("counter-update",)),
-    (ReleaseRow, ("fw-manifest",)),
-)
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -76,7 +53,7 @@ class Replay(msgspec.Struct):
     makers: the ceremony that made each key. sealed: how many documents of each kind. pending: requests whose first
     intent has no document yet. token_anchor: whether the last start kept an anchor in the journal's token. recovered:
     the entries by which officers let the journal go on after a loss. units: of work orders. revoked: certificates, and
-    lists of them.
+    lists of them. register: of devices after the factory. births: the newest birth package of each class (hex id).
     """
 
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
@@ -97,6 +74,8 @@ class Replay(msgspec.Struct):
     units: Units = msgspec.field(default_factory=Units)
     recovered: list[int] = msgspec.field(default_factory=list)
     revoked: Revoked = msgspec.field(default_factory=Revoked)
+    register: Register = msgspec.field(default_factory=Register)
+    births: dict[str, str] = msgspec.field(default_factory=dict)
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry."""
@@ -115,6 +94,8 @@ class Replay(msgspec.Struct):
         elif kind == "quota.close":
             name = entry["op"]["what"]["work_order"]
             self.quotas[name] = msgspec.structs.replace(self.quotas[name], closed=True)
+        elif kind.startswith("device."):
+            self.register.take(kind, entry["op"]["what"])
         elif kind == "ceremony.close":
             self.closed.add(entry["op"]["what"]["ceremony"])
         elif kind.startswith("station."):
@@ -178,6 +159,8 @@ class Replay(msgspec.Struct):
                 self.stations.take_certificate(entry["out"]["doc"], seq, entry["op"]["what"])
             if entry["op"]["kind"] == "crl":
                 self.revoked.take_list(seq, entry)
+            if entry["op"]["kind"] == "birth-package":
+                self.births[entry["op"]["what"]["class"]] = entry["out"]["doc"]
 
     def _set_state(self, seq: int, entry: EntryDraft, state: str) -> None:
         for key in entry["keys"]:
@@ -243,66 +226,3 @@ def read_pages(store: Store, start: int = 0) -> Iterator[Sequence[Row]]:
         if len(page) < PAGE:
             return
         start = page[-1]["seq"] + 1
-
-
-def check_rows(store: Store, replay: Replay, keyring: Keyring) -> None:
-    """Compare rows with what the journal says, but for their number. Raises JournalForked at the first difference."""
-    _demand("keys", {key.spki: key for key in keyring} == replay.keys)
-    quotas = {row["id"]: (row["quantity"], row["issued"]) for row in store.list(WorkOrderRow, "id")}
-    _demand("work orders", quotas == {name: (item.quantity, item.issued) for name, item in replay.quotas.items()})
-    rework = {row["work_order"]: (row["quantity"], row["opened"]) for row in store.list(ReworkQuotaRow, "work_order")}
-    permits = {name: (item.rework, item.reworked) for name, item in replay.units.orders.items() if item.rework}
-    _demand("quotas of rework", rework == permits)
-    governing = {row["name"]: row["seq"] for row in store.list(GoverningRow, "name")}
-    _demand("roster and policy", governing == replay.governing)
-    for ceremony, step in replay.approvals:
-        check_approvals(store, replay, ceremony, step)
-
-
-def check_approvals(store: Store, replay: Replay, ceremony: str, step: str) -> None:
-    """A step's decisions are those of the journal: none is added, altered or taken away. Raises JournalForked."""
-    rows = store.list(ApprovalRow, "officer", ceremony=ceremony, step=step)
-    found = {
-        row["officer"]: Decision(
-            row["seq"], row["hash"], _sha256(octets(row["statement"])), _sha256(octets(row["signature"]))
-        )
-        for row in rows
-    }
-    _demand(f"approvals of step {step} of {ceremony}", found == replay.approvals.get((ceremony, step), {}))
-
-
-def check_counts(store: Store, replay: Replay) -> None:
-    """Count the rows of tables that grow with the journal. Raises JournalForked at the first difference."""
-    with store.read() as connection:
-        for model, expected in list_counts(replay).items():
-            check_count(connection, model, expected)
-
-
-def list_counts(replay: Replay) -> Mapping[Any, int]:
-    """How many rows the journal says that a table has."""
-    derived = {model: sum(replay.sealed.get(kind, 0) for kind in kinds) for model, kinds in DERIVED}
-    orders = replay.units.orders.values()
-    replaced = sum(figures.replaced for figures in orders)
-    derived[DeviceRow] -= replaced
-    units = {
-        ConfirmationRow: sum(figures.confirmed.count for figures in orders),
-        ScrapRow: len(replay.units.scrapped),
-        ReplacedDeviceRow: replaced,
-    }
-    counts = {RequestRow: replay.requests, DocumentRow: replay.documents, RevocationRow: replay.revoked.count}
-    return counts | derived | units
-
-
-def check_count(connection: Connection, model: Any, expected: int) -> None:
-    """Count the rows of one table, which reads all of it. Raises JournalForked."""
-    found = connection.execute(select(func.count()).select_from(table_of(model))).scalar()
-    _demand(f"{model.__tablename__}: {found} for {expected}", found == expected)
-
-
-def _demand(what: str, holds: bool) -> None:
-    if not holds:
-        raise JournalForked(f"{what}: the rows are not what the journal says", hint=RESTORE)
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

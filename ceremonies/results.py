@@ -10,6 +10,7 @@ from ceremonies.factory_results import (
     StationsListed,
 )
 from ceremonies.outcomes import Proven
+from ceremonies.register_results import FleetQueried, ImportChecked, LabelShown, StatementsRecorded
 from ceremonies.revocation_results import CertificateShown, RevocationPreviewed, RevocationsListed, StatusAnswered
 from ceremonies.tallies import (
     DeviceConfirmed,
@@ -223,4 +224,8 @@ AnyResult = (
     | WorkOrdersListed
     | WorkOrderShown
     | UnitsReported
+    | StatementsRecorded
+    | ImportChecked
+    | FleetQueried
+    | LabelShown
 )

@@ -1,16 +1,21 @@
 """Keys leave, or come back from suspension. A leaving key is destroyed only when the gate of its rotation holds.
 
-The denominator is the register of issued devices; a device that was never heard has not moved.
+The denominator is the register of issued devices; a device that was never heard has not moved. Those that were
+decommissioned before the ceremony was opened are left out, unless they were heard since; returned ones are not. So are
+those that the plan waives, which a quorum approved with a reason and an expiry.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from ceremonies.errors import KeyroomError
 from ceremonies.keyring import KeyEntry
-from ceremonies.plans import DestroyPlan, PlanMalformed, ResumePlan, read_plan, write_plan
+from ceremonies.plans import DestroyPlan, PlanMalformed, ResumePlan, Waiver, read_plan, write_plan
 from ceremonies.procedures import Action
 from ceremonies.receipts import Facts, find_canary, newest_receipts
+from ceremonies.registered import find_gone
 from ceremonies.room import Room
 from ceremonies.tables import DeviceRow
 from ceremonies.trustsets import load_sets
@@ -29,21 +34,25 @@ class GateClosed(KeyroomError):
 def prepare_destroy(room: Room, data: bytes) -> dict[str, Any]:
     """The keys to destroy, named by label and SPKI. Raises GateClosed while a device may still depend on one."""
     plan: DestroyPlan = read_plan(data, DestroyPlan)
-    guard_destroy(room, {"content": write_plan(plan)})
-    keys = [room.door.keyring.labelled(label) for label in plan.labels]
-    return {"content": write_plan(plan), "destroy": [{"label": key.label, "spki": key.spki} for key in keys]}
+    keys, now_us = [room.door.keyring.labelled(label) for label in plan.labels], room.surroundings.now_us()
+    gone = check_gate(room, keys, now_us, plan.waived)
+    shown = {"content": write_plan(plan), "destroy": [{"label": key.label, "spki": key.spki} for key in keys]}
+    return shown | {"decommissioned": {"before_us": now_us, "count": len(gone), "first": gone[:SHOWN_BLOCKERS]}}
 
 
 def guard_destroy(room: Room, shown: Mapping[str, Any]) -> None:
     """The gate, asked when the ceremony is opened and again when it is executed. Raises GateClosed."""
-    check_gate(room, [room.door.keyring.labelled(label) for label in shown["content"]["labels"]])
+    plan = msgspec.convert(shown["content"], DestroyPlan)
+    keys = [room.door.keyring.labelled(label) for label in plan.labels]
+    check_gate(room, keys, shown.get("decommissioned", {}).get("before_us", 0), plan.waived)
 
 
-def check_gate(room: Room, keys: list[KeyEntry]) -> None:
+def check_gate(room: Room, keys: list[KeyEntry], before_us: int, waived: Sequence[Waiver] = ()) -> list[str]:
     """S2: keys that trust sets name are destroyed only when no device of the register can depend on them.
 
-    1. The newest set names none of them, and the journal needs none. 2. Every device has moved: see `find_blocker`.
-    Raises GateClosed.
+    1. The newest set names none of them, and the journal needs none. 2. Every device has moved (see `find_blocker`), or
+    was decommissioned before `before_us`, where officers see it, and was not heard since, or is waived at this time.
+    The serials of those decommissioned that did not move and are left out. Raises GateClosed.
     """
     sets = [item for item, _ in load_sets(room.store)]
     for key in keys:
@@ -53,12 +62,18 @@ def check_gate(room: Room, keys: list[KeyEntry]) -> None:
             raise GateClosed(f"key {key.label} is named by the newest trust set", hint="publish a set without it first")
     leaving = [key.label for key in keys if any(_names(item, key) for item in sets)]
     if not leaving:
-        return
+        return []
     latest, newest, canary = newest_receipts(room.store), sets[-1], find_canary(room.store, sets[-1].index)
-    blockers = {}
+    gone = find_gone(room.store, room.ledger.replay.register, before_us)
+    now_us = room.surroundings.now_us()
+    excused = {item.serial for item in waived if item.until * 1_000_000 > now_us}
+    left_out: list[str] = []
+    blockers: dict[str, str] = {}
     for device in room.store.list(DeviceRow, "serial"):
         why = find_blocker(latest.get(device["ueid"]), newest, canary["manifest_payload"] if canary else "")
-        if why:
+        if why and device["serial"] in gone:
+            left_out.append(str(device["serial"]))
+        elif why and device["serial"] not in excused:
             blockers[device["serial"]] = why
     if blockers:
         first = dict(list(blockers.items())[:SHOWN_BLOCKERS])
@@ -68,6 +83,7 @@ def check_gate(room: Room, keys: list[KeyEntry]) -> None:
             hint="move them, and take their receipts",
             details={"blockers": len(blockers), "devices": first},
         )
+    return left_out
 
 
 def _names(trust_set: TrustSet, key: KeyEntry) -> bool:

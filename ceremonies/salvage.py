@@ -47,7 +47,7 @@ from ceremonies.orders import Actor
 from ceremonies.procedures import PLAN, VALID_FOR
 from ceremonies.public import anchor_path, check_published, published_path, write_file
 from ceremonies.quorums import Governing, shown_draft
-from ceremonies.replay import check_counts, check_rows
+from ceremonies.reckoning import check_counts, check_rows
 from ceremonies.settings import KeyroomSettings
 from ceremonies.store import Change, Update
 from ceremonies.tables import CeremonyRow, KeyRow

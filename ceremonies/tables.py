@@ -5,7 +5,7 @@ Times are integer microseconds since 1970 (UTC). Digests and key names are lower
 
 from typing import ClassVar
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Integer, LargeBinary
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, LargeBinary
 from sqlmodel import Field, SQLModel
 
 CLUSTERED = {"sqlite_with_rowid": False}
@@ -262,8 +262,9 @@ class ReceiptRow(SQLModel, table=True):
     """A verified receipt: the facts that gates count. `sequence` rises per device."""
 
     __tablename__ = "receipt"
+    __table_args__ = (Index("receipt_by_device", "ueid", "sequence"),)
     payload_sha256: str = Field(primary_key=True)
-    ueid: str = Field(index=True)
+    ueid: str
     sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
     nonce: str = Field(unique=True)
     set_index: int

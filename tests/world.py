@@ -44,6 +44,7 @@ R = TypeVar("R")
 
 CLASS = "bms-stm32h7"
 PLANT = "graz"
+SITE = "hornsea-1"
 AUDIENCE = "https://kedge.example"
 ISSUER = "https://issuer.example"
 REPOSITORY = {"repository_id": "4711", "environment": "release"}
@@ -72,7 +73,7 @@ KINDS = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "counter-update", "transition-index",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
     "certificate.service-ca", "policy.change", "log.key.rotate", "log.recover", "station.enrol", "station.resume",
-    "certificate.revoke", "certificate.ocsp-responder", "key.deactivated",
+    "certificate.revoke", "certificate.ocsp-responder", "key.deactivated", "baseline", "register-import",
 )  # fmt: skip
 UNATTENDED = (
     "certificate.idevid",
@@ -194,7 +195,7 @@ class World:
             "station": {"plant": PLANT, "class": CLASS},
             "pipeline": dict(REPOSITORY),
             "officer": {"officer": "alice"},
-            "operator": {"plant": PLANT},
+            "operator": {"plant": PLANT, "site": SITE},
         }
         return self.token(role, **usual.get(role, {}))
 
@@ -286,7 +287,7 @@ def make_policy(jwk: dict[str, str]) -> Policy:
     quorums |= {kind: Quorum(0) for kind in UNATTENDED}
     bind = {
         "station": {"plant": "plant", "class": "class"}, "officer": {"officer": "officer"},
-        "operator": {"plant": "plant"},
+        "operator": {"plant": "plant", "site": "site"},
     }  # fmt: skip
     roles = ("station", "pipeline", "officer", "auditor", "operator", "gateway")
     grants = tuple(Grant(role=cast(Any, role), claims={"role": role}, bind=bind.get(role, {})) for role in roles)

@@ -9,6 +9,7 @@ import typer
 
 from api.cli.errors import FileRefused, ItemsRefused
 from api.cli.files import Proven, read_file, write_file, write_proven
+from api.cli.labels import show_label
 from api.cli.lines import align
 from api.cli.session import connect, session_of
 from ceremonies.commands import BATCH_LIMIT
@@ -16,6 +17,7 @@ from ceremonies.commands import BATCH_LIMIT
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, add_completion=False, callback=connect, help="Device certificates."
 )
+app.command("label")(show_label)
 
 BODY_BYTES: Final = 1 << 20
 """Of a request; the API takes somewhat more (`json_limit`)."""

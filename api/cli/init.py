@@ -103,7 +103,7 @@ def example_claims(officers: list[str]) -> dict[str, dict[str, Any]]:
         "pipeline": claims("pipeline", "repo:acme/bms-firmware", **REPOSITORY),
         "auditor": claims("auditor", "auditor:1"),
         "gateway": claims("gateway", f"gateway:{PLANT}-1"),
-        "operator": claims("operator", f"operator:{PLANT}-1", plant=PLANT),
+        "operator": claims("operator", "operator:1", plant=PLANT, site=f"{PLANT}-1"),
     }
 
 

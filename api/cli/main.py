@@ -37,6 +37,7 @@ VERBS: Final = {
     "device": ("device", "app"),
     "station": ("station", "app"),
     "work-order": ("work_order", "app"),
+    "fleet": ("fleet", "app"),
     "journal": ("journal", "app"),
     "events": ("events", "app"),
     "witness": ("witness", "app"),

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from api.routes import (
     artefacts,
+    baselines,
     ceremonies,
     certificates,
     confirmations,
@@ -14,6 +15,7 @@ from api.routes import (
     documents,
     est,
     events,
+    fleet,
     health,
     journal,
     keys,
@@ -41,6 +43,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     trust_sets.router,
     counter_updates.router,
     receipts.router,
+    fleet.router,
+    baselines.router,
     keys.router,
     certificates.router,
     revocations.router,

@@ -44,6 +44,22 @@ from ceremonies.commands.queries import (
     ShowProof,
     SummarizeJournal,
 )
+from ceremonies.commands.register import (
+    FLEET_LIMIT,
+    STATEMENTS_LIMIT,
+    CheckImport,
+    Decommission,
+    Install,
+    Move,
+    QueryFleet,
+    ReadBaseline,
+    RecordStatements,
+    Replace,
+    Return,
+    Ship,
+    ShowLabel,
+    Statement,
+)
 from ceremonies.commands.releases import ARTEFACT_LIMIT, CHUNK_SIZE, SignRelease, Upload
 from ceremonies.commands.stations import IssueStation, ListStations, RevokeStation, SuspendStation
 from ceremonies.commands.units import (
@@ -75,6 +91,9 @@ from ceremonies.revocation_results import (  # isort: skip
 from ceremonies.tallies import (  # isort: skip
     DeviceConfirmed, DeviceScrapped, ReworkPermitted, UnitShown, UnitsReported, WorkOrderShown, WorkOrdersListed,
 )  # fmt: skip
+from ceremonies.register_results import (  # isort: skip
+    BadLine, FleetDevice, FleetQueried, ImportChecked, LabelShown, StatementsRecorded, StatementVerdict,
+)  # fmt: skip
 
 AnyCommand = (
     IssueDevice | EnrolDevice | IssueDevices | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies |
@@ -82,7 +101,8 @@ AnyCommand = (
     ListTrustSets | ListCounterUpdates | ListCertificates | ListKeys | ShowProof | ReadTile | ExportJournal |
     ExportParty | SummarizeJournal | ListEvents | ShowHealth | IssueStation | ListStations | SuspendStation |
     RevokeStation | RevokeCertificate | PreviewRevocation | ShowCertificate | ListRevocations | AskStatus |
-    ConfirmDevice | ConfirmDevices | ListWorkOrders | PermitRework | ReportUnits | ScrapDevice | ShowWorkOrder
+    ConfirmDevice | ConfirmDevices | ListWorkOrders | PermitRework | ReportUnits | ScrapDevice | ShowWorkOrder |
+    RecordStatements | CheckImport | QueryFleet | ShowLabel | ReadBaseline
 )  # fmt: skip
 
 
@@ -106,19 +126,22 @@ class Answer(Struct, frozen=True):
 
 
 __all__ = [
-    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AskStatus", "AssetShown", "BATCH_LIMIT", "CHUNK_SIZE",
-    "CeremoniesListed", "CeremonyShown", "CertificateShown", "Command", "ConfirmDevice", "ConfirmDevices",
-    "Confirmation", "DecideStep", "DeviceConfirmed", "DeviceIssued", "DeviceRequest", "DeviceScrapped",
-    "DevicesConfirmed", "DevicesIssued", "Document", "DocumentRead", "DocumentsListed", "EnrolDevice", "EventShown",
-    "EventsListed", "ExecuteStep", "ExportJournal", "ExportParty", "HealthShown", "Hex32", "IssueDevice",
-    "IssueDevices", "IssueStation", "JournalPart", "KeyShown", "KeysListed", "LOCAL", "ListCeremonies",
-    "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys", "ListRevocations", "ListStations",
-    "ListTrustSets", "ListWorkOrders", "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC",
-    "PermitRework", "PreviewRevocation", "Problem", "ProofShown", "Proven", "ROWS_LIMIT", "ReadDocument",
-    "ReadTile", "ReceiptsTaken", "ReleaseSigned", "ReportUnits", "Request", "RequestId", "RevocationListShown",
-    "RevocationPreviewed", "RevocationsListed", "RevokeCertificate", "RevokeStation", "ReworkPermitted", "STAFF",
-    "ScrapDevice", "ShowCeremony", "ShowCertificate", "ShowHealth", "ShowProof", "ShowWorkOrder", "SignRelease",
-    "StationIssued", "StationShown", "StationsListed", "StatusAnswered", "StepShown", "SubmitReceipts",
-    "SummarizeJournal", "SuspendKey", "SuspendStation", "Text", "TileRead", "UnitShown", "UnitsReported", "Upload",
-    "Uploaded", "WorkOrderShown", "WorkOrdersListed",
+    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AskStatus", "AssetShown", "BATCH_LIMIT", "BadLine",
+    "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown", "CertificateShown", "CheckImport", "Command",
+    "ConfirmDevice", "ConfirmDevices", "Confirmation", "DecideStep", "Decommission", "DeviceConfirmed",
+    "DeviceIssued", "DeviceRequest", "DeviceScrapped", "DevicesConfirmed", "DevicesIssued", "Document",
+    "DocumentRead", "DocumentsListed", "EnrolDevice", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal",
+    "ExportParty", "FLEET_LIMIT", "FleetDevice", "FleetQueried", "HealthShown", "Hex32", "ImportChecked", "Install",
+    "IssueDevice", "IssueDevices", "IssueStation", "JournalPart", "KeyShown", "KeysListed", "LOCAL", "LabelShown",
+    "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys", "ListRevocations",
+    "ListStations", "ListTrustSets", "ListWorkOrders", "Move", "Name", "OpenCeremony", "OpenChallenge",
+    "OpenGenesis", "PUBLIC", "PermitRework", "PreviewRevocation", "Problem", "ProofShown", "Proven", "QueryFleet",
+    "ROWS_LIMIT", "ReadBaseline", "ReadDocument", "ReadTile", "ReceiptsTaken", "RecordStatements", "ReleaseSigned",
+    "Replace", "ReportUnits", "Request", "RequestId", "Return", "RevocationListShown", "RevocationPreviewed",
+    "RevocationsListed", "RevokeCertificate", "RevokeStation", "ReworkPermitted", "STAFF", "STATEMENTS_LIMIT",
+    "ScrapDevice", "Ship", "ShowCeremony", "ShowCertificate", "ShowHealth", "ShowLabel", "ShowProof",
+    "ShowWorkOrder", "SignRelease", "Statement", "StatementVerdict", "StatementsRecorded", "StationIssued",
+    "StationShown", "StationsListed", "StatusAnswered", "StepShown", "SubmitReceipts", "SummarizeJournal",
+    "SuspendKey", "SuspendStation", "Text", "TileRead", "UnitShown", "UnitsReported", "Upload", "Uploaded",
+    "WorkOrderShown", "WorkOrdersListed",
 ]  # fmt: skip

@@ -1,9 +1,9 @@
 """Parties: of whom an entry speaks. The keyroom chooses by it, and the verifier refuses what it would not have chosen.
 
 An entry belongs to a party when it says so itself (a key by its spki, a device by `op.what.serial`, a work order by
-`op.what.work_order`, a site by the orders whose document names it as plant, a change by `chg`), when it is of a
-ceremony that opened such an order or carried such a change, when it closes an intent that belongs to it, or when an
-entry that belongs to it refers to it (intent, counted approval).
+`op.what.work_order`, a site by the orders whose document names it as plant and by statements that put a device there, a
+change by `chg`), when it is of a ceremony that opened such an order or carried such a change, when it closes an intent
+that belongs to it, or when an entry that belongs to it refers to it (intent, counted approval).
 
 An entry that concerns two parties is in the exports of both. Entries that name many devices at once (batches of
 receipts, exports, quotas of others) are in none. A refusal belongs to an order only when it names no serial, or one
@@ -137,6 +137,8 @@ class _Chooser:
                 return facts.get("serial") == self._party.name
             case "change":
                 return leaf.chg == self._party.name
+        if self._party.kind == "site" and leaf.type.startswith("device.") and facts.get("site") == self._party.name:
+            return True
         if facts.get("work_order") not in self._orders:
             return False
         serial = facts.get("serial")

@@ -66,6 +66,12 @@ CERTIFICATE = commands.CertificateShown(
 )  # fmt: skip
 LISTED = commands.RevocationListShown("device-ca", "crl/device-ca/3f.crl", 417, 2, 1, 2, DIGEST, True)
 
+FLEET = commands.FleetQueried(
+    (commands.FleetDevice("BMS-1", "bms-stm32h7", "01ab", "wo-1", "installed", "acme", "hornsea-1", "=cmd", heard=7),),
+    "",
+    3,
+)
+
 REPLIES: dict[type, Reply] = {
     commands.IssueDevice: DEVICE,
     commands.EnrolDevice: msgspec.structs.replace(DEVICE, certificate=CERTIFICATES["idevid"]),
@@ -92,6 +98,11 @@ REPLIES: dict[type, Reply] = {
     commands.ListCertificates: commands.DocumentsListed(
         tuple((name, "cc" * 32, CERTIFICATES[name]) for name in ("device-ca", "identity-root"))
     ),
+    commands.RecordStatements: commands.StatementsRecorded((commands.StatementVerdict("BMS-1", "shipped"),), 12, False),
+    commands.CheckImport: commands.ImportChecked({"ship": 2}, (), 0),
+    commands.QueryFleet: FLEET,
+    commands.ShowLabel: commands.LabelShown("BMS-1", "bms-stm32h7", "", "KEDGE1;serial=BMS-1;class=bms-stm32h7"),
+    commands.ReadBaseline: SEALED,
     commands.ListKeys: commands.KeysListed((KEY,)),
     commands.ShowProof: commands.ProofShown(PROVEN),
     commands.ReadTile: commands.TileRead(b"\x00\x02{}"),
@@ -229,6 +240,15 @@ REQUESTS: dict[tuple[str, str], tuple[str, dict[str, Any], type[commands.Command
         {"json": {"campaign": "AAECAwQFBgcICQoLDA0ODw=="}, "headers": KEYED},
         commands.OpenChallenge,
     ),
+    ("POST", "/v1/fleet/statements"): (
+        "/v1/fleet/statements",
+        {"json": {"statements": [{"act": "ship", "serial": "BMS-1"}]}, "headers": KEYED},
+        commands.RecordStatements,
+    ),
+    ("GET", "/v1/fleet"): ("/v1/fleet?site=hornsea-1&limit=5", {}, commands.QueryFleet),
+    ("GET", "/v1/fleet/imports/{sha256}"): (f"/v1/fleet/imports/{DIGEST}", {}, commands.CheckImport),
+    ("GET", "/v1/fleet/labels/{serial}"): ("/v1/fleet/labels/BMS-1", {}, commands.ShowLabel),
+    ("GET", "/v1/baselines/latest"): ("/v1/baselines/latest", {}, commands.ReadBaseline),
     ("GET", "/v1/keys"): ("/v1/keys", {}, commands.ListKeys),
     ("POST", "/v1/keys/{label}/suspension"): (
         "/v1/keys/image-app-1/suspension",

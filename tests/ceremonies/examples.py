@@ -73,6 +73,11 @@ def example(kind: type[Command]) -> Command:
         commands.ListWorkOrders(),
         commands.ShowWorkOrder("wo-1"),
         commands.ReportUnits("wo-1"),
+        commands.RecordStatements("request-1", (commands.Ship("BMS-000001"),)),
+        commands.CheckImport("0" * 64),
+        commands.QueryFleet(),
+        commands.ShowLabel("BMS-000001"),
+        commands.ReadBaseline(),
     )
     found = [item for item in examples if type(item) is kind]
     assert found, f"{kind.__name__} has no example here: add one, and with it the tests of roles and of entries"

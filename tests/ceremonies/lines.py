@@ -7,7 +7,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from ceremonies import commands
 from ceremonies.commands import AnyResult, ConfirmDevice, DeviceIssued, IssueDevice, Problem
-from ceremonies.replay import check_counts, check_rows, replay_journal
+from ceremonies.reckoning import check_counts, check_rows
+from ceremonies.replay import replay_journal
 from pki.x509.confirmations import confirmed_bytes, hash_chain
 from tests.world import World, make_request
 

@@ -18,6 +18,7 @@ from pki.trust.cose import parse_sign
 from pki.trust.counters import verify_counter_update
 from pki.trust.device_profile import CounterModel
 from tests.ceremonies.field import execute, make_controllers, problem, propose, submit
+from tests.ceremonies.fielded import decommission
 from tests.ceremonies.rotated import Fleet, report_all
 from tests.ceremonies.templates import on_both_keys
 from tests.world import CLASS, audit_world
@@ -68,6 +69,15 @@ def test_a_silent_device_blocks_by_name(moved: Fleet) -> None:
     asyncio.run(make_controllers(moved.world, (7,), None))
     refused = refuse(moved)
     assert (refused.details["rule"], refused.details["found"]) == ("device-silent", "BMS-000007")
+
+
+def test_a_decommissioned_device_blocks_no_floor(moved: Fleet) -> None:
+    async def play() -> None:
+        await make_controllers(moved.world, (7,), None)
+        await decommission(moved.world, "BMS-000007")
+        await moved.world.propose("raise", "counter-update", PLAN)
+
+    asyncio.run(play())
 
 
 def test_a_device_with_an_alarm_blocks_by_name(moved: Fleet) -> None:

@@ -1,12 +1,13 @@
 """The gate: a leaving key is destroyed only when every device of the register has moved."""
 
 import asyncio
+import json
 from typing import Any
 
 import msgspec
 import pytest
 
-from ceremonies.commands import CeremonyShown, Problem
+from ceremonies.commands import CeremonyShown, Problem, Return
 from ceremonies.receipts import Facts, SlotFacts
 from ceremonies.retirement import find_blocker
 from ceremonies.trustsets import newest_set
@@ -14,6 +15,7 @@ from pki.trust.receipts import Canary, ReceiptClaims, SlotReport, State
 from pki.trust.rehearsal import Bundle, Release, follow
 from pki.trust.sets import TrustSet
 from tests.ceremonies.field import Controller, execute, list_sets, make_controllers, problem, propose, submit
+from tests.ceremonies.fielded import decommission, install, say_all
 from tests.ceremonies.rotated import Fleet, report_all
 from tests.ceremonies.templates import on_both_keys
 from tests.world import audit_world
@@ -177,3 +179,55 @@ def test_a_device_has_moved_at_exactly_the_newest_set(moved: Fleet) -> None:
 def test_only_suspended_keys_are_resumed(moved: Fleet) -> None:
     plan = {"labels": ["director"], "reason": "found"}
     assert problem(asyncio.run(propose(moved.world, "resume", "resume", plan))).code == "plan-malformed"
+
+
+@pytest.mark.req("RO-5", "T35")
+def test_decommissioned_devices_block_no_gate_and_returned_ones_do(rotated: Fleet) -> None:
+    world, (one, two) = rotated.world, [controller.serial for controller in rotated.controllers]
+
+    async def play() -> CeremonyShown:
+        await install(world, [one, two])
+        await decommission(world, one)
+        await say_all(world, Return(two, "fan"))
+        refused = problem(await propose(world, "destroy-1", "destroy", DESTROY))
+        assert refused.details["devices"] == {two: "never heard"}
+        await decommission(world, two)
+        return await world.propose("destroy-2", "destroy", DESTROY)
+
+    shown = json.loads(asyncio.run(play()).steps[0].shown)
+    assert (shown["decommissioned"]["count"], shown["decommissioned"]["first"]) == (2, [one, two])
+    assert asyncio.run(world.carry_out("destroy-2", "bob", "carol")).state == "closed"
+
+
+@pytest.mark.req("RO-5")
+def test_a_quorum_waives_devices_until_a_time(moved: Fleet) -> None:
+    world = moved.world
+    now = world.around.now_us() // 1_000_000
+
+    async def play() -> CeremonyShown:
+        await issue_another(moved)
+        waiver = {"serial": "BMS-000009", "reason": "under water", "until": now - 1}
+        for number, waived in enumerate(([], [waiver], [{**waiver, "serial": "BMS-000008", "until": now + 900}])):
+            refused = problem(await propose(world, f"destroy-{number}", "destroy", {**DESTROY, "waived": waived}))
+            assert refused.details["devices"] == {"BMS-000009": "never heard"}
+        unreasoned = {**DESTROY, "waived": [{**waiver, "until": now + 900, "reason": ""}]}
+        assert problem(await propose(world, "destroy-3", "destroy", unreasoned)).code == "plan-malformed"
+        plan = {**DESTROY, "waived": [{**waiver, "until": now + 900}]}
+        return await world.ceremony("destroy-4", "destroy", plan)
+
+    assert asyncio.run(play()).state == "closed"
+
+
+@pytest.mark.req("RO-5", "T35")
+def test_what_is_decommissioned_after_officers_looked_does_not_count(moved: Fleet) -> None:
+    world = moved.world
+
+    async def play() -> Problem:
+        await world.propose("destroy", "destroy", DESTROY)
+        await world.approve("destroy", "plan", "bob", "carol")
+        await issue_another(moved)
+        await decommission(world, "BMS-000009")
+        return problem(await execute(world, "destroy", "plan"))
+
+    refused = asyncio.run(play())
+    assert (refused.code, refused.details["devices"]) == ("gate-closed", {"BMS-000009": "never heard"})

@@ -10,7 +10,7 @@ from cryptography import x509
 from ceremonies import commands
 from ceremonies.commands import DeviceIssued, IssueDevice
 from ceremonies.journal import JournalForked
-from ceremonies.replay import check_rows
+from ceremonies.reckoning import check_rows
 from ceremonies.statements import apply_changes
 from ceremonies.store import StoreUnavailable, Update
 from ceremonies.tables import DeviceRow

@@ -40,7 +40,7 @@ _TWO_OFFICERS: Final = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "transition-index", "counter-update",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
     "certificate.service-ca", "log.key.rotate", "log.recover", "station.enrol", "station.resume", "certificate.revoke",
-    "certificate.ocsp-responder", "key.deactivated",
+    "certificate.ocsp-responder", "key.deactivated", "baseline", "register-import",
 )  # fmt: skip
 _BY_RULE: Final = (
     "certificate.idevid", "certificate.ieee2030-5-device", "certificate.ldevid", "certificate.station-tls",
@@ -57,7 +57,7 @@ _STAFF: Final = (
 )
 _DEVELOPMENT: Final = (
     *_STAFF,
-    Grant("operator", {"role": "operator"}, bind={"plant": "plant"}),
+    Grant("operator", {"role": "operator"}, bind={"plant": "plant", "site": "site"}),
     Grant("pipeline", {"role": "pipeline", "repository_owner_id": "42"}),
 )
 

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pki.trust.authorizations import Channel, InstallAuthorization, Window
+from pki.trust.baselines import Baseline, BaselineRelease
 from pki.trust.challenges import Challenge
 from pki.trust.counters import CounterUpdate, FloorRaise
 from pki.trust.denials import DenyList
@@ -90,6 +91,12 @@ def deny_list(trust_set: TrustSet = GENESIS, **changes: Any) -> DenyList:
     return changed(plain, changes)
 
 
+def baseline(trust_set: TrustSet = GENESIS, **changes: Any) -> Baseline:
+    tested = BaselineRelease(Domain.APP, (2, 4, 0), HASH)
+    plain = Baseline(FLEET, 3, trust_set.ref, {CLASS: tested, OTHER_CLASS: tested}, 1_790_000_000)
+    return changed(plain, changes)
+
+
 def birth_package(**changes: Any) -> BirthPackage:
     plain = BirthPackage(FLEET, CLASS, GENESIS.ref, (("SRK0", b"\1\2\3\4"),), HASH, {Domain.APP: 0, Domain.TRUST: 0})
     return changed(plain, changes)
@@ -136,7 +143,7 @@ def claims(**changes: Any) -> ReceiptClaims:
 def all_payloads() -> list[Payload]:
     """One of each kind, with every optional field, and the least of some."""
     full = [GENESIS, following(GENESIS, revoked=(HASH,)), manifest(), counter_update(), index(following(GENESIS))]
-    rest = [deny_list(), birth_package(), head(), challenge(), authorization(), claims()]
+    rest = [deny_list(), baseline(), birth_package(), head(), challenge(), authorization(), claims()]
     least = [
         manifest(apply_policy=None, dates=None, dependencies=()),
         authorization(devices=(b"\1" * 33,), window=None, person=None, channel=None, nonce=None, change_request=None),

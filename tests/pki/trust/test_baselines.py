@@ -1,0 +1,62 @@
+from typing import Any
+
+import pytest
+
+from pki.errors import PkiError
+from pki.trust.baselines import BaselineRelease, draft_baseline, verify_baseline
+from pki.trust.errors import ThresholdNotMet
+from pki.trust.sets import Domain, RoleId, Scope
+from tests.pki.trust.fleets import (
+    CLASS,
+    IMAGE,
+    MANIFEST,
+    OTHER_CLASS,
+    finish,
+    following,
+    group,
+    keys_of,
+    sign,
+    soft_key,
+)
+from tests.pki.trust.messages import GENESIS, HASH, baseline
+
+NEXT = following(GENESIS)
+
+
+def test_accepts() -> None:
+    assert verify_baseline(NEXT, sign(baseline(NEXT), MANIFEST)) == baseline(NEXT)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"fleet": bytes(16)}, "fleet-mismatch"),
+        ({"set_ref": GENESIS.ref}, "set-ref-mismatch"),
+        ({"classes": {}}, "payload-invalid"),
+        ({"classes": {CLASS: BaselineRelease(Domain.APP, (), HASH)}}, "payload-invalid"),
+        ({"classes": {CLASS: BaselineRelease(Domain.APP, (1,), b"")}}, "payload-invalid"),
+    ],
+)
+def test_refusals(changes: dict[str, Any], code: str) -> None:
+    with pytest.raises(PkiError) as caught:
+        verify_baseline(NEXT, sign(baseline(NEXT, **changes), MANIFEST))
+    assert caught.value.code == code
+
+
+def test_the_signers_of_every_class_are_needed() -> None:
+    other = soft_key(122)
+    groups = (*group(1, MANIFEST, scope=Scope(classes=(CLASS,))), *group(1, other, scope=Scope(classes=(OTHER_CLASS,))))
+    roles = {**NEXT.roles, RoleId.MANIFEST_SIGNER: groups}
+    scoped = following(GENESIS, keys=(*NEXT.keys, other.key), roles=roles)
+    with pytest.raises(ThresholdNotMet):
+        verify_baseline(scoped, sign(baseline(scoped), MANIFEST))
+    assert verify_baseline(scoped, sign(baseline(scoped), MANIFEST, other)) == baseline(scoped)
+    with pytest.raises(PkiError, match="manifest-signer"):
+        verify_baseline(NEXT, sign(baseline(NEXT), IMAGE))
+
+
+def test_draft() -> None:
+    draft = draft_baseline(NEXT, baseline(NEXT), keys_of(MANIFEST))
+    assert (draft.kind, draft.what["sequence"]) == ("baseline", 3)
+    assert draft.what["versions"] == {CLASS.hex(): "2.4.0", OTHER_CLASS.hex(): "2.4.0"}
+    assert verify_baseline(NEXT, finish(draft, MANIFEST)) == baseline(NEXT)
