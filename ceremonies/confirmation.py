@@ -16,7 +16,7 @@ from ceremonies import entries
 from ceremonies.claims import WorkOrderClosed
 from ceremonies.commands import ConfirmDevice, ConfirmDevices, DeviceConfirmed, DevicesConfirmed
 from ceremonies.desk import Caller, problem_of, tag_of
-from ceremonies.errors import KeyroomError
+from ceremonies.errors import DeviceUnknown, KeyroomError
 from ceremonies.issuance import Line
 from ceremonies.journal import RESTORE, EntryDraft, JournalForked, Placed
 from ceremonies.register import read_documents, read_entries
@@ -37,12 +37,6 @@ AT_ONCE: Final = 50
 ROWS_AT_ONCE: Final = 500
 
 Admit = Callable[[ConfirmDevice, Caller], Awaitable[Line]]
-
-
-class DeviceUnknown(KeyroomError):
-    """No certificate was issued for this serial in this work order."""
-
-    code = "device-unknown"
 
 
 class ChainMismatch(KeyroomError):

@@ -108,3 +108,9 @@ class JwksUnavailable(KeyroomError):
     """The issuer's keys could not be fetched, or are too old to be used."""
 
     code = "jwks-unavailable"
+
+
+class DeviceUnknown(KeyroomError):
+    """No certificate was issued for this serial, or not in this work order."""
+
+    code = "device-unknown"

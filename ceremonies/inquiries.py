@@ -27,12 +27,12 @@ from ceremonies.commands import (
     ShowLabel,
 )
 from ceremonies.desk import Caller, Handler
-from ceremonies.errors import BindingMismatch
+from ceremonies.errors import BindingMismatch, DeviceUnknown
 from ceremonies.fleet_tables import RegisterRow
 from ceremonies.imports import Imports
 from ceremonies.issuance import load_order
 from ceremonies.receipts import Facts
-from ceremonies.registrar import DeviceUnknown, Registrar
+from ceremonies.registrar import Registrar
 from ceremonies.room import Room
 from ceremonies.store import Row, octets, table_of
 from ceremonies.tables import DeviceRow, ReceiptRow

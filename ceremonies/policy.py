@@ -107,8 +107,8 @@ class Grant(_Strict, frozen=True):
 class Issuer(_Strict, frozen=True):
     """Whose workload tokens count. The audience is exact; a token is at most `max_age_s` old.
 
-    sender_constrained: tokens must name the client certificate that presents them (RFC 8705 `cnf`). The API does not
-    pass client certificates on yet, so that every token of such an issuer is refused: leave it false.
+    sender_constrained: tokens must name the client certificate that presents them (RFC 8705 `cnf`), which the API has
+    from TLS (`tls_client_ca`) or from its proxy. A token that names one is held to it in any case.
     """
 
     issuer: Text

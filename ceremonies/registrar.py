@@ -25,7 +25,7 @@ from ceremonies.commands import (
     StatementVerdict,
 )
 from ceremonies.desk import Caller
-from ceremonies.errors import BindingMismatch, KeyroomError
+from ceremonies.errors import BindingMismatch, DeviceUnknown, KeyroomError
 from ceremonies.fleet_tables import RegisterRequestRow, RegisterRow
 from ceremonies.issuance import load_order
 from ceremonies.journal import RESTORE, EntryDraft, JournalForked, Placed
@@ -36,12 +36,6 @@ from ceremonies.tables import DeviceRow
 from ceremonies.whereabouts import BATCH, Act, Whereabouts, follow_way, list_facts
 
 PAGE: Final = 500
-
-
-class DeviceUnknown(KeyroomError):
-    """No device with this serial was issued here."""
-
-    code = "device-unknown"
 
 
 class PlaceRefused(KeyroomError):

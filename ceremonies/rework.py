@@ -7,9 +7,8 @@ import msgspec
 from ceremonies import entries
 from ceremonies.claims import WorkOrderClosed
 from ceremonies.commands import DeviceScrapped, PermitRework, ReworkPermitted, ScrapDevice
-from ceremonies.confirmation import DeviceUnknown
 from ceremonies.desk import Caller
-from ceremonies.errors import KeyroomError
+from ceremonies.errors import DeviceUnknown, KeyroomError
 from ceremonies.issuance import load_order
 from ceremonies.plans import WorkOrder
 from ceremonies.revocations import Grounds, revoke_changes

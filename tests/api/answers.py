@@ -59,7 +59,7 @@ PLACED = commands.StationShown(
 )
 STATIONS = commands.StationsListed((PLACED,))
 
-EST_REQUEST = base64.b64encode(make_est_request("BMS-000001"))
+EST_REQUEST = base64.b64encode(make_est_request("BMS-000025"))
 CERTIFICATE = commands.CertificateShown(
     "ab" * 20, "device-ca", "idevid", "BMS-1", "O=Acme, CN=bms, serialNumber=BMS-1", DIGEST, 12, "revoked",
     "keyCompromise", 1_700_000_000_000_000, 17,

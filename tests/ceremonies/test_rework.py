@@ -125,7 +125,7 @@ def test_an_order_without_rework_has_none(factory_world: World) -> None:
 def test_a_supervisor_speaks_for_the_own_plant(line: World) -> None:
     async def run() -> None:
         (unit,) = await make_units(line, range(1, 2))
-        token = line.token("operator", plant="linz")
+        token = line.token("operator", plant="linz", site="hornsea-1")
         for command in (
             commands.PermitRework("wo-1", unit.serial, "x"),
             commands.ScrapDevice("wo-1", unit.serial, "x"),

@@ -25,7 +25,7 @@ def restart(world: World) -> None:
     world.start()
 
 
-async def scrub_all(upkeep: Upkeep, turns: int = 5) -> None:
+async def scrub_all(upkeep: Upkeep, turns: int = 40) -> None:
     """Read what a small journal has."""
     for _ in range(turns):
         await upkeep.scrub()
@@ -47,7 +47,7 @@ def test_milestones_are_written_as_the_journal_grows(factory_world: World) -> No
     restart(world)
     assert world.room.ledger.began is not None
     again = Upkeep(world.room, ended.append)
-    asyncio.run(scrub_all(again, 12))
+    asyncio.run(scrub_all(again))
     assert ended == []
 
 
@@ -61,7 +61,7 @@ def test_a_row_taken_away_before_a_start_with_a_milestone_ends_the_keyroom(facto
     tamper(world.room.store, f"DELETE FROM {table}")
     restart(world)
     ended: list[int] = []
-    asyncio.run(scrub_all(Upkeep(world.room, ended.append), 10))
+    asyncio.run(scrub_all(Upkeep(world.room, ended.append)))
     assert set(ended) == {FORKED}
     world.stop()
     with pytest.raises(JournalForked, match=f"{table}: .* not what the journal says"):
@@ -92,7 +92,7 @@ def test_a_changed_entry_ends_the_keyroom_and_stops_the_next_start(factory_world
     tamper(world.room.store, change)
     restart(world)
     ended: list[int] = []
-    asyncio.run(scrub_all(Upkeep(world.room, ended.append), 12))
+    asyncio.run(scrub_all(Upkeep(world.room, ended.append)))
     assert set(ended) == {FORKED}
     assert not milestone_path(world.path / "data").exists()
     world.stop()

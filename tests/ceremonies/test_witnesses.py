@@ -166,7 +166,7 @@ def test_lists_and_public_files_show_only_what_a_quorum_covers(world: World) -> 
         return {name for name, _, _ in listed.documents}, published
 
     before = shown()
-    assert before[0] == before[1] == {"device-ca", "identity-root", "site-ca"}
+    assert before[0] == before[1] == {"device-ca", "identity-root", "service-ca", "site-ca"}
     do(world.room.witnesses.advance())
     assert shown() == (before[0] | {"late-ca"},) * 2
 

@@ -31,7 +31,7 @@ def test_people_see_the_orders_of_their_plants(factory_world: World) -> None:
         await world.open_order("wo-0", plant="linz")
         assert await names("auditor") == await names("officer") == ["wo-0", "wo-1"]
         assert await names("operator") == ["wo-1"]
-        linz = world.token("operator", plant="linz")
+        linz = world.token("operator", plant="linz", site="hornsea-1")
         assert await names("operator", linz) == ["wo-0"]
         for command in (commands.ShowWorkOrder("wo-1"), ReportUnits("wo-1")):
             assert code_of(await world.try_ask(command, "operator", linz)) == "binding-mismatch"

@@ -12,7 +12,7 @@ from tests.ceremonies.examples import read_leaves
 from tests.world import World, hsm_world, issue_device, make_request, plan_keys, token_keys
 
 DEVICES = 2
-CERTIFICATES = 3 + DEVICES
+CERTIFICATES = 4 + DEVICES
 
 
 class Run(msgspec.Struct, frozen=True):

@@ -71,7 +71,7 @@ def test_an_api_on_another_machine_looks_at_its_own_certificate(
         "KEDGE_API_PUBLIC_DIR": str(tmp_path), "KEDGE_API_KEYROOM": "127.0.0.1:1",
         "KEDGE_API_KEYROOM_NAME": "keyroom.example", "KEDGE_API_KEYROOM_CA": str(files.ca),
         "KEDGE_API_KEYROOM_CERT": str(files.certificate), "KEDGE_API_KEYROOM_KEY": str(files.key),
-        "KEDGE_API_TLS_CERT": str(files.certificate),
+        "KEDGE_API_TLS_CERT": str(files.certificate), "KEDGE_API_TLS_KEY": str(files.key),
     }  # fmt: skip
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
