@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import os
 import signal
@@ -238,6 +239,15 @@ def record_stop(ledger: Ledger) -> None:
     ledger.record([entries.event("log.stop", SELF, {"size": ledger.journal.size})])
 
 
+def limit_arenas() -> None:
+    """Have the C library keep the memory of all threads in two pools (mallopt(3), M_ARENA_MAX): what a thread has freed in
+    a pool of its own, nobody else gets. A C library without this has no such pools.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(-8, 2)
+
+
 def tune_collector() -> None:
     """Let the garbage collector pass over what lives for ever and run less often: a batch makes thousands of values,
     none of them in a cycle, and the collector's walks took 5 to 8 % of the writer's time (docs/performance.md).
@@ -251,6 +261,7 @@ def run_keyroom(source: Path, settings: KeyroomSettings, *, make: bool = False) 
     tokens first.
     """
     configure_log()
+    limit_arenas()  # before the first thread
     if make:
         for label in make_tokens(settings):
             log.info("token made", label=label)

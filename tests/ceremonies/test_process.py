@@ -221,3 +221,19 @@ def test_a_running_keyroom_has_issuers_keys_renewed(genesis_world: World, monkey
     governing = genesis_world.room.door.governing
     assert governing is not None
     assert renewed == [governing.policy.issuers]
+
+
+def test_threads_share_two_pools_of_memory() -> None:
+    """A process of its own: what is set stays set."""
+    program = (
+        "import ctypes, threading; from ceremonies.process import limit_arenas; limit_arenas();"
+        "libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p; gate = threading.Barrier(9);"
+        "work = lambda: (libc.malloc(4096), gate.wait());"
+        "threads = [threading.Thread(target=work) for _ in range(8)]; [t.start() for t in threads]; gate.wait();"
+        "print(sum(1 for line in open('/proc/self/maps') if line.split()[1] == '---p' and len(line.split()) == 5))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    free = subprocess.run(
+        [sys.executable, "-c", program.replace("limit_arenas();", "")], capture_output=True, text=True, check=True
+    ).stdout
+    assert int(found) < int(free)
