@@ -240,8 +240,8 @@ def record_stop(ledger: Ledger) -> None:
 
 
 def limit_arenas() -> None:
-    """Have the C library keep the memory of all threads in two pools (mallopt(3), M_ARENA_MAX): what a thread has freed in
-    a pool of its own, nobody else gets. A C library without this has no such pools.
+    """Have the C library keep the memory of all threads in two pools (mallopt(3), M_ARENA_MAX): what a thread has
+    freed in a pool of its own, nobody else gets. A C library without this has no such pools.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
