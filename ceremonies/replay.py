@@ -104,6 +104,7 @@ class Replay(msgspec.Struct):
             self.governing[kind] = placed.seq
         elif kind == "certificate.revoke":
             self.revoked.take(placed.seq, entry["op"]["what"])
+            self.stations.take_revocation(entry["op"]["what"])
         elif kind == "log.start":
             self.token_anchor = bool(entry["op"]["what"].get("token_anchor"))
         elif kind == "log.recover":
@@ -114,6 +115,8 @@ class Replay(msgspec.Struct):
         """What the lost entries may have used is spent: uses of keys, and every approval given so far."""
         if "database" in entry["op"]["what"]:
             self.recovered.append(seq)
+            lost = entry["op"]["what"]["lost"]
+            self.revoked.skipped += lost["to"] - lost["from"]
         self.closed |= {ceremony for ceremony, _ in self.approvals}
         for key in entry.get("keys", ()):
             self.keys[key["spki"]] = msgspec.structs.replace(self.keys[key["spki"]], uses=key["kctr"])

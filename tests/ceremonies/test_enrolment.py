@@ -14,9 +14,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ceremonies import commands
 from ceremonies.commands import DeviceIssued, Problem, Request, StationIssued, StationsListed
 from ceremonies.enrolment import LIFE
+from ceremonies.replay import replay_journal
 from pki.signatures import spki_sha256
 from pki.x509.chains import verify_chain
 from tests.ceremonies.examples import read_leaves
+from tests.ceremonies.revoking import revoke
 from tests.world import CLASS, PLANT, RefusedError, World, make_request
 
 NAME = "graz-3-a"
@@ -78,6 +80,39 @@ def test_a_station_works_by_its_certificate_until_an_officer_stops_it(factory_wo
             await world.ceremony("again", "station-enrol", plan_of(ec.generate_private_key(ec.SECP256R1())))
 
     asyncio.run(run())
+
+
+def status_of(world: World, issued: StationIssued) -> commands.CertificateShown:
+    number = x509.load_pem_x509_certificate(issued.certificate).serial_number
+    asked = world.ask(commands.ShowCertificate(number=f"{number:x}"), "auditor", commands.CertificateShown)
+    return asyncio.run(asked)
+
+
+@pytest.mark.req("AZ-4", "CA-9")
+def test_a_revoked_certificate_of_a_station_is_refused_and_not_renewed(factory_world: World) -> None:
+    world, key = factory_world, ec.generate_private_key(ec.SECP256R1())
+    issued = asyncio.run(enrol(world, key))
+    revoke(world, number=status_of(world, issued).number)
+    request = commands.IssueDevice("wo-1", "BMS-000001", make_request())
+    assert code_of(asyncio.run(ask_as(world, issued, request))) == "client-certificate-revoked"
+    with pytest.raises(RefusedError, match="client-certificate-revoked"):
+        asyncio.run(certify(world, key))
+    kept, read = world.room.ledger.replay, replay_journal(world.room.store, world.room.ledger.journal)
+    assert kept == read
+
+
+@pytest.mark.req("AZ-4", "CA-9")
+def test_the_certificates_of_a_revoked_station_are_revoked_for_everybody(factory_world: World) -> None:
+    world = factory_world
+    issued = asyncio.run(enrol(world, ec.generate_private_key(ec.SECP256R1())))
+    assert status_of(world, issued).status == "good"
+    asyncio.run(world.ask(commands.SuspendStation(NAME, "a drill"), "officer", StationsListed))
+    assert status_of(world, issued).status == "good"
+    asyncio.run(world.ask(commands.RevokeStation(NAME, "stolen"), "officer", StationsListed))
+    shown = status_of(world, issued)
+    assert (shown.status, shown.reason) == ("revoked", "privilegeWithdrawn")
+    asyncio.run(world.ask(commands.RevokeStation(NAME, "again"), "officer", StationsListed))
+    assert status_of(world, issued) == shown
 
 
 @pytest.mark.req("AZ-4")
