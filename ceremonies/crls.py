@@ -96,8 +96,7 @@ class Crls:
             why = await self._renew(mine)
             late += self._tell(mine, why)
         room.counters["crls_late"] = late
-        for scope in scopes:
-            await self._publish(scope)
+        await self._publish_all(scopes)
 
     async def show(self, command: ListRevocations, caller: Caller) -> RevocationsListed:
         """The newest lists. Anybody may ask, so that nobody is kept waiting for the writer."""
@@ -128,15 +127,24 @@ class Crls:
         return self._now() >= facts.this_update + (facts.next_update - facts.this_update) // 2
 
     async def _renew(self, scopes: list[Scope]) -> Exception | None:
-        """Sign the due lists of one CA; what stopped that, if something did. After failures it waits for a while."""
+        """Sign the due lists of one CA; what stopped that, if something did. After failures it waits for a while.
+
+        Rows that were changed stop the list of their partition alone.
+        """
         label = scopes[0].key.label
         count, until = self._failed.get(label, (0, 0))
         due = [scope for scope in scopes if self._is_due(scope)]
         if not due or (count and self._now() < until):
             return None
+        forked: JournalForked | None = None
         try:
             for scope in due:
-                await self._sign(scope)
+                try:
+                    await self._sign(scope)
+                except JournalForked as error:
+                    forked = forked or error
+            if forked is not None:
+                raise forked
         except Exception as error:  # noqa: BLE001  # of one CA; the lists of others go on
             self._failed[label] = (count + 1, self._now() + RETRY_S[min(count, len(RETRY_S) - 1)])
             log.error("a revocation list was not signed", ca=label, why=str(error))
@@ -184,6 +192,19 @@ class Crls:
         if facts is None or facts.covers != tally:
             return bool(tally.count)
         return self._now() >= facts.next_update - (facts.next_update - facts.this_update) // 4
+
+    async def _publish_all(self, scopes: list[Scope]) -> None:
+        """Write what is new. What cannot be written is told: readers see the list before it, until that ends."""
+        told = ""
+        for scope in scopes:
+            try:
+                await self._publish(scope)
+            except Exception as error:  # noqa: BLE001  # of one list; the others are published
+                told = told or f"{scope.path} is not published: {error}"
+        if told:
+            self._room.alarms[f"{ALARM}files"] = told
+        else:
+            self._room.alarms.pop(f"{ALARM}files", None)
 
     async def _publish(self, scope: Scope) -> None:
         """Write the newest list's file, when this process has not. One that a recovery gave up stays until there is a

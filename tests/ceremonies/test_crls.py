@@ -193,6 +193,36 @@ def test_each_partition_has_its_list(partitioned: World, tmp_path: Path) -> None
 
 
 @pytest.mark.req("CA-9", "T5")
+def test_changed_rows_stop_the_list_of_their_partition_alone(partitioned: World, tmp_path: Path) -> None:
+    world = copy_world(partitioned, tmp_path / "world").start()
+    try:
+        first, *others = sorted(issue(world, *range(1, 8)), key=lambda item: item.serial_number)
+        last = others[-1]
+        assert first.serial_number >> 153 != last.serial_number >> 153
+        crls = turn(world)
+        for item in (first, last):
+            revoke(world, number=f"{item.serial_number:x}")
+        write_sql(world, f"DELETE FROM revocation WHERE number = '{first.serial_number:040x}'")
+        asyncio.run(crls.turn())
+        assert [entry.serial_number for entry in read_list(world, f"crl/device-ca/{last.serial_number >> 153:02x}.crl")]
+        assert "not the 1 that the journal says" in list_alarms(world.room)["crl device-ca"]
+    finally:
+        world.stop()
+
+
+@pytest.mark.req("CA-9")
+def test_a_list_that_cannot_be_written_is_told_and_the_others_are(factory_world: World) -> None:
+    world = factory_world
+    (world.path / "public" / LIST).mkdir(parents=True)
+    crls = turn(world)
+    assert LIST in list_alarms(world.room)["crl files"]
+    assert number_of(read_list(world, "crl/site-ca.crl"))
+    (world.path / "public" / LIST).rmdir()
+    asyncio.run(crls.turn())
+    assert list_alarms(world.room) == {}
+
+
+@pytest.mark.req("CA-9", "T5")
 @pytest.mark.parametrize(
     "statement",
     [
