@@ -126,8 +126,7 @@ _BY_STATUS: Final[dict[int, str]] = {
         request-refused request-unreadable ssh-signature-malformed status-request-malformed submission-invalid
         type-mismatch upload-refused""",
     401: """
-        client-certificate-expired client-certificate-revoked client-certificate-unknown station-revoked
-        token-algorithm-refused
+        client-certificate-expired client-certificate-unknown station-revoked token-algorithm-refused
         token-audience-wrong token-expired token-header-refused token-issuer-unknown
         token-key-unknown token-malformed token-missing token-not-yet-valid token-refused token-replayed
         token-sender-wrong token-signature-invalid token-too-old""",

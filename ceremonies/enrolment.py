@@ -90,10 +90,7 @@ class Enrolment:
         self._room = room
 
     async def issue(self, command: IssueStation, caller: Caller) -> StationIssued:
-        """The station's certificate.
-
-        Raises StationUnknown, StationRevoked, StationSuspended, StationKeyWrong, ClientCertificateRevoked.
-        """
+        """The station's certificate. Raises StationUnknown, StationRevoked, StationSuspended, StationKeyWrong."""
         room = self._room
         request = prove_possession(parse_request(command.csr))
         station = self._find(command.station)
@@ -105,8 +102,6 @@ class Enrolment:
         profile = find_profile("station-tls")
         check_request(request, profile)
         known = room.ledger.replay.stations.newest(station.name)
-        if known is not None:
-            known.check_revoked()
         if known is not None and room.door.now() < known.expires - RENEWED_BELOW:
             return await room.act(lambda: self._repeat(known))
         number, issuer, chain = await room.act(self._prepare)

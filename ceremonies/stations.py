@@ -31,12 +31,6 @@ class ClientCertificateExpired(TokenRefused):
     code = "client-certificate-expired"
 
 
-class ClientCertificateRevoked(TokenRefused):
-    """The station's certificate was revoked."""
-
-    code = "client-certificate-revoked"
-
-
 class StationRevoked(TokenRefused):
     """The station was revoked: it never comes back under this name."""
 
@@ -68,37 +62,28 @@ class Station(msgspec.Struct, frozen=True):
 
 
 class StationCertificate(msgspec.Struct, frozen=True):
-    """Whose it is, the SHA-256 of its PEM, the entry that released it, its end (RFC 3339, UTC); if it was revoked."""
+    """Whose it is, the SHA-256 of its PEM, the entry that released it, and its end (RFC 3339, UTC)."""
 
     station: str
     sha256: str
     seq: int
     not_after: str
-    revoked: bool = False
 
     @property
     def expires(self) -> datetime:
         """Its end."""
         return datetime.fromisoformat(self.not_after)
 
-    def check_revoked(self) -> None:
-        """Raises ClientCertificateRevoked."""
-        if self.revoked:
-            raise ClientCertificateRevoked(
-                f"the certificate of station {self.station} was revoked", hint="enrol the station anew, with a new key"
-            )
-
 
 class Stations(msgspec.Struct):
     """Follows the entries about stations.
 
-    enrolled: by name. certificates: by the SHA-256 of their PEM. numbers: of certificates -> that SHA-256.
+    enrolled: by name. certificates: by the SHA-256 of their PEM.
     suspended: names, and pseudonyms of those that come with tokens -> entry.
     """
 
     enrolled: dict[str, Station] = msgspec.field(default_factory=dict)
     certificates: dict[str, StationCertificate] = msgspec.field(default_factory=dict)
-    numbers: dict[str, str] = msgspec.field(default_factory=dict)
     suspended: dict[str, int] = msgspec.field(default_factory=dict)
 
     def take(self, kind: str, seq: int, what: Mapping[str, Any]) -> None:
@@ -117,14 +102,6 @@ class Stations(msgspec.Struct):
     def take_certificate(self, document: str, seq: int, what: Mapping[str, Any]) -> None:
         """Follow the outcome of a station's certificate."""
         self.certificates[document] = StationCertificate(what["station"], document, seq, what["not_after"])
-        self.numbers[what["certificate_number"].rjust(40, "0")] = document
-
-    def take_revocation(self, what: Mapping[str, Any]) -> None:
-        """Follow a `certificate.revoke` entry; most of its numbers are of no station."""
-        for number in what["numbers"]:
-            if number in self.numbers:
-                document = self.numbers[number]
-                self.certificates[document] = msgspec.structs.replace(self.certificates[document], revoked=True)
 
     def newest(self, name: str) -> StationCertificate | None:
         """A station's last certificate."""
@@ -134,7 +111,7 @@ class Stations(msgspec.Struct):
     def identify(self, certificate: bytes, now: datetime) -> Identity:
         """Who shows this certificate (DER).
 
-        Raises ClientCertificateUnknown, ClientCertificateExpired, ClientCertificateRevoked, StationRevoked.
+        Raises ClientCertificateUnknown, ClientCertificateExpired, StationRevoked.
         """
         known = self.certificates.get(hashlib.sha256(write_pem(certificate, "CERTIFICATE")).hexdigest())
         if known is None:
@@ -145,7 +122,6 @@ class Stations(msgspec.Struct):
         station = self.enrolled[name]
         if station.revoked:
             raise StationRevoked(f"station {name} was revoked", hint="enrol it under another name")
-        known.check_revoked()
         if now >= expires:
             raise ClientCertificateExpired(
                 f"the certificate of station {name} has expired", hint="`kedge station certify`"

@@ -14,11 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ceremonies import commands
 from ceremonies.commands import DeviceIssued, Problem, Request, StationIssued, StationsListed
 from ceremonies.enrolment import LIFE
-from ceremonies.replay import replay_journal
 from pki.signatures import spki_sha256
 from pki.x509.chains import verify_chain
 from tests.ceremonies.examples import read_leaves
-from tests.ceremonies.revoking import revoke
 from tests.world import CLASS, PLANT, RefusedError, World, make_request
 
 NAME = "graz-3-a"
@@ -86,19 +84,6 @@ def status_of(world: World, issued: StationIssued) -> commands.CertificateShown:
     number = x509.load_pem_x509_certificate(issued.certificate).serial_number
     asked = world.ask(commands.ShowCertificate(number=f"{number:x}"), "auditor", commands.CertificateShown)
     return asyncio.run(asked)
-
-
-@pytest.mark.req("AZ-4", "CA-9")
-def test_a_revoked_certificate_of_a_station_is_refused_and_not_renewed(factory_world: World) -> None:
-    world, key = factory_world, ec.generate_private_key(ec.SECP256R1())
-    issued = asyncio.run(enrol(world, key))
-    revoke(world, number=status_of(world, issued).number)
-    request = commands.IssueDevice("wo-1", "BMS-000001", make_request())
-    assert code_of(asyncio.run(ask_as(world, issued, request))) == "client-certificate-revoked"
-    with pytest.raises(RefusedError, match="client-certificate-revoked"):
-        asyncio.run(certify(world, key))
-    kept, read = world.room.ledger.replay, replay_journal(world.room.store, world.room.ledger.journal)
-    assert kept == read
 
 
 @pytest.mark.req("AZ-4", "CA-9")

@@ -72,7 +72,6 @@ def test_revocations_lists_stations_and_the_register_are_in_a_milestone(factory_
     whole = world.room.writer.run_now(lambda: replay_journal(ledger.store, ledger.journal))
     assert whole == ledger.replay
     assert (whole.register.tally.count, whole.register.gone.count, whole.revoked.count) == (4, 2, 3)
-    assert [item.revoked for item in whole.stations.certificates.values()] == [True]
     check_counts(ledger.store, whole)
 
 

@@ -11,14 +11,13 @@ from ceremonies.stations import (
     REVOKE,
     SUSPEND,
     ClientCertificateExpired,
-    ClientCertificateRevoked,
     ClientCertificateUnknown,
     StationRevoked,
     Stations,
     StationSuspended,
     StationUnknown,
 )
-from tests.ceremonies.stationed import DER, NOW, NUMBER, PLACE, PLAN, enrolled
+from tests.ceremonies.stationed import DER, NOW, PLACE, PLAN, enrolled
 
 AFTER = datetime(2027, 1, 1, tzinfo=UTC)
 
@@ -51,16 +50,6 @@ def test_what_an_entry_changes_counts_from_the_next_request_on() -> None:
         stations.identify(DER, NOW)
 
 
-@pytest.mark.req("AZ-4", "CA-9")
-def test_a_revoked_certificate_counts_no_more() -> None:
-    stations = enrolled()
-    stations.take_revocation({"numbers": ["ab" * 20, "0" + NUMBER[1:] + "8"]})
-    assert stations.identify(DER, NOW).sub == "line-3-a"
-    stations.take_revocation({"numbers": ["ab" * 20, "0" + NUMBER]})
-    with pytest.raises(ClientCertificateRevoked):
-        stations.identify(DER, NOW)
-
-
 def test_a_certificate_counts_until_its_end() -> None:
     end = datetime(2026, 12, 20, tzinfo=UTC)
     assert enrolled().identify(DER, end - timedelta(seconds=1)).expires == end
@@ -70,9 +59,7 @@ def test_a_certificate_counts_until_its_end() -> None:
 
 def test_an_earlier_certificate_counts_beside_the_newest() -> None:
     stations = enrolled()
-    stations.take_certificate(
-        "ab" * 32, 12, {"station": "line-3-a", "not_after": "2027-01-20T00:00:00Z", "certificate_number": "5"}
-    )
+    stations.take_certificate("ab" * 32, 12, {"station": "line-3-a", "not_after": "2027-01-20T00:00:00Z"})
     newest = stations.newest("line-3-a")
     assert newest is not None
     assert newest.sha256 == "ab" * 32
