@@ -12,6 +12,7 @@ from ceremonies.commands import DocumentRead, Proven, ReadBaseline
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
 from ceremonies.fleet_tables import BaselineRow
+from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.orders import Sealed
 from ceremonies.plans import BaselinePlan, PlanMalformed, read_plan, write_plan
 from ceremonies.procedures import Action, Item
@@ -45,22 +46,26 @@ class Baselines:
     async def read(self, command: ReadBaseline, caller: Caller) -> DocumentRead:
         """The newest baseline, with entry and proof. Raises BaselineUnknown, WitnessesBehind."""
         room = self._room
-        row = newest_row(room)
+        row = await room.act(lambda: newest_row(room))
         if row is None:
             raise BaselineUnknown("no baseline was published", hint="hold the ceremony `baseline`")
         released = room.store.find(DocumentRow, sha256=row["document"])
         seq = released["seq"] if released else room.ledger.journal.size
         await room.witnesses.demand(seq + 1)
         sealed = await room.act(lambda: room.ledger.recall(row["document"], seq))
+        open_baseline(row, sealed.document)
         proof = await room.witnesses.prove(seq) if room.witnesses.latest.size > seq else sealed.proof
         proven = Proven(sealed.seq, sealed.entry, proof)
         return DocumentRead(KIND, f"baseline-{row['sequence']}", sealed.document, proven)
 
 
 def newest_row(room: Room) -> Row | None:
-    """The newest baseline's row."""
+    """The newest baseline's row. Writer's thread. Raises JournalForked unless it is the last that was sealed."""
     table = table_of(BaselineRow)
-    return room.store.row(select(table).order_by(table.c.sequence.desc()))
+    row = room.store.row(select(table).order_by(table.c.sequence.desc()))
+    if (row["sequence"] if row else 0) != room.ledger.replay.sealed.get(KIND, 0):
+        raise JournalForked("baseline: the rows are not what the journal says", hint=RESTORE)
+    return row
 
 
 def find_baseline(room: Room) -> Baseline | None:
@@ -68,7 +73,15 @@ def find_baseline(room: Room) -> Baseline | None:
     row = newest_row(room)
     if row is None:
         return None
-    return open_sign(Baseline, read_released(room, row["document"], KIND))[0]
+    return open_baseline(row, read_released(room, row["document"], KIND))
+
+
+def open_baseline(row: Row, document: bytes) -> Baseline:
+    """A baseline that the door released. Raises JournalForked when the row puts an older one in its place."""
+    baseline: Baseline = open_sign(Baseline, document)[0]
+    if baseline.sequence != row["sequence"]:
+        raise JournalForked(f"baseline {row['sequence']}: its row leads to another one", hint=RESTORE)
+    return baseline
 
 
 def prepare_baseline(room: Room, data: bytes) -> dict[str, Any]:

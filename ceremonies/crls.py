@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -28,6 +29,7 @@ from ceremonies.room import Room
 from ceremonies.store import table_of
 from ceremonies.tables import CertificateRow, HeadRow
 from pki.x509.crls import KIND, CrlTerms, draft_crl
+from pki.x509.errors import CrlInvalid
 from pki.x509.issuers import Issuer
 from pki.x509.revocation import Revoked, verify_origin
 
@@ -67,11 +69,11 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 class Basis(msgspec.Struct):
-    """What a list is made from, as of one moment: a view of the rows, what they must add up to, the journal's size."""
+    """What a list is made from, as of one moment: a view of the rows, what they must add up to, the list's number."""
 
     connection: Connection
     expected: Tally
-    size: int
+    number: int
     issuer: Issuer
 
 
@@ -94,13 +96,12 @@ class Crls:
             why = await self._renew(mine)
             late += self._tell(mine, why)
         room.counters["crls_late"] = late
-        for scope in scopes:
-            await self._publish(scope)
+        await self._publish_all(scopes)
 
     async def show(self, command: ListRevocations, caller: Caller) -> RevocationsListed:
-        """The newest lists."""
+        """The newest lists. Anybody may ask, so that nobody is kept waiting for the writer."""
         room = self._room
-        scopes = await room.act(lambda: [(scope, self._facts(scope)) for scope in list_scopes(room)])
+        scopes = await asyncio.to_thread(lambda: [(scope, self._facts(scope)) for scope in list_scopes(room)])
         revoked = room.ledger.replay.revoked
         return RevocationsListed(
             tuple(
@@ -126,15 +127,24 @@ class Crls:
         return self._now() >= facts.this_update + (facts.next_update - facts.this_update) // 2
 
     async def _renew(self, scopes: list[Scope]) -> Exception | None:
-        """Sign the due lists of one CA; what stopped that, if something did. After failures it waits for a while."""
+        """Sign the due lists of one CA; what stopped that, if something did. After failures it waits for a while.
+
+        Rows that were changed stop the list of their partition alone.
+        """
         label = scopes[0].key.label
         count, until = self._failed.get(label, (0, 0))
         due = [scope for scope in scopes if self._is_due(scope)]
         if not due or (count and self._now() < until):
             return None
+        forked: JournalForked | None = None
         try:
             for scope in due:
-                await self._sign(scope)
+                try:
+                    await self._sign(scope)
+                except JournalForked as error:
+                    forked = forked or error
+            if forked is not None:
+                raise forked
         except Exception as error:  # noqa: BLE001  # of one CA; the lists of others go on
             self._failed[label] = (count + 1, self._now() + RETRY_S[min(count, len(RETRY_S) - 1)])
             log.error("a revocation list was not signed", ca=label, why=str(error))
@@ -158,11 +168,9 @@ class Crls:
         if scope.key.state != "active":
             raise CrlUnsigned(f"key {scope.key.label} is {scope.key.state}", hint="resume it before its lists end")
         room.door.strongbox.check_ready(scope.key.token)
-        issuer = room.cached(("authority", scope.key.spki), lambda: load_authority(room, scope.key.spki))
-        if issuer is None:
-            raise CrlUnsigned(f"CA {scope.key.label} has no certificate", hint="restore the database")
+        issuer = load_issuer(room, scope)
         revoked = room.ledger.replay.revoked
-        return Basis(connection, revoked.tally(*scope.at), room.ledger.journal.size, issuer)
+        return Basis(connection, revoked.tally(*scope.at), room.ledger.journal.size + revoked.skipped, issuer)
 
     def _tell(self, scopes: list[Scope], why: Exception | None) -> int:
         """The alarm of a CA: rows that were changed at once, else when a list has a quarter of its life left, or a
@@ -185,21 +193,39 @@ class Crls:
             return bool(tally.count)
         return self._now() >= facts.next_update - (facts.next_update - facts.this_update) // 4
 
+    async def _publish_all(self, scopes: list[Scope]) -> None:
+        """Write what is new. What cannot be written is told: readers see the list before it, until that ends."""
+        told = ""
+        for scope in scopes:
+            try:
+                await self._publish(scope)
+            except Exception as error:  # noqa: BLE001  # of one list; the others are published
+                told = told or f"{scope.path} is not published: {error}"
+        if told:
+            self._room.alarms[f"{ALARM}files"] = told
+        else:
+            self._room.alarms.pop(f"{ALARM}files", None)
+
     async def _publish(self, scope: Scope) -> None:
-        """Write the newest list's file, when this process has not."""
-        facts = self._facts(scope)
+        """Write the newest list's file, when this process has not. One that a recovery gave up stays until there is a
+        newer one: it may be all that tells of a revocation.
+        """
+        room, facts = self._room, self._facts(scope)
         if facts is None or self._written.get(scope.at) == facts.document:
             return
-        data = await asyncio.to_thread(self._room.store.blob, facts.document)
-        if data is None:
-            raise CrlUnsigned(f"the list {scope.path} is missing", hint="restore the database")
-        await asyncio.to_thread(write_file, self._root / scope.path, data)
+        issuer = await room.act(lambda: load_issuer(room, scope))
+        path = self._root / scope.path
+        if await asyncio.to_thread(find_number, path, issuer) <= facts.number:
+            data = await asyncio.to_thread(room.store.blob, facts.document)
+            if data is None:
+                raise CrlUnsigned(f"the list {scope.path} is missing", hint="restore the database")
+            await asyncio.to_thread(write_file, path, data)
         self._written[scope.at] = facts.document
 
 
 def list_scopes(room: Room) -> Iterator[Scope]:
-    """The lists that there are to be: of each CA key that signs, or is suspended, and has a certificate, where the
-    policy has lists signed without officers. Writer's thread.
+    """The lists that there are to be: of each CA key that signs, or ever signed one, and has a certificate, where the
+    policy has lists signed without officers. From any thread.
     """
     governing = room.door.governing
     rule = governing.policy.quorums.get(KIND) if governing and governing.genesis is None else None
@@ -208,8 +234,9 @@ def list_scopes(room: Room) -> Iterator[Scope]:
     terms = governing.policy.fleet.revocation
     certified = {row["spki"] for row in room.store.list(CertificateRow, "label")}
     for key in sorted(room.door.keyring, key=lambda key: key.label):
-        # A suspended CA's lists grow old, and somebody must be told.
-        if KIND not in KINDS.get(key.role, ()) or key.state not in ("active", "suspended") or key.spki not in certified:
+        # The lists of a CA that is suspended, or gone, grow old, and somebody must be told.
+        living = key.state in ("active", "suspended") or key.spki in room.ledger.replay.revoked.lists
+        if KIND not in KINDS.get(key.role, ()) or not living or key.spki not in certified:
             continue
         path = f"crl/{key.label}"
         if key.role == "identity-root":
@@ -223,11 +250,27 @@ def list_scopes(room: Room) -> Iterator[Scope]:
                 yield Scope(key, partition, f"{path}/{name}", terms.hours * 3600, url)
 
 
+def load_issuer(room: Room, scope: Scope) -> Issuer:
+    """The CA of a list. Writer's thread. Raises CrlUnsigned, and what `load_authority` raises."""
+    issuer: Issuer | None = room.cached(("authority", scope.key.spki), lambda: load_authority(room, scope.key.spki))
+    if issuer is None:
+        raise CrlUnsigned(f"CA {scope.key.label} has no certificate", hint="restore the database")
+    return issuer
+
+
+def find_number(path: Path, issuer: Issuer) -> int:
+    """The number of a CA's list in a file; -1 when there is none."""
+    try:
+        return verify_origin(path.read_bytes(), issuer).number
+    except (OSError, CrlInvalid):
+        return -1
+
+
 def make_order(scope: Scope, basis: Basis, now: int) -> Order:
     """The order for a list of what the rows say, which must be what the journal says. Raises JournalForked."""
     rows = read_partition(basis.connection, scope.at, basis.expected)
     span = [datetime.fromtimestamp(at, UTC) for at in (now, now + scope.life_s)]
-    terms = CrlTerms(basis.size, span[0], span[1], scope.url)
+    terms = CrlTerms(basis.number, span[0], span[1], scope.url)
     draft = draft_crl(
         basis.issuer, [entry_of(row) for row in rows], terms, ca=scope.key.label, covers=basis.expected.total,
         partition=scope.partition,

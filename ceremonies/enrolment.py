@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from ceremonies import entries
-from ceremonies.certified import place_issuer, reserve_number
+from ceremonies.certified import place_issuer, read_issued, reserve_number
 from ceremonies.commands import (
     IssueStation,
     ListStations,
@@ -32,6 +32,7 @@ from ceremonies.orders import Order, RequestKey, Sealed
 from ceremonies.plans import PlanMalformed, read_plan, write_plan
 from ceremonies.procedures import Action, Closing, LastWords
 from ceremonies.quorums import StepOutdated
+from ceremonies.revocations import Grounds, revoke_changes
 from ceremonies.room import Room
 from ceremonies.stations import (
     ENROL,
@@ -146,7 +147,7 @@ class Enrolment:
         return await self._stop(SUSPEND, command.station, command.reason, caller)
 
     async def revoke(self, command: RevokeStation, caller: Caller) -> StationsListed:
-        """Stop a station for good. Raises StationUnknown."""
+        """Stop a station for good, and revoke its certificates: others may ask for them. Raises StationUnknown."""
         self._room.ledger.replay.stations.get(command.station)
         return await self._stop(REVOKE, command.station, command.reason, caller)
 
@@ -154,9 +155,26 @@ class Enrolment:
         if caller.identity is not None:
             self._room.door.require_governing().roster.officer(caller.identity.only("officer"))
         what = {"reason": reason or "no reason given", "station": name}
-        draft = entries.event(kind, caller.actor, what)
-        await self._room.act(lambda: self._room.ledger.record([draft]), urgent=True)
+        draft, ledger = entries.event(kind, caller.actor, what), self._room.ledger
+
+        def write() -> None:
+            words = self._withdraw(name, caller) if kind == REVOKE else LastWords()
+            ledger.commit(
+                lambda _: [draft, *words.drafts],
+                lambda placed: (words.changes(placed[1:]), ()),
+                settles=ledger.settled,
+            )
+
+        await self._room.act(write, urgent=True)
         return await self.list(ListStations(), caller)
+
+    def _withdraw(self, name: str, caller: Caller) -> LastWords:
+        """What revokes the certificates of a station that have not ended. Writer's thread. Raises JournalForked."""
+        room = self._room
+        own = [item for item in room.ledger.replay.stations.certificates.values() if item.station == name]
+        issued = [read_issued(room, item.seq) for item in own if room.door.now() < item.expires]
+        grounds = Grounds("privilegeWithdrawn", "the station was revoked", {"station": name})
+        return revoke_changes(room, issued, grounds, caller.actor)
 
 
 def answer(name: str, sealed: Sealed, chain: bytes) -> StationIssued:

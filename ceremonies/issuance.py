@@ -13,7 +13,7 @@ from functools import partial
 import msgspec
 
 from ceremonies import entries
-from ceremonies.certified import place_issuer, read_released, reserve_number
+from ceremonies.certified import list_authorities, place_issuer, read_released, reserve_number
 from ceremonies.claims import RequestOpen, WorkOrderClosed, name_device_key
 from ceremonies.commands import ConfirmDevice, DeviceIssued, IssueDevice, Proven
 from ceremonies.desk import Caller
@@ -22,6 +22,7 @@ from ceremonies.genesis import draw_number
 from ceremonies.journal import JournalForked
 from ceremonies.orders import Order, RequestKey, Reservation, Sealed
 from ceremonies.plans import WorkOrder, read_plan, read_shown
+from ceremonies.revocations import find_revoked
 from ceremonies.room import Room
 from ceremonies.standing import check_standing, find_replacement
 from ceremonies.store import Change, Insert
@@ -259,9 +260,12 @@ def load_order(room: Room, name: str) -> WorkOrder:
 
 
 def read_authority(room: Room, profile: str) -> bytes:
-    """The certificate of the newest active key of a CA, as the door released it."""
+    """The certificate of the newest active key of a CA, as the door released it. One that is revoked issues nothing."""
     key = room.door.keyring.active(profile)
     for row in room.store.list(CertificateRow, "label"):
         if key and row["spki"] == key[-1].spki:
+            own = (item for item in list_authorities(room) if item.document == row["document"])
+            if any(find_revoked(room, item) for item in own):
+                raise WorkOrderUnknown(f"the certificate of the {profile} was revoked", hint="officers make a new CA")
             return read_released(room, row["document"], f"certificate.{profile}")
     raise WorkOrderUnknown(f"no active {profile} with a certificate", hint="see `kedge key list`: was it suspended?")

@@ -134,7 +134,8 @@ def find_contradictions(settings: KeyroomSettings, ledger: Ledger, kept: Sequenc
 
 def find_unknown(settings: KeyroomSettings, ledger: Ledger) -> Iterator[dict[str, str]]:
     """Published documents that the database does not hold: they were released by lost entries."""
-    paths = sorted(path for folder in ("trust", "ca") for path in (settings.public / folder).glob("[!.]*"))
+    folders = [settings.public / folder for folder in ("trust", "ca", "crl")]
+    paths = [path for folder in folders for path in sorted(folder.rglob("[!.]*")) if path.is_file()]
     found = ((path, sha256_hex(path.read_bytes())) for path in paths)
     unknown = [(path, digest) for path, digest in found if ledger.store.blob(digest) is None]
     for path, digest in unknown[:MAX_LISTED]:

@@ -218,7 +218,8 @@ async def serve(room: Room, source: Path) -> None:
     for chore in chores:
         chore.cancel()
     stop = partial(room.act, partial(record_stop, room.ledger))
-    for last in (desk.record_suppressed, stop, room.witnesses.advance, publisher.publish, upkeep.pin, upkeep.keep):
+    before = (desk.record_suppressed, revocation.last)
+    for last in (*before, stop, room.witnesses.advance, publisher.publish, upkeep.pin, upkeep.keep):
         await attempt(last)
     await attempt(partial(room.act, room.door.strongbox.close))
     room.writer.stop()

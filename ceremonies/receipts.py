@@ -172,7 +172,7 @@ class Book:
         try:
             check_follows(claims, facts, before, self._sets)  # 3
         except ReceiptRefused as error:
-            self._raise_alarm(ueid, before, str(error.details["rule"]))
+            self._raise_alarm(ueid, before, str(error.details["rule"]), now_us)
             return str(error.details["rule"])
         row = {
             "payload_sha256": claims.payload_sha256.hex(), "ueid": ueid, "nonce": claims.nonce.hex(),
@@ -209,11 +209,12 @@ class Book:
             self._latest[ueid] = self._store.row(query)
         return self._latest[ueid]
 
-    def _raise_alarm(self, ueid: str, before: Row | None, rule: str) -> None:
+    def _raise_alarm(self, ueid: str, before: Row | None, rule: str, now_us: int) -> None:
+        """The device was heard all the same: it is not silent, and not gone."""
         if before is None:  # never heard, and still so
             return
         facts = msgspec.structs.replace(msgspec.json.decode(before["facts"], type=Facts), alarm=rule)
-        alarmed = {"facts": msgspec.json.encode(facts)}
+        alarmed = {"facts": msgspec.json.encode(facts), "received_us": now_us}
         self._latest[ueid] = {**before, **alarmed}
         self.changes.append(Update(ReceiptRow, {"payload_sha256": before["payload_sha256"]}, alarmed))
 

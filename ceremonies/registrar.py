@@ -137,6 +137,8 @@ class Book:
     def _replace(self, device: Row, now: Whereabouts, item: Replace) -> None:
         """The one that comes stands where the other stood, and both know of each other."""
         other, came = self._device(item.by), self._at(item.by)
+        if came.site:  # before anything is said of it
+            self._check_bound(other, came)
         if other["class_name"] != device["class_name"] or item.by == item.serial:
             raise PlaceRefused(f"{item.by} is no other {device['class_name']}", hint="replace by a device of its class")
         check_site(came, now.site)

@@ -114,6 +114,8 @@ class Replay(msgspec.Struct):
         """What the lost entries may have used is spent: uses of keys, and every approval given so far."""
         if "database" in entry["op"]["what"]:
             self.recovered.append(seq)
+            lost = entry["op"]["what"]["lost"]
+            self.revoked.skipped += lost["to"] - lost["from"]
         self.closed |= {ceremony for ceremony, _ in self.approvals}
         for key in entry.get("keys", ()):
             self.keys[key["spki"]] = msgspec.structs.replace(self.keys[key["spki"]], uses=key["kctr"])

@@ -15,7 +15,10 @@ ANSWERS_EVERY_S = 3600
 
 
 class Revocation:
-    """Lists, answers, and what officers ask; in one place, because a chore counts what a handler did."""
+    """Lists, answers, and what officers ask; in one place, because a chore counts what a handler did.
+
+    last: what is done once more before the keyroom ends.
+    """
 
     def __init__(self, room: Room) -> None:
         crls, statuses, revocations = Crls(room), Statuses(room), Revocations(room)
@@ -30,3 +33,4 @@ class Revocation:
             (crls.turn, TURN_EVERY_S),
             (statuses.record, ANSWERS_EVERY_S),
         )
+        self.last = statuses.record

@@ -4,6 +4,7 @@ What is revoked stays revoked. The lists follow within a minute (`ceremonies.crl
 once (`ceremonies.statuses`).
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -27,6 +28,9 @@ from pki.x509.reasons import read_reason
 REVOKE = "certificate.revoke"
 NUMBERS_EACH = 1000
 """Numbers in one entry, which holds 64 KiB."""
+HOUR_US = 3_600_000_000
+EACH_HOUR = 100
+"""Certificates that one officer revokes without others. A restart forgets the count."""
 AUTHORITIES = ("certificate.identity-root", "certificate.device-ca", "certificate.site-ca", "certificate.service-ca")
 
 
@@ -139,6 +143,7 @@ class Revocations:
 
     def __init__(self, room: Room) -> None:
         self._room = room
+        self._done: dict[str, deque[int]] = {}
 
     async def revoke(self, command: RevokeCertificate, caller: Caller) -> CertificateShown:
         """Revoke one certificate. Who asks again is told what was recorded the first time."""
@@ -155,12 +160,23 @@ class Revocations:
                 )
             if not command.dry_run:
                 words = revoke_changes(room, [issued], grounds, caller.actor)
+                if words.drafts:
+                    self._count(officer)
                 room.ledger.commit(
                     lambda _: words.drafts, lambda placed: (words.changes(placed), ()), settles=room.ledger.settled
                 )
             return show_certificate(room, issued)
 
         return await room.act(work, urgent=True)
+
+    def _count(self, officer: str) -> None:
+        """One more by this officer: a stolen credential must not end a fleet one by one. Raises RevocationRefused."""
+        now, done = self._room.surroundings.mono_us(), self._done.setdefault(officer, deque(maxlen=EACH_HOUR))
+        if len(done) == EACH_HOUR and now - done[0] < HOUR_US:
+            raise RevocationRefused(
+                f"{officer} has revoked {EACH_HOUR} certificates within an hour", hint="hold a ceremony `revoke`"
+            )
+        done.append(now)
 
     async def show(self, command: ShowCertificate, caller: Caller) -> CertificateShown:
         """What is known of a certificate."""

@@ -1,7 +1,7 @@
 """What the journal says of revocations: how many rows each partition has, a digest over them, and the newest lists.
 
 A certificate number has 159 bits; its top 6 say which of 64 partitions of its CA it belongs to. The digest of a
-partition is the sum of its rows' SHA-256, mod 2^256: it does not depend on their order, and grows with the journal.
+partition is a sum over its rows (`ceremonies.sums`): it does not depend on their order, and grows with the journal.
 """
 
 import hashlib
@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
+from ceremonies.sums import EMPTY, weigh, write_sum
+
 PARTITIONS = 64
 COMPLETE = -1
 """In the place of a partition: the one list of a CA whose lists are not partitioned."""
-
-_MODULUS = 1 << 256
 
 
 class RevokedRow(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
@@ -27,14 +27,14 @@ class RevokedRow(msgspec.Struct, frozen=True, order=True, array_like=True, gc=Fa
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """How many rows, and the sum of their digests in hex."""
+    """How many rows, and their sum in hex."""
 
     count: int = 0
-    total: str = "0" * 64
+    total: str = EMPTY
 
     def add(self, other: "Tally") -> "Tally":
         """Both together."""
-        return Tally(self.count + other.count, _write(int(self.total, 16) + int(other.total, 16)))
+        return Tally(self.count + other.count, write_sum(int(self.total, 16) + int(other.total, 16)))
 
 
 class ListFacts(msgspec.Struct, frozen=True):
@@ -49,10 +49,14 @@ class ListFacts(msgspec.Struct, frozen=True):
 
 
 class Revoked(msgspec.Struct):
-    """The facts as of the last entry taken, by CA (SPKI digest) and partition."""
+    """The facts as of the last entry taken, by CA (SPKI digest) and partition.
+
+    skipped: entries that recoveries gave up. Lists that those released are out there, with numbers of their own.
+    """
 
     tallies: dict[str, dict[int, Tally]] = msgspec.field(default_factory=dict)
     lists: dict[str, dict[int, ListFacts]] = msgspec.field(default_factory=dict)
+    skipped: int = 0
 
     def take(self, seq: int, what: Mapping[str, Any]) -> None:
         """Follow a `certificate.revoke` entry."""
@@ -104,10 +108,6 @@ def tally_rows(ca: str, rows: Iterable[RevokedRow]) -> Tally:
     count, total = 0, 0
     for row in rows:
         text = f"{ca}:{row.number}:{row.reason}:{row.revoked_us}:{row.seq}"
-        total += int.from_bytes(hashlib.sha256(text.encode("ascii")).digest())
+        total += weigh(hashlib.sha256(text.encode("ascii")).digest())
         count += 1
-    return Tally(count, _write(total))
-
-
-def _write(total: int) -> str:
-    return f"{total % _MODULUS:064x}"
+    return Tally(count, write_sum(total))

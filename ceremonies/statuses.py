@@ -47,9 +47,10 @@ FRESH_S: Final = 60
 """How long others may keep an answer: a revocation is known everywhere after that."""
 KEPT: Final = 10_000
 BOOKS_KEPT: Final = 16
-LIMITS: Final = {"asked": 200, "known": 40, "unknown": 10}
-"""In one second: requests that are looked up, and answers that are signed. Who asks for numbers that were never given
-cannot keep the others waiting. Answers that are kept cost nothing, and are not limited.
+LIMITS: Final = {"asked": 200, "known": 40, "unknown": 10, "rows": 20_000}
+"""In one second: requests that are looked up, answers that are signed, and rows of revocations that are read for them,
+but for the last read, which goes to its end. Who asks for numbers that were never given cannot keep the others waiting.
+Answers that are kept cost nothing, and are not limited.
 """
 UNKNOWN: Final = Status("unknown")
 
@@ -109,12 +110,12 @@ class Statuses:
     def _now(self) -> int:
         return self._room.surroundings.now_us() // 1_000_000
 
-    def _spend(self, name: str) -> bool:
-        """Whether this second has room for one more."""
+    def _spend(self, name: str, amount: int = 1) -> bool:
+        """Whether this second has room for more."""
         if self._second != self._now():
             self._second, self._spent = self._now(), Counter()
-        self._spent[name] += 1
-        within = self._spent[name] <= LIMITS[name]
+        within = self._spent[name] < LIMITS[name]
+        self._spent[name] += amount
         if not within:
             self._room.count("ocsp_refused")
         return within
@@ -141,9 +142,11 @@ class Statuses:
         responder = self._find_responder(self._room.door.keyring.get(issuer.spki).label if issuer else "")
         if responder is None:
             return StatusAnswered(write_error(UNAUTHORIZED), 0)
-        status = self._judge(issuer, request.number) if issuer else UNKNOWN
-        known = status != UNKNOWN
+        known = issuer is not None and self._is_issued(issuer, request.number)
         if not self._spend("known" if known else "unknown"):
+            return StatusAnswered(write_error(TRY_LATER), 0)
+        status = self._judge(issuer, request.number) if issuer and known else UNKNOWN
+        if status is None:
             return StatusAnswered(write_error(TRY_LATER), 0)
         now = self._now()
         until = min(now + LIFE_S, responder.end)
@@ -168,22 +171,29 @@ class Statuses:
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
 
-    def _judge(self, issuer: Issuer, number: int) -> Status:
-        """`good` is what this CA issued and did not revoke. A number that was never given is unknown; others', too."""
+    def _is_issued(self, issuer: Issuer, number: int) -> bool:
+        """Whether this CA issued the number. One that was never given is unknown; others', too."""
         if not 0 <= number < 1 << 159:
-            return UNKNOWN
-        name = write_number(number)
-        issued = find_by_number(self._room, name)
-        if issued is None or issued.ca != issuer.spki:
-            return UNKNOWN
-        row = self._read_book((issuer.spki, partition_of(name))).get(name)
-        return Status("revoked", row.revoked_us // 1_000_000, row.reason) if row else Status("good")
+            return False
+        issued = find_by_number(self._room, write_number(number))
+        return issued is not None and issued.ca == issuer.spki
 
-    def _read_book(self, at: Partition) -> Mapping[str, RevokedRow]:
+    def _judge(self, issuer: Issuer, number: int) -> Status | None:
+        """`good` is what this CA issued and did not revoke; None when this second has no room for finding out."""
+        name = write_number(number)
+        book = self._read_book((issuer.spki, partition_of(name)))
+        row = book.get(name) if book is not None else None
+        if row is not None:
+            return Status("revoked", row.revoked_us // 1_000_000, row.reason)
+        return Status("good") if book is not None else None
+
+    def _read_book(self, at: Partition) -> Mapping[str, RevokedRow] | None:
         """The revoked certificates of a partition, compared with the journal once for each change of it."""
         expected = self._room.ledger.replay.revoked.tally(*at)
         tally, book = self._books.get(at, (None, {}))
         if tally != expected:
+            if not self._spend("rows", expected.count):
+                return None
             with self._room.store.read() as connection:
                 book = {row.number: row for row in read_partition(connection, at, expected)}
             self._books[at] = (expected, book)

@@ -10,25 +10,25 @@ from typing import Any, Final
 import msgspec
 
 from ceremonies.journal import EntryDraft, Placed
+from ceremonies.sums import SIZE, SPACE, weigh
 
 ISSUED: Final = ("certificate.idevid", "certificate.ieee2030-5-device")
 """Kinds of certificates that make a unit."""
 DUPLICATES: Final = ("serial-taken", "key-known")
 """Refusals that a serial or a key came again where it must not."""
-_SPACE: Final = 1 << 256
 
 
 class Tally(msgspec.Struct):
-    """How many rows there are, and the sum of their SHA-256 modulo 2^256 (big endian): in whatever order they came."""
+    """How many rows there are, and their sum (`ceremonies.sums`, big endian): in whatever order they came."""
 
     count: int = 0
-    digest: bytes = bytes(32)
+    digest: bytes = bytes(SIZE)
 
     def add(self, *names: str) -> None:
         """One row more, as its names."""
         row = hashlib.sha256("\0".join(names).encode()).digest()
-        total = (int.from_bytes(self.digest, "big") + int.from_bytes(row, "big")) % _SPACE
-        self.count, self.digest = self.count + 1, total.to_bytes(32, "big")
+        total = (int.from_bytes(self.digest, "big") + weigh(row)) % SPACE
+        self.count, self.digest = self.count + 1, total.to_bytes(SIZE, "big")
 
 
 def tally_rows(rows: Iterable[tuple[str, ...]]) -> Tally:

@@ -1,7 +1,7 @@
 """Where devices are after the factory: states, what leads from one to the next, and what the journal says of them all.
 
-Rows are compared with the journal by their number and by the sum of their SHA-256 mod 2^256, which does not depend on
-their order. A statement's entry names the digest of the row before it, so the sum follows without the row.
+Rows are compared with the journal by their number and by a sum that does not depend on their order (`ceremonies.sums`).
+A statement's entry names the digest of the row before it, so the sum follows without the row.
 """
 
 import hashlib
@@ -11,13 +11,13 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ceremonies.errors import KeyroomError
+from ceremonies.sums import EMPTY, weigh, write_sum
 
 State = Literal["issued", "shipped", "installed", "replaced", "returned", "decommissioned"]
 Act = Literal["ship", "install", "move", "replace", "return", "decommission"]
 
 BATCH: Final = "device.batch"
 IMPORT: Final = "device.import"
-_SPACE: Final = 1 << 256
 
 WAYS: Final[Mapping[Act, tuple[tuple[State, ...], State]]] = {
     "ship": (("issued", "returned"), "shipped"),
@@ -56,15 +56,17 @@ class Whereabouts(msgspec.Struct, frozen=True):
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """How many rows, and the sum of their digests in hex."""
+    """How many rows, and their sum in hex."""
 
     count: int = 0
-    total: str = "0" * 64
+    total: str = EMPTY
 
     def put(self, digest: str, instead: str = "") -> "Tally":
         """With one row more, or with a row in the place of another."""
-        total = int(self.total, 16) + int(digest, 16) - int(instead or "0", 16)
-        return Tally(self.count + (not instead), f"{total % _SPACE:064x}")
+        total = int(self.total, 16) + weigh(bytes.fromhex(digest))
+        if instead:
+            total -= weigh(bytes.fromhex(instead))
+        return Tally(self.count + (not instead), write_sum(total))
 
 
 class Register(msgspec.Struct):
@@ -112,6 +114,6 @@ def tally_rows(rows: Iterable[Whereabouts]) -> Tally:
     """Count and sum of rows as they are."""
     count, total = 0, 0
     for row in rows:
-        total += int(row.digest, 16)
+        total += weigh(bytes.fromhex(row.digest))
         count += 1
-    return Tally(count, f"{total % _SPACE:064x}")
+    return Tally(count, write_sum(total))

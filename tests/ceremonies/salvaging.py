@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -18,8 +19,8 @@ REASON = "disk 3 burnt; backup of last night"
 class Loss:
     """`world` is stopped, on yesterday's database. `lost`: what was sealed since. `checkpoint`: what auditors saw."""
 
-    def __init__(self, world: World, path: Path) -> None:
-        """From a started world with the work order wo-1."""
+    def __init__(self, world: World, path: Path, lose: Callable[[], object] = lambda: None) -> None:
+        """From a started world with the work order wo-1. lose: what else is done and lost."""
         self.world, self.directory = world, path / "recovery"
         self.directory.mkdir()
         asyncio.run(issue_device(world, 1, make_request()))
@@ -30,6 +31,7 @@ class Loss:
         shutil.copytree(data, path / "yesterday")
         world.start()
         self.lost: list[DeviceIssued] = [asyncio.run(issue_device(world, at, make_request())) for at in (2, 3)]
+        lose()
         asyncio.run(Publisher(world.room).publish())
         self.size = world.room.ledger.journal.size
         world.stop()

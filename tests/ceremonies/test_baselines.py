@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ceremonies.baselines import find_baseline
-from ceremonies.commands import DocumentRead, Problem, ReadBaseline
+from ceremonies.commands import DocumentRead, Problem, QueryFleet, ReadBaseline
 from ceremonies.trustsets import newest_set
 from pki.trust.baselines import verify_baseline
 from tests.ceremonies.field import problem, propose
@@ -47,6 +47,27 @@ def test_what_no_release_is_is_no_baseline(moved: Fleet, releases: list[str]) ->
 def test_a_release_row_that_its_manifest_does_not_bear_out_is_refused(moved: Fleet) -> None:
     tamper(moved.world.room.store, "UPDATE release SET version = '9.9.9' WHERE id = 'release-2.4.0'")
     assert problem(asyncio.run(propose(moved.world, "baseline-1", "baseline", PLAN))).code == "plan-malformed"
+
+
+@pytest.mark.req("T5")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE baseline SET document = (SELECT document FROM baseline WHERE sequence = 1) WHERE sequence = 2",
+        "DELETE FROM baseline WHERE sequence = 2",
+    ],
+)
+def test_an_older_baseline_is_not_handed_out_for_the_newest(moved: Fleet, statement: str) -> None:
+    world = moved.world
+
+    async def play() -> list[Problem]:
+        await world.ceremony("baseline-1", "baseline", {"releases": ["release-2.3.0"]})
+        await world.ceremony("baseline-2", "baseline", PLAN)
+        tamper(world.room.store, statement)
+        queried = await world.try_ask(QueryFleet(off_baseline=True), "officer")
+        return [problem(await world.try_ask(ReadBaseline(), "gateway")), problem(queried)]
+
+    assert [item.code for item in asyncio.run(play())] == ["journal-forked"] * 2
 
 
 @pytest.mark.parametrize("role", ["station", "pipeline"])

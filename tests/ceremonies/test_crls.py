@@ -1,6 +1,8 @@
 """Lists: signed again when something is revoked and at half of their life; never from rows that somebody changed."""
 
 import asyncio
+import json
+import threading
 from pathlib import Path
 
 import msgspec
@@ -9,11 +11,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ceremonies.alarms import list_alarms
-from ceremonies.commands import KeysListed, SuspendKey
+from ceremonies.commands import KeysListed, ListRevocations, RevocationsListed, SuspendKey
 from ceremonies.crls import TURN_EVERY_S
 from ceremonies.policy import Quorum
 from ceremonies.revocation_tables import RevocationRow
 from ceremonies.revoked import PARTITIONS, partition_of
+from ceremonies.sums import SIZE
 from tests.ceremonies.examples import read_leaves, write_sql
 from tests.ceremonies.revoking import (
     PARTITIONED,
@@ -26,6 +29,7 @@ from tests.ceremonies.revoking import (
     revoke,
     turn,
 )
+from tests.ceremonies.salvaging import Loss
 from tests.ceremonies.templates import on_both_keys
 from tests.engines import SQLITE_ONLY
 from tests.world import World, audit_world, copy_world, soft_world
@@ -93,6 +97,54 @@ def test_a_turn_signs_what_is_due_and_nothing_else(factory_template: World, tmp_
         world.stop()
 
 
+@pytest.mark.req("T25")
+def test_strangers_who_ask_for_the_lists_keep_the_writer_from_nothing(factory_world: World) -> None:
+    turn(factory_world)
+    busy, idle = threading.Event(), threading.Event()
+
+    def work() -> None:
+        busy.set()
+        idle.wait(30)
+
+    async def run() -> None:
+        working = asyncio.create_task(factory_world.room.act(work))
+        await asyncio.to_thread(busy.wait, 30)
+        try:
+            asked = factory_world.ask(ListRevocations(), "", RevocationsListed)
+            assert len((await asyncio.wait_for(asked, 10)).lists) == 4
+        finally:
+            idle.set()
+            await working
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("CA-9", "T26")
+def test_a_published_list_that_a_recovery_gave_up_is_the_last_word_until_there_is_a_newer(
+    factory_world: World, tmp_path: Path
+) -> None:
+    world = factory_world
+    issue(world, 7)
+    turn(world)
+    loss = Loss(world, tmp_path, lose=lambda: (issue(world, *range(8, 20)), revoke(world, "BMS-000007"), turn(world)))
+    path = world.path / "public" / LIST
+    lost = path.read_bytes()
+    listed = {item["path"] for item in json.loads(loss.propose().shown)["published"]}
+    assert listed == {LIST}
+    loss.approve("alice", "bob")
+    loss.recover()
+    crls = turn(world)
+    assert path.read_bytes() == lost, "an older list took the place of the one that names the lost revocation"
+    asyncio.run(world.ceremony("resume", "resume", {"labels": ["device-ca"], "reason": "recovered"}))
+    revoke(world, "BMS-000007")
+    asyncio.run(crls.turn())
+    newest = read_list(world, LIST)
+    assert number_of(newest) > number_of(x509.load_der_x509_crl(lost))
+    assert number_of(newest) > loss.size - loss.known + loss.known // 2
+    assert len(list(newest)) == 1
+    world.stop()
+
+
 @pytest.mark.req("CA-9")
 def test_files_that_are_lost_come_back_and_old_ones_go(factory_world: World) -> None:
     turn(factory_world)
@@ -138,6 +190,36 @@ def test_each_partition_has_its_list(partitioned: World, tmp_path: Path) -> None
         assert good.serial_number not in [entry.serial_number for entry in crl]
     finally:
         world.stop()
+
+
+@pytest.mark.req("CA-9", "T5")
+def test_changed_rows_stop_the_list_of_their_partition_alone(partitioned: World, tmp_path: Path) -> None:
+    world = copy_world(partitioned, tmp_path / "world").start()
+    try:
+        first, *others = sorted(issue(world, *range(1, 8)), key=lambda item: item.serial_number)
+        last = others[-1]
+        assert first.serial_number >> 153 != last.serial_number >> 153
+        crls = turn(world)
+        for item in (first, last):
+            revoke(world, number=f"{item.serial_number:x}")
+        write_sql(world, f"DELETE FROM revocation WHERE number = '{first.serial_number:040x}'")
+        asyncio.run(crls.turn())
+        assert [entry.serial_number for entry in read_list(world, f"crl/device-ca/{last.serial_number >> 153:02x}.crl")]
+        assert "not the 1 that the journal says" in list_alarms(world.room)["crl device-ca"]
+    finally:
+        world.stop()
+
+
+@pytest.mark.req("CA-9")
+def test_a_list_that_cannot_be_written_is_told_and_the_others_are(factory_world: World) -> None:
+    world = factory_world
+    (world.path / "public" / LIST).mkdir(parents=True)
+    crls = turn(world)
+    assert LIST in list_alarms(world.room)["crl files"]
+    assert number_of(read_list(world, "crl/site-ca.crl"))
+    (world.path / "public" / LIST).rmdir()
+    asyncio.run(crls.turn())
+    assert list_alarms(world.room) == {}
 
 
 @pytest.mark.req("CA-9", "T5")
@@ -216,6 +298,19 @@ def test_a_suspended_ca_signs_no_list_and_that_is_told_in_time(factory_template:
         world.stop()
 
 
+@pytest.mark.req("KL-1", "CA-9")
+def test_the_lists_of_a_ca_that_was_destroyed_do_not_end_unseen(factory_template: World, tmp_path: Path) -> None:
+    world, watch = open_copy(factory_template, tmp_path / "world")
+    try:
+        crls = turn(world)
+        asyncio.run(world.ceremony("drop", "destroy", {"labels": ["site-ca"], "reason": "never used"}))
+        watch.go_on(19 * 3600)
+        asyncio.run(crls.turn())
+        assert "key site-ca is destroyed" in list_alarms(world.room)["crl site-ca"]
+    finally:
+        world.stop()
+
+
 @pytest.mark.req("AZ-3")
 @pytest.mark.parametrize("quorums", [{}, {"crl": Quorum(2, ("officer",), assurance="software")}], ids=["none", "two"])
 def test_a_policy_that_leaves_lists_to_nobody_or_to_officers_has_none(
@@ -241,5 +336,5 @@ def test_the_entry_says_what_the_list_covers(factory_world: World) -> None:
     leaves = [leaf for leaf in read_leaves(factory_world) if leaf.get("op", {}).get("kind") == "crl"]
     outcomes = [leaf["op"]["what"] for leaf in leaves if leaf["type"] == "key.sign.outcome"]
     (mine,) = [what for what in outcomes if what["ca"] == "device-ca"]
-    assert (mine["entries"], mine["partition"], len(mine["covers"])) == (1, -1, 64)
+    assert (mine["entries"], mine["partition"], len(mine["covers"])) == (1, -1, 2 * SIZE)
     assert factory_world.room.store.list(RevocationRow, "number")

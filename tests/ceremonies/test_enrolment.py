@@ -80,6 +80,26 @@ def test_a_station_works_by_its_certificate_until_an_officer_stops_it(factory_wo
     asyncio.run(run())
 
 
+def status_of(world: World, issued: StationIssued) -> commands.CertificateShown:
+    number = x509.load_pem_x509_certificate(issued.certificate).serial_number
+    asked = world.ask(commands.ShowCertificate(number=f"{number:x}"), "auditor", commands.CertificateShown)
+    return asyncio.run(asked)
+
+
+@pytest.mark.req("AZ-4", "CA-9")
+def test_the_certificates_of_a_revoked_station_are_revoked_for_everybody(factory_world: World) -> None:
+    world = factory_world
+    issued = asyncio.run(enrol(world, ec.generate_private_key(ec.SECP256R1())))
+    assert status_of(world, issued).status == "good"
+    asyncio.run(world.ask(commands.SuspendStation(NAME, "a drill"), "officer", StationsListed))
+    assert status_of(world, issued).status == "good"
+    asyncio.run(world.ask(commands.RevokeStation(NAME, "stolen"), "officer", StationsListed))
+    shown = status_of(world, issued)
+    assert (shown.status, shown.reason) == ("revoked", "privilegeWithdrawn")
+    asyncio.run(world.ask(commands.RevokeStation(NAME, "again"), "officer", StationsListed))
+    assert status_of(world, issued) == shown
+
+
 @pytest.mark.req("AZ-4")
 def test_what_the_certificate_says(factory_world: World) -> None:
     key = ec.generate_private_key(ec.SECP256R1())

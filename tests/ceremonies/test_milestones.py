@@ -5,12 +5,18 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import load_pem_x509_certificate
 
 from ceremonies.journal import JournalForked
 from ceremonies.milestones import DIGEST_SIZE, Milestone, Scrub, milestone_path, read_milestone, write_milestone
+from ceremonies.reckoning import check_counts
 from ceremonies.replay import Replay, replay_journal
 from ceremonies.store import Store, StoreUnavailable
 from pki.log.merkle import Frontier
+from tests.ceremonies.fielded import decommission, install, issue_some
+from tests.ceremonies.revoking import revoke, turn
+from tests.ceremonies.test_enrolment import enrol
 from tests.engines import tamper
 from tests.world import World, copy_world, issue_device, make_request
 
@@ -41,6 +47,32 @@ def test_a_start_from_a_milestone_knows_what_a_start_from_all_entries_knows(fact
     whole = world.room.writer.run_now(lambda: replay_journal(ledger.store, ledger.journal))
     assert whole == ledger.replay
     asyncio.run(issue_device(world, 3, make_request()))
+
+
+@pytest.mark.req("T26", "CA-9")
+def test_revocations_lists_stations_and_the_register_are_in_a_milestone(factory_world: World) -> None:
+    world, key = factory_world, ec.generate_private_key(ec.SECP256R1())
+
+    def go_on(first: str, second: str) -> None:
+        asyncio.run(install(world, [first, second]))
+        asyncio.run(decommission(world, first))
+        revoke(world, second)
+        turn(world)
+
+    serials = asyncio.run(issue_some(world, 4))
+    issued = asyncio.run(enrol(world, key))
+    go_on(*serials[:2])
+    keep(world)
+    go_on(*serials[2:])
+    revoke(world, number=f"{load_pem_x509_certificate(issued.certificate).serial_number:x}")
+    world.stop()
+    world.start()
+    ledger = world.room.ledger
+    assert ledger.began is not None
+    whole = world.room.writer.run_now(lambda: replay_journal(ledger.store, ledger.journal))
+    assert whole == ledger.replay
+    assert (whole.register.tally.count, whole.register.gone.count, whole.revoked.count) == (4, 2, 3)
+    check_counts(ledger.store, whole)
 
 
 @pytest.mark.req("T26")

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 
+import msgspec
 import pytest
 
 from ceremonies.journal import JournalForked
@@ -29,6 +30,23 @@ def test_a_device_that_was_heard_since_is_not_gone(moved: Fleet) -> None:
     assert set(since) == {one.serial, two.serial}
     assert find_gone(world.room.store, register, world.around.now_us()) == {one.serial}
     assert find_gone(world.room.store, register, since[one.serial]) == frozenset()
+
+
+@pytest.mark.req("RO-5", "T35")
+def test_a_device_whose_true_receipt_was_refused_since_is_not_gone(moved: Fleet) -> None:
+    world, (one, _) = moved.world, moved.controllers
+
+    async def play() -> None:
+        await install(world, [one.serial])
+        await decommission(world, one.serial)
+        claims = await one.claim(world)
+        went_back = msgspec.structs.replace(claims, bootcount=0)
+        assert await submit(world, one.sign(went_back)) == ("device-rollback",)
+
+    asyncio.run(play())
+    register = world.room.ledger.replay.register
+    assert set(list_decommissioned(world.room.store, register)) == {one.serial}
+    assert find_gone(world.room.store, register, world.around.now_us()) == frozenset()
 
 
 @pytest.mark.req("T5")

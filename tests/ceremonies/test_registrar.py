@@ -120,6 +120,21 @@ def test_the_same_request_gets_the_same_answer(factory_world: World) -> None:
 
 
 @pytest.mark.req("AZ-2")
+def test_nobody_learns_where_another_site_s_device_is_by_naming_it_as_the_one_that_comes(factory_world: World) -> None:
+    async def play() -> None:
+        one, two = await issue_some(factory_world, 2)
+        await install(factory_world, [one])
+        await say_all(factory_world, Ship(two, ELSEWHERE))
+        (refused,) = (await say(factory_world, Replace(one, two, "fan"))).verdicts
+        assert (refused.code, ELSEWHERE in refused.message) == ("binding-mismatch", False)
+        both = factory_world.token("operator", plant=PLANT, site=[SITE, ELSEWHERE])
+        (astray,) = (await say(factory_world, Replace(one, two, "fan"), token=both)).verdicts
+        assert astray.code == "place-refused"
+
+    asyncio.run(play())
+
+
+@pytest.mark.req("AZ-2")
 def test_an_operator_speaks_of_the_own_plant_and_sites_only(factory_world: World) -> None:
     async def play() -> None:
         one, two, three = await issue_some(factory_world, 3)

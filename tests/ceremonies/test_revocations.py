@@ -57,6 +57,24 @@ def test_revoking_again_changes_nothing(factory_world: World) -> None:
     assert len(entries_of(factory_world)) == 1
 
 
+@pytest.mark.req("AZ-3", "CA-9")
+def test_one_officer_does_not_end_a_fleet_one_by_one(factory_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = factory_world
+    monkeypatch.setattr(revocations, "EACH_HOUR", 2)
+    issue(world, 1, 2, 3)
+    for number in (1, 2, 2, 1):
+        revoke(world, f"BMS-00000{number}")
+    revoke(world, "BMS-000003", dry_run=True)
+    assert refusal(world, serial="BMS-000003") == "revocation-refused"
+    other = world.token("officer", officer="bob")
+    asyncio.run(
+        world.ask(
+            RevokeCertificate("BMS-000003", reason="keyCompromise", why="stolen"), "officer", CertificateShown, other
+        )
+    )
+    assert len(entries_of(world)) == 3
+
+
 @pytest.mark.req("CA-9")
 def test_a_dry_run_writes_only_that_it_was_asked(factory_world: World) -> None:
     world = factory_world

@@ -20,7 +20,7 @@ from ceremonies.revoked import write_number
 from tests.ceremonies.examples import read_leaves, write_sql
 from tests.ceremonies.revoking import authority, issue, list_lists, read_list, revoke, turn
 from tests.ceremonies.small import sha256
-from tests.world import World, audit_world
+from tests.world import RefusedError, World, audit_world
 
 WHY = {"reason": "keyCompromise", "why": "incident 7"}
 
@@ -143,3 +143,13 @@ def test_a_policy_that_does_not_name_it_leaves_it_to_every_officer(factory_world
     silent = type(governing.policy)(quorums, governing.policy.fleet)
     rule = silent.rule_for("certificate.revoke", governing.roster)
     assert (rule.m, rule.n) == (3, 3)
+
+
+@pytest.mark.req("CA-9", "KL-1")
+def test_a_ca_whose_certificate_was_revoked_issues_nothing(factory_world: World) -> None:
+    world = factory_world
+    issue(world, 1)
+    numbers = [f"{authority(world, 'device-ca').serial_number:x}"]
+    asyncio.run(world.ceremony("incident-8", "revoke", {"reason": "cACompromise", "why": "8", "numbers": numbers}))
+    with pytest.raises(RefusedError, match="work-order-unknown"):
+        issue(world, 2)

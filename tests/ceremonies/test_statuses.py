@@ -1,7 +1,7 @@
 """Answers about one certificate: good only what was issued and stands; limited, kept, counted."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
+from sqlalchemy import Connection
 
 from ceremonies import statuses as module
+from ceremonies.books import Partition, read_partition
 from ceremonies.commands import AskStatus, KeysListed, Problem, StatusAnswered, SuspendKey
 from ceremonies.desk import ANYONE, Caller
+from ceremonies.revoked import RevokedRow, Tally
 from ceremonies.statuses import FRESH_S, Statuses
 from ceremonies.tables import DeviceRow
 from tests.ceremonies.examples import read_leaves, write_sql
@@ -164,7 +167,7 @@ def test_strangers_cannot_have_more_signed_than_the_limit(
     world, _ = opened
     now = world.around.now_us()
     monkeypatch.setattr(Statuses, "_now", lambda _: now // 1_000_000)
-    monkeypatch.setattr(module, "LIMITS", {"asked": 6, "known": 2, "unknown": 1})
+    monkeypatch.setattr(module, "LIMITS", {**module.LIMITS, "asked": 6, "known": 2, "unknown": 1})
     ca = authority(world, "device-ca")
     known = question(certificate(world), ca)
     nonced = [question(certificate(world), ca, bytes([n])) for n in range(2)]
@@ -175,6 +178,33 @@ def test_strangers_cannot_have_more_signed_than_the_limit(
     assert found == [well, later, later, well, well, later, well, later, later]
     assert soft_keys(world).signed_by["ocsp-1"] - before == 3
     assert world.room.counters["ocsp_refused"] == 5
+
+
+@pytest.mark.req("T25")
+def test_strangers_cannot_have_more_rows_read_than_the_limit(
+    opened: tuple[World, Watch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever knows a certificate of each partition could have them read again and again, before anything is signed."""
+    world, _ = opened
+    now = world.around.now_us()
+    monkeypatch.setattr(Statuses, "_now", lambda _: now // 1_000_000)
+    monkeypatch.setattr(module, "LIMITS", {**module.LIMITS, "rows": 1})
+    monkeypatch.setattr(module, "BOOKS_KEPT", 1)
+    ca = authority(world, "device-ca")
+    one, others = certificate(world), issue(world, *range(3, 9))
+    other = next(item for item in others if item.serial_number >> 153 != one.serial_number >> 153)
+    nonced = [question(item, ca, b"n") for item in (one, other)]
+    for item in (one, other):
+        revoke(world, number=f"{item.serial_number:x}")
+    read: list[Partition] = []
+
+    def read_counted(connection: Connection, at: Partition, expected: Tally) -> Sequence[RevokedRow]:
+        read.append(at)
+        return read_partition(connection, at, expected)
+
+    monkeypatch.setattr(module, "read_partition", read_counted)
+    _, found = ask_each(world, *(nonced * 2))
+    assert (len(read), found) == (1, [Status.SUCCESSFUL, Status.TRY_LATER] * 2)
 
 
 def test_what_is_kept_is_bounded(opened: tuple[World, Watch], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 from ceremonies import store as module
 from ceremonies.statements import apply_changes, put_blobs
 from ceremonies.store import Insert, Store, StoreLocked, StoreUnavailable, Update, octets, read_parts, write_parts
-from ceremonies.tables import BlobRow, DeviceRow, DocumentRow, EntryRow, EvidenceRow, WorkOrderRow
+from ceremonies.tables import BlobRow, DeviceRow, DocumentRow, EntryRow, EvidenceRow, ReservationRow, WorkOrderRow
 from tests.ceremonies.small import sha256
 from tests.engines import SQLITE_ONLY, tamper
 
@@ -235,6 +235,29 @@ def test_rows_of_bulk_work_survive_the_change_of_their_tables(url: str) -> None:
     for verb in ("UPDATE entry SET type = 'probe'", "DELETE FROM entry"):
         with pytest.raises(StoreUnavailable, match="final"), store.write() as connection:
             connection.execute(text(verb))
+    store.close()
+
+
+@pytest.mark.req("CA-3")
+def test_certificates_of_schema_6_have_their_numbers_reserved(url: str) -> None:
+    """Each of a released device certificate, once; over several pages; whatever else the entries are."""
+    store, config = Store(url), Config()
+    config.set_main_option("script_location", "ceremonies:migrations")
+    leaf = '{"op":{"what":{"certificate_number":"%x",%s}},"out":{"status":"%s"},"ref":{"i":%d},"req":"order/wo:%d"}'
+    order, ca = '"work_order":"wo"', '"profile":"device-ca"'
+    facts = [(1 << 64, order, "ok"), ((1 << 159) - 1, order, "ok"), (7, ca, "ok"), (8, order, "fail")] * 600
+    leaves = [leaf % (number + at, what, status, at, at) for at, (number, what, status) in enumerate(facts)]
+    with store.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0006")
+        rows = [(at, "key.sign.outcome", text.encode(), b"h%d" % at) for at, text in enumerate(leaves)]
+        put_rows(connection, "entry", *rows, (9999, "log.start", b"{}", b"h"))
+    store.migrate()
+    expected = {f"number:{number + at:040x}": at for at, (number, *said) in enumerate(facts) if said == [order, "ok"]}
+    assert {row["name"]: row["seq"] for row in store.list(ReservationRow, "name")} == expected
+    assert store.find(ReservationRow, name=f"number:{1 << 64:040x}") == {
+        "name": f"number:{1 << 64:040x}", "owner": "order/wo:0", "seq": 0
+    }  # fmt: skip
     store.close()
 
 
