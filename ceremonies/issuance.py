@@ -23,7 +23,7 @@ from ceremonies.journal import JournalForked
 from ceremonies.orders import Order, RequestKey, Reservation, Sealed
 from ceremonies.plans import WorkOrder, read_plan, read_shown
 from ceremonies.room import Room
-from ceremonies.standing import check_standing, find_replacement
+from ceremonies.standing import Replacement, check_standing, find_replacement
 from ceremonies.store import Change, Insert
 from ceremonies.tables import CertificateRow, DeviceRow
 from ceremonies.trustsets import newest_set
@@ -104,12 +104,12 @@ class Issuance:
             await self._room.act(lambda: self._room.ledger.record([refused]))
             raise
         try:
-            sealed = await self._room.seal(await self._order(command, caller, line, (intake, taken)))
+            sealed = await self._seal(command, caller, line, (intake, taken))
         except RequestOpen as opened:
             # A crash left this request's intent open: the same bytes are sealed again, and nothing else may be.
             intake = Intake(command.csr, command.serial, **read_shown(opened.recipe))
             taken = await self._room.readers.take_in(intake, line.place)
-            sealed = await self._room.seal(await self._order(command, caller, line, (intake, taken)))
+            sealed = await self._seal(command, caller, line, (intake, taken))
         return self._answer(command, taken, line, sealed)
 
     async def _check_standing(self, order: WorkOrder, serial: str, spki: str) -> None:
@@ -151,7 +151,17 @@ class Issuance:
                     self._numbers += await self._room.act(lambda: draw_numbers(self._room.door.strongbox.random))
         return self._numbers.pop()
 
-    async def _order(self, command: IssueDevice, caller: Caller, line: Line, read: tuple[Intake, TakenIn]) -> Order:
+    async def _seal(self, command: IssueDevice, caller: Caller, line: Line, read: tuple[Intake, TakenIn]) -> Sealed:
+        replacement, spki = None, read[1].spki
+        if command.serial in self._room.ledger.replay.units.permits:
+            find = partial(find_replacement, self._room, caller.actor, line.order, command.serial, spki)
+            replacement = await self._room.act(find)
+        return await self._room.seal(self._order(command, caller, line, read, replacement))
+
+    def _order(
+        self, command: IssueDevice, caller: Caller, line: Line, read: tuple[Intake, TakenIn],
+        replacement: Replacement | None = None,
+    ) -> Order:  # fmt: skip
         intake, taken = read
         if taken.prepared is None:
             raise JournalForked("a request was read for no work order", hint="send it again")
@@ -164,10 +174,6 @@ class Issuance:
         known = KeyKnown(
             "this public key belongs to another serial", hint="quarantine the unit: cloned key or copied image"
         )
-        replacement = None
-        if command.serial in self._room.ledger.replay.units.permits:
-            find = partial(find_replacement, self._room, caller.actor, order, command.serial, spki)
-            replacement = await self._room.act(find)
         first = replacement.reserve(used) if replacement else Reservation(f"serial:{command.serial}", used)
         if replacement:
             about["rework"] = str(replacement.permit.seq)
