@@ -12,7 +12,7 @@ from ceremonies.room import Room
 
 LARGEST = 4096
 """Work orders that are looked at, newest first."""
-AT_ONCE = 100
+AT_ONCE = 20
 """Work orders that are read in one task of the writer."""
 
 

@@ -75,7 +75,7 @@ class Vigilance:
         watched, now = self._find(name), self._surroundings.mono_us()
         self._spend(watched, name, len(command.items) if isinstance(command, BATCHES) else 1)
         stations.check_working(name)
-        known = stations.enrolled.get(name)
+        known, source = stations.enrolled.get(name), write_address(source)
         if known is not None and known.addresses and not is_among(source, known.addresses):
             raise AddressRefused(
                 f"station {name} does not come from {source or 'here'}",
@@ -135,6 +135,15 @@ class Vigilance:
                 del self._watched[next(iter(self._watched))]
             self._watched[name] = Watched(self._rate * BURST_US, self._surroundings.mono_us())
         return self._watched[name]
+
+
+def write_address(source: str) -> str:
+    """An address in the one form that is compared; an IPv4 address in IPv6 (RFC 4291 section 2.5.5.2) is itself."""
+    try:
+        address = ipaddress.ip_address(source)
+    except ValueError:
+        return source
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def is_among(source: str, networks: tuple[str, ...]) -> bool:

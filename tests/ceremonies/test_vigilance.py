@@ -101,6 +101,16 @@ def test_two_machines_with_one_key_suspend_the_station() -> None:
     assert "192.0.2.8 and 192.0.2.7" in watching.written[0]["reason"]
 
 
+def test_an_address_is_the_same_however_it_is_written() -> None:
+    watching = Watching(addresses=["192.0.2.0/24", "2001:db8::/32"])
+    for source in ("192.0.2.7", "::ffff:192.0.2.7", "192.0.2.7"):
+        watching.admit(source=source)
+    watching.now_s += 301
+    for source in ("2001:db8::7", "2001:DB8:0::7", "2001:db8::7"):
+        watching.admit(source=source)
+    assert watching.written == []
+
+
 def test_a_station_may_move_back_after_a_while() -> None:
     watching = Watching()
     watching.admit(source="192.0.2.7")
