@@ -11,7 +11,7 @@ from typing import Annotated, Final, TypeVar
 from fastapi import Depends, Request
 
 from api.errors import InternalError, TokenMissing
-from api.peers import read_certificate
+from api.peers import read_address, read_certificate
 from ceremonies.client import KeyroomClient
 from ceremonies.commands import PUBLIC, STAFF, AnyCommand
 
@@ -133,8 +133,9 @@ async def authorise(request: Request) -> Caller:  # async: else each request cos
     if roles == PUBLIC:
         return Caller(request.app.state.keyroom, "", b"", source)
     certificate = read_certificate(request)
-    known = bool(certificate) and "station" in roles and "authorization" not in request.headers
-    return Caller(request.app.state.keyroom, "" if known else read_token(request), certificate, source)
+    if certificate and "station" in roles and "authorization" not in request.headers:
+        return Caller(request.app.state.keyroom, "", certificate, read_address(request))
+    return Caller(request.app.state.keyroom, read_token(request), certificate, source)
 
 
 Asking = Annotated[Caller, Depends(authorise)]

@@ -28,6 +28,15 @@ class Peer(msgspec.Struct, frozen=True):
     certificate: bytes = b""
 
 
+def read_address(request: Request) -> str:
+    """The address of a client that has shown a certificate. A proxy that hands on certificates and no addresses
+    (X-Forwarded-For, setting `trusted_proxies`) tells nothing: its own says not where a station is.
+    """
+    peer: Peer = request.scope.get(SCOPE, Peer())
+    address = request.client.host[:64] if request.client else ""
+    return "" if address == peer.address and address in request.app.state.settings.certificate_proxies else address
+
+
 def read_certificate(request: Request) -> bytes:
     """The client's certificate (DER), empty when there is none. Raises ClientCertificateMalformed."""
     peer: Peer = request.scope.get(SCOPE, Peer())

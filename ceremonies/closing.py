@@ -87,12 +87,13 @@ def check_units(room: Room, order: WorkOrder, devices: Sequence[Row]) -> list[tu
     """Compare the rows of an order's units with the journal. Serial and certificate of each confirmation."""
     figures = room.ledger.replay.units.orders[order.id]
     store = room.store
-    replaced = list_units(store, order, ReplacedDeviceRow)
-    certified = [(row["serial"], row["certificate"]) for row in (*devices, *replaced)]
+    replaced = [(row["serial"], row["certificate"]) for row in list_units(store, order, ReplacedDeviceRow)]
+    certified = [*((row["serial"], row["certificate"]) for row in devices), *replaced]
     known = set(certified)
     rows = ((row["serial"], row["certificate"]) for row in list_units(store, order, ConfirmationRow))
     confirmed = [pair for pair in rows if pair in known]
-    if (tally_rows(certified), tally_rows(confirmed)) != (figures.certified, figures.confirmed):
+    read = (tally_rows(certified), tally_rows(replaced), tally_rows(confirmed))
+    if read != (figures.certified, figures.replaced, figures.confirmed):
         raise JournalForked(f"units of {order.id}: the rows are not what the journal says", hint=RESTORE)
     return confirmed
 

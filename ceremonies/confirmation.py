@@ -114,6 +114,8 @@ class Confirmations:
         singles = [ConfirmDevice(order, item.serial, item.chain_sha256, item.signature) for item in command.items]
         tag = tag_of(command)
         answers = await self._settle(singles, caller)
+        for item in answers:
+            await self._room.vigilance.note(caller.identity, item if isinstance(item, Exception) else None)
         return DevicesConfirmed(
             tuple(item if isinstance(item, DeviceConfirmed) else problem_of(item, tag) for item in answers)
         )

@@ -22,7 +22,7 @@ from ceremonies.orders import Actor
 from ceremonies.remembered import Remembered
 from ceremonies.room import TRACE, Room, Trace
 from ceremonies.tokens import Identity
-from ceremonies.vigilance import StationTooFast
+from ceremonies.vigilance import BATCHES, StationTooFast
 from pki.errors import PkiError
 
 log = structlog.get_logger()
@@ -116,11 +116,11 @@ class Desk:
     async def _admit(self, identity: Identity, request: Request) -> None:
         """The role may ask this, and a station is not stopped. Raises RoleRefused, and what `Vigilance` raises."""
         roles = request.command.roles
+        if identity.role == "station":
+            await self._room.vigilance.admit(identity, request.command, request.source)
         if identity.role not in roles:
             allowed = ", ".join(sorted(roles - LOCAL)) or "none; it is taken on the keyroom's own machine only"
             raise RoleRefused(f"role {identity.role} may not ask this", hint=f"roles: {allowed}")
-        if identity.role == "station":
-            await self._room.vigilance.admit(identity, request.command, request.source)
 
     async def _verify(self, request: Request) -> Identity:
         if not request.token and request.certificate:
@@ -215,7 +215,8 @@ async def carry_out(
                 await record_request(room, "auth.fail", command, caller.actor, error)
             await room.vigilance.note(caller.identity, error)
         raise
-    await room.vigilance.note(caller.identity, None)
+    if not isinstance(command, BATCHES):  # each of their items was noted
+        await room.vigilance.note(caller.identity, None)
     if not trace.recorded and later is not None:
         later.append(entries.event("export", caller.actor, describe(command)))
     elif not trace.recorded:

@@ -1,15 +1,19 @@
 """Enrolment over Secure Transport (RFC 7030): a request names its device, and the work order is found here."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from ceremonies.commands import DeviceIssued, EnrolDevice, IssueDevice
 from ceremonies.desk import Caller
 from ceremonies.errors import BindingMismatch, KeyroomError
-from ceremonies.issuance import Line, SerialNotInOrder, load_line
+from ceremonies.issuance import Line, SerialNotInOrder, WorkOrderUnknown, check_business, load_line, load_order
+from ceremonies.plans import WorkOrder
 from ceremonies.room import Room
 
 LARGEST = 4096
 """Work orders that are looked at, newest first."""
+AT_ONCE = 20
+"""Work orders that are read in one task of the writer."""
 
 
 class WorkOrderAmbiguous(KeyroomError):
@@ -24,14 +28,26 @@ class Est:
     def __init__(self, room: Room, issue: Callable[[IssueDevice, Caller], Awaitable[DeviceIssued]]) -> None:
         self._room = room
         self._issue = issue
+        self._orders: dict[str, WorkOrder] = {}
 
     async def enrol(self, command: EnrolDevice, caller: Caller) -> DeviceIssued:
-        """As the single request under the order that was found. Raises SerialNotInOrder, WorkOrderAmbiguous."""
-        found = await self._room.act(lambda: self._find_orders(command, caller))
-        if not found:
+        """As the single request under the order that was found.
+
+        Raises SerialNotInOrder, WorkOrderAmbiguous, and WorkOrderUnknown when another CA serves the order, or none:
+        that is no fault of the station's.
+        """
+        orders = [order for order in await self._list_orders() if fits(order, command.serial, caller)]
+        if not orders:
             raise SerialNotInOrder(
-                f"no work order of {command.authority} that this station works on names serial {command.serial}",
+                f"no work order that this station works on names serial {command.serial}",
                 hint="call the supervisor: an order must be opened",
+            )
+        lines = await self._room.act(lambda: [self._read_line(order) for order in orders])
+        found = self._choose([line.order for line in lines if line.authority == command.authority])
+        if not found:
+            raise WorkOrderUnknown(
+                f"{command.authority} serves no work order that names serial {command.serial}",
+                hint=f"ask under the label {lines[0].authority}",
             )
         if len(found) > 1:
             raise WorkOrderAmbiguous(
@@ -40,31 +56,33 @@ class Est:
             )
         return await self._issue(IssueDevice(found[0], command.serial, command.csr), caller)
 
-    def _find_orders(self, command: EnrolDevice, caller: Caller) -> list[str]:
-        """Those that are open; when none is, those that were: a repeated request gets its answer. Writer's thread."""
-        now = self._room.surroundings.now_us() // 1_000_000
-        lines = [line for name in self._newest() if (line := self._read(name)) and fits(line, command, caller)]
-        within = [line for line in lines if line.order.valid_from <= now < line.order.valid_to]
-        return [line.order.id for line in within or lines]
+    def _choose(self, orders: Sequence[WorkOrder]) -> list[str]:
+        """Those that are open; when none is, those that were: a repeated request gets its answer."""
+        now, quotas = self._room.surroundings.now_us() // 1_000_000, self._room.ledger.replay.quotas
+        within = [order for order in orders if order.valid_from <= now < order.valid_to]
+        return [order.id for order in within if not quotas[order.id].closed] or [order.id for order in orders]
 
-    def _newest(self) -> list[str]:
-        return list(reversed(self._room.ledger.replay.orders))[:LARGEST]
+    async def _list_orders(self) -> list[WorkOrder]:
+        """The newest orders. Each is read once: what officers opened never changes."""
+        names = list(self._room.ledger.replay.orders)[-LARGEST:]
+        missing = [name for name in names if name not in self._orders]
+        for start in range(0, len(missing), AT_ONCE):
+            self._orders |= await self._room.act(partial(self._load, missing[start : start + AT_ONCE]))
+        return [self._orders[name] for name in names]
 
-    def _read(self, name: str) -> Line | None:
-        """An order that can be worked on; one whose CA is suspended is none."""
-        try:
-            return self._room.cached(("line", name), lambda: load_line(self._room, name))
-        except KeyroomError:
-            return None
+    def _load(self, names: Sequence[str]) -> dict[str, WorkOrder]:
+        return {name: load_order(self._room, name) for name in names}
+
+    def _read_line(self, order: WorkOrder) -> Line:
+        return self._room.cached(("line", order.id), lambda: load_line(self._room, order.id))
 
 
-def fits(line: Line, command: EnrolDevice, caller: Caller) -> bool:
-    """Whether an order of this CA names the serial, and is the station's business."""
-    if line.authority != command.authority or not line.order.covers(command.serial):
+def fits(order: WorkOrder, serial: str, caller: Caller) -> bool:
+    """Whether an order names the serial, and is the station's business."""
+    if not order.covers(serial):
         return False
     try:
-        caller.require("plant", line.order.plant)
-        caller.require("class", line.order.class_name)
+        check_business(order, caller)
     except BindingMismatch:
         return False
     return True

@@ -24,7 +24,7 @@ from ceremonies.orders import Order, RequestKey, Reservation, Sealed
 from ceremonies.plans import WorkOrder, read_plan, read_shown
 from ceremonies.revocations import find_revoked
 from ceremonies.room import Room
-from ceremonies.standing import check_standing, find_replacement
+from ceremonies.standing import Replacement, check_standing, find_replacement
 from ceremonies.store import Change, Insert
 from ceremonies.tables import CertificateRow, DeviceRow
 from ceremonies.trustsets import newest_set
@@ -94,7 +94,7 @@ class Issuance:
             taken = await self._room.readers.take_in(intake, line.place if isinstance(line, Line) else None)
             if not isinstance(line, Line):
                 raise line  # only now: what is wrong with the request itself is said first
-            check_standing(self._room, line.order, command.serial, taken.spki)
+            await self._check_standing(line.order, command.serial, taken.spki)
         except (PkiError, KeyroomError) as error:
             what = {
                 "serial": command.serial,
@@ -105,13 +105,20 @@ class Issuance:
             await self._room.act(lambda: self._room.ledger.record([refused]))
             raise
         try:
-            sealed = await self._room.seal(self._order(command, caller, line, (intake, taken)))
+            sealed = await self._seal(command, caller, line, (intake, taken))
         except RequestOpen as opened:
             # A crash left this request's intent open: the same bytes are sealed again, and nothing else may be.
             intake = Intake(command.csr, command.serial, **read_shown(opened.recipe))
             taken = await self._room.readers.take_in(intake, line.place)
-            sealed = await self._room.seal(self._order(command, caller, line, (intake, taken)))
+            sealed = await self._seal(command, caller, line, (intake, taken))
         return self._answer(command, taken, line, sealed)
+
+    async def _check_standing(self, order: WorkOrder, serial: str, spki: str) -> None:
+        check = partial(check_standing, self._room, order, serial, spki)
+        if self._room.ledger.replay.units.orders[order.id].closed is None:
+            check()
+        else:  # whom the closing excused is read from the journal
+            await self._room.act(check)
 
     async def _find_line(self, command: IssueDevice, caller: Caller) -> Line | KeyroomError:
         """The line of a request, or why this station gets none."""
@@ -121,18 +128,15 @@ class Issuance:
             return error
 
     async def admit(self, command: IssueDevice | ConfirmDevice, caller: Caller) -> Line:
-        """The station may work on this order, and the order names the serial."""
+        """The station still works, may work on this order, and the order names the serial."""
         room, key = self._room, ("line", command.work_order)
+        room.ledger.replay.stations.check_working(caller.actor.sub)  # a batch may be long under way
         line: Line
         if key in room.cache:
             line = room.cache[key]
         else:
             line = await room.act(lambda: room.cached(key, lambda: load_line(room, command.work_order)))
-        caller.require("plant", line.order.plant)
-        caller.require("class", line.order.class_name)
-        for binding, names in (("line", line.order.lines), ("station", line.order.stations)):
-            if names:
-                caller.require_one_of(binding, names)
+        check_business(line.order, caller)
         if not line.order.covers(command.serial):
             raise SerialNotInOrder(
                 f"serial {command.serial} is not in work order {command.work_order}",
@@ -148,7 +152,17 @@ class Issuance:
                     self._numbers += await self._room.act(lambda: draw_numbers(self._room.door.strongbox.random))
         return self._numbers.pop()
 
-    def _order(self, command: IssueDevice, caller: Caller, line: Line, read: tuple[Intake, TakenIn]) -> Order:
+    async def _seal(self, command: IssueDevice, caller: Caller, line: Line, read: tuple[Intake, TakenIn]) -> Sealed:
+        replacement, spki = None, read[1].spki
+        if command.serial in self._room.ledger.replay.units.permits:
+            find = partial(find_replacement, self._room, caller.actor, line.order, command.serial, spki)
+            replacement = await self._room.act(find)
+        return await self._room.seal(self._order(command, caller, line, read, replacement))
+
+    def _order(
+        self, command: IssueDevice, caller: Caller, line: Line, read: tuple[Intake, TakenIn],
+        replacement: Replacement | None = None,
+    ) -> Order:  # fmt: skip
         intake, taken = read
         if taken.prepared is None:
             raise JournalForked("a request was read for no work order", hint="send it again")
@@ -161,7 +175,6 @@ class Issuance:
         known = KeyKnown(
             "this public key belongs to another serial", hint="quarantine the unit: cloned key or copied image"
         )
-        replacement = find_replacement(self._room, caller.actor, order, command.serial, spki)
         first = replacement.reserve(used) if replacement else Reservation(f"serial:{command.serial}", used)
         if replacement:
             about["rework"] = str(replacement.permit.seq)
@@ -214,6 +227,15 @@ class Issuance:
             lfdi=lfdi,
             sfdi=lfdi and sfdi_of(lfdi),
         )
+
+
+def check_business(order: WorkOrder, caller: Caller) -> None:
+    """The order is for the station's plant, class and line, and for the station. Raises BindingMismatch."""
+    caller.require("plant", order.plant)
+    caller.require("class", order.class_name)
+    for binding, names in (("line", order.lines), ("station", order.stations)):
+        if names:
+            caller.require_one_of(binding, names)
 
 
 def draw_numbers(random: Callable[[int], bytes]) -> list[str]:

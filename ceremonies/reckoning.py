@@ -79,7 +79,7 @@ def list_counts(replay: Replay) -> Mapping[Any, int]:
     """How many rows the journal says that a table has."""
     derived = {model: sum(replay.sealed.get(kind, 0) for kind in kinds) for model, kinds in DERIVED}
     orders = replay.units.orders.values()
-    replaced = sum(figures.replaced for figures in orders)
+    replaced = sum(figures.replaced.count for figures in orders)
     derived[DeviceRow] -= replaced
     units = {
         ConfirmationRow: sum(figures.confirmed.count for figures in orders),

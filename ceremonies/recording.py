@@ -63,6 +63,8 @@ class Recording:
 
     def _decide(self, connection: Connection) -> Sequence[EntryDraft]:
         going = [(p, p.intent) for p in self._closing if p.intent is not None]
+        # Composed here: nothing comes between what they look at and this commit.
+        self._riders = [ride for passage, _ in going if (ride := compose_rider(passage)) is not None]
         closing = [entries.sign_outcome(p.order, intent, p.keys, p.out) for p, intent in going]
         allowed = [passage for passage in self._opening if passage.error is None]
         verdicts = decide_claims(connection, [p.order for p in allowed], self._ledger.replay.quotas)
@@ -76,9 +78,6 @@ class Recording:
                 attempt(passage, partial(self._check_again, verdict.earlier))
         self._quotas = count_quotas(connection, [(p.order, p.verdict) for p in allowed])
         self._entered = [p for p in self._opening if p.error is not None or isinstance(p.verdict, Claim)]
-        # Composed here: nothing comes between what they look at and this commit.
-        done = (p.order.rider for p in self._closing if p.error is None and p.intent is not None)
-        self._riders = [ride() for ride in done if ride is not None]
         riding = [draft for rider in self._riders for draft in rider.drafts]
         return [*closing, *riding, *(self._intent(passage) for passage in self._entered)]
 
@@ -121,3 +120,14 @@ class Recording:
 
     def _grown(self) -> Mapping[str, int]:
         return {name: count for name, count in self._uses.items() if count != self._keyring.get(name).uses}
+
+
+def compose_rider(passage: Passage) -> Rider | None:
+    """What goes with an outcome. When it cannot be composed the document is held back, and no other order fails."""
+    if passage.error is not None or passage.order.rider is None:
+        return None
+    try:
+        return passage.order.rider()
+    except Exception as error:  # noqa: BLE001  # as in `attempt`
+        passage.error, passage.out = error, entries.out_failed(error, passage.out["us"])
+        return None

@@ -104,6 +104,7 @@ class Replay(msgspec.Struct):
             self.governing[kind] = placed.seq
         elif kind == "certificate.revoke":
             self.revoked.take(placed.seq, entry["op"]["what"])
+            self.stations.take_revocation(placed.seq, entry["op"]["what"]["numbers"])
         elif kind == "log.start":
             self.token_anchor = bool(entry["op"]["what"].get("token_anchor"))
         elif kind == "log.recover":

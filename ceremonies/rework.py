@@ -5,11 +5,14 @@ from typing import Any, Final
 import msgspec
 
 from ceremonies import entries
+from ceremonies.certified import Issued, find_by_serial
 from ceremonies.claims import WorkOrderClosed
 from ceremonies.commands import DeviceScrapped, PermitRework, ReworkPermitted, ScrapDevice
+from ceremonies.confirmation import KIND as CONFIRM
 from ceremonies.desk import Caller
 from ceremonies.errors import DeviceUnknown, KeyroomError
 from ceremonies.issuance import load_order
+from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.plans import WorkOrder
 from ceremonies.revocations import Grounds, revoke_changes
 from ceremonies.room import Room
@@ -17,7 +20,6 @@ from ceremonies.standing import UnitScrapped, end_permits, is_begun
 from ceremonies.store import Insert, Row, Update
 from ceremonies.tables import DeviceRow
 from ceremonies.unit_tables import ConfirmationRow, ReworkQuotaRow, ScrapRow
-from ceremonies.withdrawals import read_withdrawn
 
 REWORK: Final = "quota.rework"
 SCRAP: Final = "device.scrap"
@@ -30,10 +32,11 @@ class ReworkExhausted(KeyroomError):
 
 
 class Unit(msgspec.Struct, frozen=True):
-    """A unit of an order: its row, and whether its certificate is confirmed."""
+    """A unit of an order: its row, its certificate as the journal has it, and whether that is confirmed."""
 
     order: WorkOrder
     device: Row
+    issued: Issued
     confirmed: bool
 
     @property
@@ -92,10 +95,8 @@ class Rework:
         permit = ledger.replay.units.permits.get(command.serial)
         ended = end_permits(room, [permit] if permit else [])
         draft = entries.event(SCRAP, caller.actor, {**unit.what, "reason": command.reason})
-        certificate = room.store.blob(unit.device["certificate"]) or b""
         grounds = Grounds("cessationOfOperation", f"scrapped: {command.reason}", {"work_order": unit.order.id})
-        withdrawn = read_withdrawn(room, [(command.serial, certificate)])
-        words = revoke_changes(room, withdrawn, grounds, caller.actor)
+        words = revoke_changes(room, [unit.issued], grounds, caller.actor)
         placed = ledger.commit(
             lambda _: [draft, *words.drafts],
             lambda at: (
@@ -113,5 +114,29 @@ class Rework:
         device = self._room.store.find(DeviceRow, serial=command.serial)
         if device is None or device["work_order"] != order.id:
             raise DeviceUnknown(f"{command.serial} has no certificate under {order.id}", hint="check the serial")
-        named = {"serial": command.serial, "certificate": device["certificate"]}
-        return Unit(order, device, self._room.store.find(ConfirmationRow, **named) is not None)
+        return Unit(order, device, read_present(self._room, device), is_confirmed(self._room, device))
+
+
+def read_present(room: Room, device: Row) -> Issued:
+    """A device's certificate: the last that its serial got. Raises JournalForked when the journal says otherwise."""
+    issued = find_by_serial(room, device["serial"])
+    _, leaf = room.ledger.read_entry(issued.seq)
+    what = (leaf.op and leaf.op.what) or {}
+    said = (issued.document, what.get("subject_spki"), what.get("work_order"))
+    replaced = room.ledger.replay.units.replaced.get(device["spki"]) == device["serial"]
+    if replaced or said != (device["certificate"], device["spki"], device["work_order"]):
+        raise JournalForked(f"device {device['serial']}: its row is not what the journal says", hint=RESTORE)
+    return issued
+
+
+def is_confirmed(room: Room, device: Row) -> bool:
+    """Whether a device's certificate is confirmed. Raises JournalForked when a row says so and the journal does not."""
+    named = {"serial": device["serial"], "certificate": device["certificate"]}
+    row = room.store.find(ConfirmationRow, **named)
+    if row is None:
+        return False
+    _, leaf = room.ledger.read_entry(row["seq"])
+    what = (leaf.op and leaf.op.what) or {}
+    if leaf.type != CONFIRM or leaf.out or not named.items() <= what.items():
+        raise JournalForked(f"confirmation of {device['serial']}: its row is not what the journal says", hint=RESTORE)
+    return True

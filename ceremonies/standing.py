@@ -59,7 +59,7 @@ def name_permit(permit: Permit) -> str:
 
 
 def check_standing(room: Room, order: WorkOrder, serial: str, spki: str) -> None:
-    """The unit may have a certificate for this key, or have its own again.
+    """The unit may have a certificate for this key, or have its own again. Writer's thread when the order is closed.
 
     Raises UnitScrapped, CertificateReplaced, WorkOrderClosed.
     """
@@ -82,7 +82,7 @@ def is_kept(room: Room, order: str, device: Row) -> bool:
 
 
 def find_excused(room: Room, order: str) -> frozenset[str]:
-    """The serials that the closing of an order excused; none while it is open."""
+    """The serials that the closing of an order excused; none while it is open. Writer's thread."""
     seq = room.ledger.replay.units.orders[order].closed
     if seq is None:
         return frozenset()
@@ -98,6 +98,7 @@ def find_excused(room: Room, order: str) -> frozenset[str]:
 
 def find_replacement(room: Room, by: Actor, order: WorkOrder, serial: str, spki: str) -> Replacement | None:
     """What a permit for this serial allows; None when there is none, or the key is the one that shall be replaced.
+    Writer's thread.
 
     Raises JournalForked.
     """

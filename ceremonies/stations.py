@@ -5,13 +5,14 @@ path is built at a request. Whatever an entry changes counts from the next reque
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
 from ceremonies.errors import KeyroomError, TokenRefused
+from ceremonies.revoked import write_number
 from ceremonies.tokens import Identity
 from pki.x509.pem import write_pem
 
@@ -62,12 +63,14 @@ class Station(msgspec.Struct, frozen=True):
 
 
 class StationCertificate(msgspec.Struct, frozen=True):
-    """Whose it is, the SHA-256 of its PEM, the entry that released it, and its end (RFC 3339, UTC)."""
+    """Whose it is, the SHA-256 of its PEM, the entry that released it, its end (RFC 3339, UTC), its number (hex)."""
 
     station: str
     sha256: str
     seq: int
     not_after: str
+    number: str
+    revoked: bool = False
 
     @property
     def expires(self) -> datetime:
@@ -101,11 +104,20 @@ class Stations(msgspec.Struct):
 
     def take_certificate(self, document: str, seq: int, what: Mapping[str, Any]) -> None:
         """Follow the outcome of a station's certificate."""
-        self.certificates[document] = StationCertificate(what["station"], document, seq, what["not_after"])
+        number = write_number(int(what["certificate_number"], 16))
+        self.certificates[document] = StationCertificate(what["station"], document, seq, what["not_after"], number)
+
+    def take_revocation(self, seq: int, numbers: Iterable[str]) -> None:
+        """Follow a revocation: such a certificate never counts again, and its station waits for officers."""
+        revoked = set(numbers)
+        for known in [item for item in self.certificates.values() if item.number in revoked]:
+            self.certificates[known.sha256] = msgspec.structs.replace(known, revoked=True)
+            self.suspended[known.station] = seq
 
     def newest(self, name: str) -> StationCertificate | None:
-        """A station's last certificate."""
-        own = [certificate for certificate in self.certificates.values() if certificate.station == name]
+        """A station's last certificate that was not revoked."""
+        # A copy: the writer may add one meanwhile.
+        own = [item for item in list(self.certificates.values()) if item.station == name and not item.revoked]
         return max(own, key=lambda certificate: certificate.seq, default=None)
 
     def identify(self, certificate: bytes, now: datetime) -> Identity:
@@ -120,22 +132,27 @@ class Stations(msgspec.Struct):
             )
         name, expires = known.station, known.expires
         station = self.enrolled[name]
-        if station.revoked:
-            raise StationRevoked(f"station {name} was revoked", hint="enrol it under another name")
-        if now >= expires:
+        self._check_enrolled(name)
+        if known.revoked or now >= expires:
             raise ClientCertificateExpired(
-                f"the certificate of station {name} has expired", hint="`kedge station certify`"
+                f"the certificate of station {name} {'was revoked' if known.revoked else 'has expired'}",
+                hint="`kedge station certify`",
             )
         bindings = {"plant": (station.plant,), "line": station.lines, "class": station.classes, "station": (name,)}
         return Identity("station", name, "", "", station.spki, expires, bindings, {})
 
     def check_working(self, name: str) -> None:
-        """Raises StationSuspended."""
+        """Raises StationRevoked, StationSuspended. Who comes with tokens is known by pseudonym."""
+        self._check_enrolled(name)
         if name in self.suspended:
             raise StationSuspended(
                 f"station {name} is suspended since entry {self.suspended[name]}",
                 hint="call the supervisor; officers resume it by a ceremony (station-resume)",
             )
+
+    def _check_enrolled(self, name: str) -> None:
+        if name in self.enrolled and self.enrolled[name].revoked:
+            raise StationRevoked(f"station {name} was revoked", hint="enrol it under another name")
 
     def get(self, name: str) -> Station:
         """The station of this name. Raises StationUnknown."""

@@ -43,15 +43,15 @@ class Figures(msgspec.Struct):
     """A work order in figures.
 
     certified: (serial, certificate) of every certificate; confirmed: of every confirmation; scrapped: serials.
-    replaced: certificates that rework has replaced. built: units whose present certificate is confirmed and that are
-    not scrapped. refused: requests without a certificate, among them the duplicates. rework: permits that the order
-    has; reworked: opened. closed: the entry that closed it.
+    replaced: (serial, certificate) of what rework has replaced. built: units whose present certificate is confirmed and
+    that are not scrapped. refused: requests without a certificate, among them the duplicates. rework: permits that the
+    order has; reworked: opened. closed: the entry that closed it.
     """
 
     certified: Tally = msgspec.field(default_factory=Tally)
     confirmed: Tally = msgspec.field(default_factory=Tally)
     scrapped: Tally = msgspec.field(default_factory=Tally)
-    replaced: int = 0
+    replaced: Tally = msgspec.field(default_factory=Tally)
     built: int = 0
     refused: int = 0
     duplicates: int = 0
@@ -62,7 +62,7 @@ class Figures(msgspec.Struct):
     @property
     def issued(self) -> int:
         """Units that have a certificate, scrapped ones included."""
-        return self.certified.count - self.replaced
+        return self.certified.count - self.replaced.count
 
     @property
     def unconfirmed(self) -> int:
@@ -122,7 +122,7 @@ class Units(msgspec.Struct):
         if "rework" in what:
             permit = self.permits.pop(what["serial"])
             self.replaced[permit.spki] = what["serial"]
-            figures.replaced += 1
+            figures.replaced.add(what["serial"], permit.certificate)
             figures.built -= permit.confirmed
 
     def _permit(self, placed: Placed, entry: EntryDraft) -> None:

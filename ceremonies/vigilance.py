@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from ceremonies import entries
-from ceremonies.commands import Command, IssueDevices
+from ceremonies.commands import Command, ConfirmDevices, IssueDevices
 from ceremonies.errors import KeyroomError
 from ceremonies.ledger import Ledger
 from ceremonies.orders import Actor
@@ -22,6 +22,8 @@ from ceremonies.writer import Writer
 
 STRANGE: Final = frozenset({"serial-not-in-order", "binding-mismatch", "key-known"})
 """A serial outside the order, a class, line or plant that is not its own, a key that belongs to another serial."""
+BATCHES: Final = (IssueDevices, ConfirmDevices)
+"""They count by their items."""
 ENOUGH: Final = 3
 TOGETHER_US: Final = 300_000_000
 """Within this time a station that moved stays where it moved to: back and forth means that there are two."""
@@ -65,20 +67,23 @@ class Vigilance:
         self._watched: dict[str, Watched] = {}
 
     async def admit(self, identity: Identity, command: Command, source: str) -> None:
-        """A station asks. Raises StationSuspended, AddressRefused, StationTooFast."""
+        """A station asks. Raises StationTooFast, StationSuspended, AddressRefused.
+
+        The rate comes first: the other refusals are entries, and who is stopped must not fill the journal.
+        """
         stations, name = self._ledger.replay.stations, identity.sub
+        watched, now = self._find(name), self._surroundings.mono_us()
+        self._spend(watched, name, len(command.items) if isinstance(command, BATCHES) else 1)
         stations.check_working(name)
-        known = stations.enrolled.get(name)
+        known, source = stations.enrolled.get(name), write_address(source)
         if known is not None and known.addresses and not is_among(source, known.addresses):
             raise AddressRefused(
                 f"station {name} does not come from {source or 'here'}",
                 hint="it is enrolled for other networks; enrol it again when it was moved",
             )
-        watched, now = self._find(name), self._surroundings.mono_us()
         if known is not None and source and self._has_twin(watched, source, now):
             await self.suspend(name, f"requests from {watched.before} and {source} by turns")
             stations.check_working(name)
-        self._spend(watched, name, len(command.items) if isinstance(command, IssueDevices) else 1)
 
     async def note(self, identity: Identity | None, error: Exception | None) -> None:
         """What became of a request, or of one item of a batch."""
@@ -90,8 +95,8 @@ class Vigilance:
         elif getattr(error, "code", "") in STRANGE:
             watched.strange += 1
             if watched.strange >= ENOUGH:
-                watched.strange = 0
                 await self.suspend(identity.sub, f"{ENOUGH} strange requests in a row, the last: {error}"[:256])
+                watched.strange = 0
 
     async def suspend(self, name: str, reason: str) -> None:
         """Write that a station is suspended, unless it is. The keyroom itself does it."""
@@ -130,6 +135,15 @@ class Vigilance:
                 del self._watched[next(iter(self._watched))]
             self._watched[name] = Watched(self._rate * BURST_US, self._surroundings.mono_us())
         return self._watched[name]
+
+
+def write_address(source: str) -> str:
+    """An address in the one form that is compared; an IPv4 address in IPv6 (RFC 4291 section 2.5.5.2) is itself."""
+    try:
+        address = ipaddress.ip_address(source)
+    except ValueError:
+        return source
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def is_among(source: str, networks: tuple[str, ...]) -> bool:

@@ -70,9 +70,8 @@ class WorkOrders:
         """Units by serial. Raises WorkOrderUnknown, BindingMismatch."""
         order = await self._find(command.work_order, caller)
         units = self._room.ledger.replay.units
-        standing = Standing(
-            units.orders[order.id].closed is not None, frozenset(units.scrapped), find_excused(self._room, order.id)
-        )
+        excused = await self._room.act(lambda: find_excused(self._room, order.id))
+        standing = Standing(units.orders[order.id].closed is not None, frozenset(units.scrapped), excused)
         what = {"read": "units", "work_order": order.id, **({"after": command.after} if command.after else {})}
         await self._record(caller, what)
         return await asyncio.to_thread(self._report, order, command, standing)
@@ -95,7 +94,7 @@ class WorkOrders:
             lines=order.lines, stations=order.stations, state=self._judge(order), valid_from=order.valid_from,
             valid_to=order.valid_to, quantity=quota.quantity, used=quota.issued,
             remaining=quota.quantity - quota.issued, issued=figures.issued, confirmed=figures.built,
-            unconfirmed=figures.unconfirmed, scrapped=figures.scrapped.count, replaced=figures.replaced,
+            unconfirmed=figures.unconfirmed, scrapped=figures.scrapped.count, replaced=figures.replaced.count,
             refused=figures.refused, duplicates=figures.duplicates, rework_quantity=figures.rework,
             reworked=figures.reworked,
         )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from fastapi import Request
 
 from api.errors import ClientCertificateMalformed
-from api.peers import CERTIFICATE_LIMIT, SCOPE, Peer, read_certificate
+from api.peers import CERTIFICATE_LIMIT, SCOPE, Peer, read_address, read_certificate
 from api.settings import ApiSettings
 
 OWN, TOLD = b"0\x82own", b"0\x82told"
@@ -68,3 +68,17 @@ def test_a_server_that_tells_nothing_has_shown_nothing() -> None:
     request = request_of("192.0.2.1", HEADER)
     del request.scope[SCOPE]
     assert read_certificate(request) == b""
+
+
+@pytest.mark.parametrize(
+    ("connection", "told", "expected"),
+    [
+        ("198.51.100.9", "198.51.100.9", "198.51.100.9"),
+        ("192.0.2.1", "203.0.113.5", "203.0.113.5"),  # X-Forwarded-For, believed
+        ("192.0.2.1", "192.0.2.1", ""),  # of two such proxies, one station would seem to be two machines
+    ],
+)
+def test_a_proxy_is_not_where_a_station_is(connection: str, told: str, expected: str) -> None:
+    request = request_of(connection, HEADER)
+    request.scope["client"] = (told, 4711)
+    assert read_address(request) == expected

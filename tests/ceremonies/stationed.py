@@ -16,6 +16,7 @@ PLACE: Final[dict[str, Any]] = {
     "spki": "ab" * 32,
     "addresses": [],
 }
+NUMBER: Final = f"{7:040x}"
 PLAN: Final[dict[str, Any]] = {"station": "line-3-a", **PLACE}
 
 
@@ -24,5 +25,6 @@ def enrolled(**changed: Any) -> Stations:
     stations = Stations()
     stations.take(ENROL, 1, PLAN | changed)
     digest = hashlib.sha256(write_pem(DER, "CERTIFICATE")).hexdigest()
-    stations.take_certificate(digest, 3, {"station": "line-3-a", "not_after": "2026-12-20T00:00:00Z"})
+    what = {"station": "line-3-a", "not_after": "2026-12-20T00:00:00Z", "certificate_number": NUMBER}
+    stations.take_certificate(digest, 3, what)
     return stations

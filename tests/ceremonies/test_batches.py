@@ -261,3 +261,25 @@ def test_a_suspension_does_not_wait_behind_batches(factory_world: World) -> None
         assert done[0] == "suspended", done
 
     asyncio.run(run())
+
+
+@pytest.mark.req("AZ-4", "CA-13")
+def test_a_station_that_is_suspended_meanwhile_gets_nothing_more(
+    factory_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLICE", 3)
+    strange = [(serial(number), make_request()) for number in (901, 902, 903)]
+    good = [(serial(number), make_request()) for number in range(1, 6)]
+    answers = codes(ask(factory_world, batch_of(*strange, *good)))
+    assert answers == ["serial-not-in-order"] * 3 + ["station-suspended"] * 5
+
+
+@pytest.mark.req("CA-13")
+def test_strange_items_count_from_batch_to_batch(factory_world: World) -> None:
+    async def run() -> None:
+        for number in (901, 903):
+            command = batch_of(*((serial(number + at), make_request()) for at in range(2)))
+            await factory_world.ask(command, "station", DevicesIssued)
+        assert len(factory_world.room.ledger.replay.stations.suspended) == 1
+
+    asyncio.run(run())

@@ -1,12 +1,15 @@
 """The end of a work order: nothing more is issued, what was never confirmed is revoked, what was built stays."""
 
 import asyncio
+import hashlib
 import json
+import threading
 
 import pytest
 
-from ceremonies.commands import CeremonyShown, DeviceIssued, IssueDevice, OpenCeremony
-from ceremonies.journal import JournalForked
+from ceremonies.commands import CeremonyShown, DeviceIssued, IssueDevice, OpenCeremony, ReportUnits, UnitsReported
+from ceremonies.journal import JournalForked, Placed
+from pki.log.leaves import Leaf
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.lines import Unit, check_books, close_order, code_of, figures, make_units, permit, scrap
 from tests.ceremonies.test_rework import failing, number_of, numbers_of
@@ -62,6 +65,31 @@ async def ask_afterwards(world: World, built: Unit, excused: Unit, left: Unit, n
     await asyncio.to_thread(world.start)
     assert code_of(await world.try_ask(left.request, "station")) == "work-order-closed"
     assert code_of(await world.try_ask(excused.request, "station")) == "replayed"
+
+
+def test_the_journal_is_read_on_the_writers_thread_also_afterwards(
+    factory_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere it may grow between the tree's size and the proof: an entry would seem forged."""
+    world, read = factory_world, list[str]()
+
+    async def run() -> None:
+        (unit,) = await make_units(world, range(1, 2))
+        await close_order(world, "wo-1", unit.serial)
+        ledger = world.room.ledger
+        plain = ledger.read_entry
+
+        def watched(seq: int) -> tuple[Placed, Leaf]:
+            read.append(threading.current_thread().name)
+            return plain(seq)
+
+        monkeypatch.setattr(ledger, "read_entry", watched)
+        assert code_of(await world.try_ask(unit.request, "station")) == "replayed"
+        world.room.cache.clear()
+        await world.ask(ReportUnits("wo-1"), "auditor", UnitsReported)
+
+    asyncio.run(run())
+    assert set(read) == {"writer"}
 
 
 def test_a_request_that_a_crash_left_open_is_not_sealed_after_the_closing(factory_world: World) -> None:
@@ -144,6 +172,24 @@ def test_rows_that_somebody_changed_keep_nobody_from_being_revoked(factory_world
         with pytest.raises(AssertionError, match=JournalForked.code):
             await factory_world.carry_out("c", "bob", "carol")
         assert numbers_of(factory_world) == []
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("T5")
+def test_a_certificate_that_was_replaced_does_not_stand_for_the_one_that_followed(genesis_world: World) -> None:
+    async def run() -> None:
+        world = genesis_world
+        await world.open_order(rework_quantity=1)
+        (old,) = await make_units(world, range(1, 2))
+        await old.confirm(world)
+        await permit(world, old)
+        new = await Unit(1).issue(world)
+        tamper(world.room.store, "UPDATE device SET certificate = (SELECT certificate FROM replaced_device)")
+        swap = "UPDATE replaced_device SET certificate = :new"
+        tamper(world.room.store, swap, new=hashlib.sha256(new.certificate).hexdigest())
+        with pytest.raises(AssertionError, match=JournalForked.code):
+            await close_order(world)
 
     asyncio.run(run())
 

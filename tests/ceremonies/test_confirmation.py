@@ -185,3 +185,13 @@ def test_problems_of_a_batch_are_problems(factory_world: World) -> None:
     (answer,) = asyncio.run(factory_world.ask(batch_of(unit.confirmation()), "station", DevicesConfirmed)).answers
     assert isinstance(answer, Problem)
     assert answer.hint
+
+
+@pytest.mark.req("CA-13")
+def test_strange_confirmations_in_a_batch_suspend(factory_world: World) -> None:
+    async def run() -> None:
+        items = tuple(Confirmation(f"BMS-90000{number}", "0" * 64, bytes(64)) for number in range(3))
+        await factory_world.ask(ConfirmDevices("wo-1", items), "station", DevicesConfirmed)
+        assert len(factory_world.room.ledger.replay.stations.suspended) == 1
+
+    asyncio.run(run())

@@ -200,6 +200,39 @@ def test_plans_that_are_none(factory_world: World, changed: dict[str, Any], why:
         asyncio.run(factory_world.propose("odd", "station-enrol", plan))
 
 
+@pytest.mark.req("AZ-4", "CA-13")
+def test_a_revoked_certificate_opens_nothing_not_even_after_a_resume(factory_world: World) -> None:
+    async def run() -> None:
+        world, key = factory_world, ec.generate_private_key(ec.SECP256R1())
+        issued = await enrol(world, key)
+        number = f"{x509.load_pem_x509_certificate(issued.certificate).serial_number:x}"
+        revoke = commands.RevokeCertificate(number=number, reason="keyCompromise", why="copied")
+        await world.ask(revoke, "officer", commands.CertificateShown)
+        request = commands.IssueDevice("wo-1", "BMS-000001", make_request())
+        assert code_of(await ask_as(world, issued, request)) == "client-certificate-expired"
+        with pytest.raises(RefusedError, match="station-suspended"):
+            await certify(world, key)
+        await world.ceremony("resume", "station-resume", {"station": NAME, "reason": "it was not"})
+        assert code_of(await ask_as(world, issued, request)) == "client-certificate-expired"
+        assert isinstance(await ask_as(world, await certify(world, key), request), DeviceIssued)
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("T21")
+def test_signatures_of_keys_that_nobody_enrolled_are_not_verified(factory_world: World) -> None:
+    """Anybody may ask, and some keys take long: a request whose signature is wrong is refused for its key."""
+
+    async def run() -> None:
+        await enrol(factory_world, ec.generate_private_key(ec.SECP256R1()))
+        request = bytearray(x509.load_pem_x509_csr(make_request()).public_bytes(Encoding.DER))
+        request[-1] ^= 1
+        answer = await factory_world.try_ask(commands.IssueStation(NAME, bytes(request)))
+        assert code_of(answer) == "station-key-wrong"
+
+    asyncio.run(run())
+
+
 def test_one_key_is_one_station(factory_world: World) -> None:
     async def run() -> None:
         key = ec.generate_private_key(ec.SECP256R1())

@@ -107,6 +107,23 @@ def test_riders_stand_between_outcomes_and_intents_with_their_rows(genesis_world
     assert places == [[start + 3, start + 4]]
 
 
+def test_a_rider_that_cannot_be_composed_fails_its_own_order_only(genesis_world: World) -> None:
+    def ride() -> Rider:
+        raise JournalForked("revocation: the rows are not those of the journal")
+
+    world = genesis_world
+    ready = begin(world, make_order(world, b"1", "1", rider=ride), make_order(world, b"2", "2"))
+    take_series(ready)
+    start = world.room.ledger.journal.size
+    world.room.ledger.under_way = start
+    held, other = ready.going
+    assert other.intent
+    assert list(write(world, ready.going, ())) == [other.intent.seq]
+    assert [leaf["out"]["status"] for leaf in read_leaves(world, start)] == ["fail", "ok"]
+    assert isinstance(held.error, JournalForked)
+    assert world.room.store.find(DocumentRow, sha256=held.sha256) is None
+
+
 @pytest.mark.req("AU-1", "T27")
 def test_when_it_fails_nothing_of_either_is_there(genesis_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Head, counts, names, documents and memory are as before; the next try writes all of it."""

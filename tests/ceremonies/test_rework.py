@@ -2,15 +2,20 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import pytest
 from cryptography import x509
 
-from ceremonies import commands
+from ceremonies import commands, issuance
 from ceremonies.commands import DeviceIssued, IssueDevice
 from ceremonies.journal import JournalForked
+from ceremonies.orders import Actor
+from ceremonies.plans import WorkOrder
 from ceremonies.reckoning import check_rows
+from ceremonies.room import Room
+from ceremonies.standing import Replacement, find_replacement
 from ceremonies.statements import apply_changes
 from ceremonies.store import StoreUnavailable, Update
 from ceremonies.tables import DeviceRow
@@ -157,6 +162,26 @@ def test_two_keys_for_one_permit_at_once(line: World) -> None:
     asyncio.run(run())
 
 
+def test_a_permit_and_its_device_are_read_where_nothing_comes_between(
+    line: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another key may use the permit meanwhile: then the rows would seem forged."""
+    read: list[str] = []
+
+    def watched(room: Room, by: Actor, order: WorkOrder, serial: str, spki: str) -> Replacement | None:
+        read.append(threading.current_thread().name)
+        return find_replacement(room, by, order, serial, spki)
+
+    async def run() -> None:
+        (old,) = await make_units(line, range(1, 2))
+        await permit(line, old)
+        monkeypatch.setattr(issuance, "find_replacement", watched)
+        await Unit(1).issue(line)
+
+    asyncio.run(run())
+    assert read == ["writer"]
+
+
 @pytest.mark.engines
 def test_scrap_revokes_and_keeps_the_quota_used(line: World) -> None:
     async def run() -> None:
@@ -230,5 +255,46 @@ def test_a_key_that_was_lost_on_the_way_is_followed_by_another(line: World) -> N
         await new.issue(line)
         assert code_of(await line.try_ask(lost.request, "station")) == "serial-taken"
         check_books(line)
+
+    asyncio.run(run())
+
+
+@pytest.mark.engines
+@pytest.mark.req("T5")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE device SET certificate = (SELECT d.certificate FROM device d WHERE d.serial = 'BMS-000002')",
+        "UPDATE device SET certificate = (SELECT c.document FROM certificate c WHERE c.label = 'device-ca')",
+        "UPDATE device SET spki = certificate",
+        "INSERT INTO confirmation SELECT serial, certificate, 7 FROM device",
+    ],
+)
+def test_rows_that_somebody_changed_take_nobody_elses_certificate_back(line: World, statement: str) -> None:
+    async def run() -> None:
+        unit, _ = await make_units(line, range(1, 3))
+        where = " AND " if " WHERE " in statement.rpartition(")")[2] else " WHERE "
+        tamper(line.room.store, f"{statement}{where}serial = 'BMS-000001'")
+        for command in (commands.ScrapDevice, commands.PermitRework):
+            answer = await line.try_ask(command("wo-1", unit.serial, "x"), "operator")
+            assert code_of(answer) == JournalForked.code
+        assert numbers_of(line) == []
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("T5")
+def test_the_certificate_that_was_replaced_is_not_the_one_that_is_scrapped(line: World) -> None:
+    async def run() -> None:
+        (old,) = await make_units(line, range(1, 2))
+        await permit(line, old)
+        await Unit(1).issue(line)
+        tamper(
+            line.room.store,
+            "UPDATE device SET certificate = (SELECT certificate FROM replaced_device), "
+            "spki = (SELECT spki FROM replaced_device)",
+        )
+        answer = await line.try_ask(commands.ScrapDevice("wo-1", old.serial, "x"), "operator")
+        assert code_of(answer) == JournalForked.code
 
     asyncio.run(run())

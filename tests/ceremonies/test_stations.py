@@ -17,7 +17,7 @@ from ceremonies.stations import (
     StationSuspended,
     StationUnknown,
 )
-from tests.ceremonies.stationed import DER, NOW, PLACE, PLAN, enrolled
+from tests.ceremonies.stationed import DER, NOW, NUMBER, PLACE, PLAN, enrolled
 
 AFTER = datetime(2027, 1, 1, tzinfo=UTC)
 
@@ -59,12 +59,27 @@ def test_a_certificate_counts_until_its_end() -> None:
 
 def test_an_earlier_certificate_counts_beside_the_newest() -> None:
     stations = enrolled()
-    stations.take_certificate("ab" * 32, 12, {"station": "line-3-a", "not_after": "2027-01-20T00:00:00Z"})
+    what = {"station": "line-3-a", "not_after": "2027-01-20T00:00:00Z", "certificate_number": "8"}
+    stations.take_certificate("ab" * 32, 12, what)
     newest = stations.newest("line-3-a")
     assert newest is not None
     assert newest.sha256 == "ab" * 32
     assert stations.identify(DER, NOW).sub == "line-3-a"
     assert stations.newest("line-4-a") is None
+
+
+@pytest.mark.req("AZ-4")
+def test_a_certificate_that_was_revoked_never_counts_again_and_its_station_waits_for_officers() -> None:
+    stations = enrolled()
+    stations.take_revocation(9, ["f" * 40])
+    stations.check_working("line-3-a")
+    stations.take_revocation(10, ["f" * 40, NUMBER])
+    with pytest.raises(StationSuspended, match="since entry 10"):
+        stations.check_working("line-3-a")
+    stations.take(RESUME, 11, {"station": "line-3-a", "reason": "over"})
+    with pytest.raises(ClientCertificateExpired, match="was revoked"):
+        stations.identify(DER, NOW)
+    assert stations.newest("line-3-a") is None
 
 
 def test_who_comes_with_tokens_can_be_suspended_by_pseudonym() -> None:

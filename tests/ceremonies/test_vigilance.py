@@ -8,12 +8,20 @@ from typing import Any, cast
 import pytest
 
 from ceremonies.claims import QuotaExhausted
-from ceremonies.commands import DeviceRequest, IssueDevice, IssueDevices, ListTrustSets
+from ceremonies.commands import (
+    Confirmation,
+    ConfirmDevices,
+    DeviceRequest,
+    IssueDevice,
+    IssueDevices,
+    ListTrustSets,
+)
 from ceremonies.errors import BindingMismatch
 from ceremonies.issuance import KeyKnown, SerialNotInOrder
-from ceremonies.stations import StationSuspended
+from ceremonies.stations import SUSPEND, StationSuspended
 from ceremonies.tokens import Identity
 from ceremonies.vigilance import AddressRefused, StationTooFast, Vigilance
+from ceremonies.writer import KeyroomBusy
 from tests.ceremonies.stationed import DER, NOW, enrolled
 
 ONE = IssueDevice("wo-1", "BMS-1", b"")
@@ -23,7 +31,7 @@ class Watching:
     """A vigilance over one enrolled station, with a clock that stands; what it writes is kept and followed."""
 
     def __init__(self, rate: int = 10, **station: Any) -> None:
-        self.now_s = 1000.0
+        self.now_s, self.busy = 1000.0, False
         self.written: list[dict[str, Any]] = []
         self.stations = enrolled(**station)
         self.identity = self.stations.identify(DER, NOW)
@@ -34,6 +42,8 @@ class Watching:
 
     async def run(self, task: Callable[[], object], *, urgent: bool) -> None:
         assert urgent
+        if self.busy:
+            raise KeyroomBusy("full")
         task()
 
     def record(self, drafts: list[dict[str, Any]]) -> None:
@@ -91,6 +101,16 @@ def test_two_machines_with_one_key_suspend_the_station() -> None:
     assert "192.0.2.8 and 192.0.2.7" in watching.written[0]["reason"]
 
 
+def test_an_address_is_the_same_however_it_is_written() -> None:
+    watching = Watching(addresses=["192.0.2.0/24", "2001:db8::/32"])
+    for source in ("192.0.2.7", "::ffff:192.0.2.7", "192.0.2.7"):
+        watching.admit(source=source)
+    watching.now_s += 301
+    for source in ("2001:db8::7", "2001:DB8:0::7", "2001:db8::7"):
+        watching.admit(source=source)
+    assert watching.written == []
+
+
 def test_a_station_may_move_back_after_a_while() -> None:
     watching = Watching()
     watching.admit(source="192.0.2.7")
@@ -124,6 +144,39 @@ def test_a_station_gets_its_rate_and_what_it_saved_up() -> None:
     watching.admit()
     with pytest.raises(StationTooFast):
         watching.admit()
+
+
+@pytest.mark.req("T21")
+@pytest.mark.parametrize("stopped", [{"addresses": ["198.51.100.0/24"]}, {}])
+def test_who_is_stopped_has_no_more_than_its_rate_either(stopped: dict[str, Any]) -> None:
+    """Each refusal is an entry: a stolen key must not fill the journal."""
+    watching = Watching(rate=1, **stopped)
+    if not stopped:
+        watching.stations.take(SUSPEND, 7, {"station": "line-3-a", "reason": "stolen"})
+    for _ in range(20):
+        with pytest.raises((StationSuspended, AddressRefused)):
+            watching.admit()
+    with pytest.raises(StationTooFast):
+        watching.admit()
+
+
+@pytest.mark.req("T21")
+def test_confirmations_count_by_their_units() -> None:
+    watching = Watching(rate=10)
+    watching.admit(ConfirmDevices("wo-1", (Confirmation("BMS-1", "0" * 64, b""),) * 200))
+    with pytest.raises(StationTooFast):
+        watching.admit()
+
+
+def test_a_suspension_that_could_not_be_written_is_written_at_the_next_strange_request() -> None:
+    watching, strange = Watching(), SerialNotInOrder("x")
+    watching.busy = True
+    watching.note(strange, strange)
+    with pytest.raises(KeyroomBusy):
+        watching.note(strange)
+    watching.busy = False
+    watching.note(strange)
+    assert len(watching.written) == 1
 
 
 def test_a_batch_counts_by_its_units_and_may_overdraw_once() -> None:
