@@ -26,8 +26,6 @@ from ceremonies.writer import KeyroomBusy
 from tests.ceremonies.examples import read_leaves
 from tests.world import PLANT, World, make_request
 
-pytestmark = pytest.mark.engines
-
 
 def serial(number: int) -> str:
     return f"BMS-{number:06}"
@@ -71,6 +69,7 @@ def is_refusal(leaf: dict[str, Any]) -> bool:
     return bool(leaf.get("out", {}).get("status") == "denied" or leaf["type"] == "denied")
 
 
+@pytest.mark.engines
 def test_a_repeated_batch_gives_the_same_bytes_and_every_replay_is_an_entry(factory_world: World) -> None:
     command = batch_of(*((serial(number), make_request()) for number in range(1, 6)))
     first = ask(factory_world, command)
@@ -93,6 +92,7 @@ def test_a_single_request_and_an_item_are_the_same_request(factory_world: World)
     assert (answer.certificate, answer.replayed) == (alone.certificate, True)
 
 
+@pytest.mark.engines
 def test_the_same_item_twice_is_issued_once(factory_world: World) -> None:
     csr = make_request()
     answers = ask(factory_world, batch_of((serial(1), csr), (serial(1), csr)))
@@ -102,6 +102,7 @@ def test_the_same_item_twice_is_issued_once(factory_world: World) -> None:
     assert refused == "serial-taken"
 
 
+@pytest.mark.engines
 @pytest.mark.req("CA-14", "T16")
 def test_the_quota_is_counted_item_by_item(factory_world: World) -> None:
     """The order covers 25 serials and has a quantity of 20."""
