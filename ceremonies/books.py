@@ -10,8 +10,9 @@ from sqlalchemy import Connection, select
 
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.revocation_tables import RevocationRow
-from ceremonies.revoked import COMPLETE, RevokedRow, Tally, tally_rows
+from ceremonies.revoked import COMPLETE, RevokedRow, tally_rows
 from ceremonies.store import table_of
+from ceremonies.sums import Tally
 
 Partition = tuple[str, int]
 """A CA (SPKI digest), and one of its partitions, or COMPLETE for all."""

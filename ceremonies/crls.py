@@ -24,9 +24,10 @@ from ceremonies.journal import JournalForked
 from ceremonies.keyring import KINDS, KeyEntry
 from ceremonies.orders import Actor, Order
 from ceremonies.public import write_file
-from ceremonies.revoked import COMPLETE, PARTITIONS, ListFacts, RevokedRow, Tally
+from ceremonies.revoked import COMPLETE, PARTITIONS, ListFacts, RevokedRow
 from ceremonies.room import Room
 from ceremonies.store import table_of
+from ceremonies.sums import Tally
 from ceremonies.tables import CertificateRow, HeadRow
 from pki.x509.crls import KIND, CrlTerms, draft_crl
 from pki.x509.errors import CrlInvalid

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from ceremonies import entries
-from ceremonies.certified import place_issuer, read_issued, reserve_number
+from ceremonies.certified import read_issued, reserve_number
 from ceremonies.commands import (
     IssueStation,
     ListStations,
@@ -27,9 +27,9 @@ from ceremonies.commands import (
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
 from ceremonies.genesis import draw_number
-from ceremonies.issuance import read_authority
+from ceremonies.issuance import load_issuer
 from ceremonies.orders import Order, RequestKey, Sealed
-from ceremonies.plans import PlanMalformed, read_plan, write_plan
+from ceremonies.plans import Name, PlanMalformed, read_plan, write_plan
 from ceremonies.procedures import Action, Closing, LastWords
 from ceremonies.quorums import StepOutdated
 from ceremonies.revocations import Grounds, revoke_changes
@@ -45,14 +45,13 @@ from ceremonies.stations import (
 )
 from pki.names import ServiceSubject
 from pki.x509.certificates import draft_prepared, prepare_certificate
-from pki.x509.issuers import Issuer, read_issuer, read_organization
+from pki.x509.issuers import Issuer, read_organization
 from pki.x509.profiles import find_profile
 from pki.x509.requests import check_request, parse_request, prove_possession
 from pki.x509.terms import Terms
 
 LIFE: Final = timedelta(days=30)
 RENEWED_BELOW: Final = LIFE / 3
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 Names = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=64)]
 
 
@@ -126,11 +125,11 @@ class Enrolment:
     def _prepare(self) -> tuple[int, Issuer, bytes]:
         """A number, the CA, and its chain. Writer's thread."""
         number = draw_number(self._room.door.strongbox.random(20))
-        return (number, *self._room.cached("service-ca", lambda: load_service_ca(self._room)))
+        return (number, *self._room.cached("service-ca", lambda: load_issuer(self._room, "service-ca")))
 
     def _repeat(self, known: StationCertificate) -> StationIssued:
         """The certificate of before. Writer's thread."""
-        _, chain = self._room.cached("service-ca", lambda: load_service_ca(self._room))
+        _, chain = self._room.cached("service-ca", lambda: load_issuer(self._room, "service-ca"))
         return answer(known.station, self._room.ledger.recall(known.sha256, known.seq), chain)
 
     async def list(self, command: ListStations, caller: Caller) -> StationsListed:
@@ -242,13 +241,6 @@ def close_resume(room: Room, shown: Mapping[str, Any], closing: Closing) -> Last
     """The station may work again."""
     guard_resume(room, shown)
     return LastWords([entries.event(RESUME, closing.by, shown["content"], **closing.context)])
-
-
-def load_service_ca(room: Room) -> tuple[Issuer, bytes]:
-    """The CA of stations, and the chain as stations get it. Writer's thread."""
-    root = read_issuer(find_profile("identity-root"), read_authority(room, "identity-root"))
-    issuer = read_issuer(find_profile("service-ca"), read_authority(room, "service-ca"), root)
-    return place_issuer(room, issuer), issuer.certificate + root.certificate
 
 
 STATION_ENROL_ACTION = Action(prepare=prepare_enrol, kinds=(ENROL,), guard=guard_enrol, close=close_enrol)

@@ -33,7 +33,7 @@ from pki.log.merkle import leaf_hash
 from pki.names import ueid_of
 from pki.x509.certificates import draft_prepared
 from pki.x509.intake import Intake, Place, TakenIn
-from pki.x509.issuers import read_issuer
+from pki.x509.issuers import Issuer, read_issuer
 from pki.x509.lfdi import lfdi_of, sfdi_of
 from pki.x509.profiles import IEEE2030_5_DEVICE, find_profile
 
@@ -255,14 +255,13 @@ def device_changes(command: IssueDevice, order: WorkOrder, request: TakenIn, sea
 def load_line(room: Room, name: str) -> Line:
     """A work order with the CA that serves it. Writer's thread. Raises WorkOrderUnknown, JournalForked."""
     store, order = room.store, load_order(room, name)
-    root = read_issuer(find_profile("identity-root"), read_authority(room, "identity-root"))
-    issuer = read_issuer(find_profile("device-ca"), read_authority(room, "device-ca"), root)
+    issuer, chain = load_issuer(room, "device-ca")
     birth = find_birth(room, order.class_name)
     newest = newest_set(store).payload_sha256.hex()
     hw_type = room.door.require_governing().policy.fleet.device_class(order.class_name).hw_type
-    place = Place(order.profile, order.organization, order.class_name, place_issuer(room, issuer), hw_type)
+    place = Place(order.profile, order.organization, order.class_name, issuer, hw_type)
     authority = room.door.keyring.get(issuer.spki).label
-    return Line(order, authority, place, issuer.certificate + root.certificate, birth, newest)
+    return Line(order, authority, place, chain, birth, newest)
 
 
 def find_birth(room: Room, class_name: str) -> str | None:
@@ -279,6 +278,13 @@ def load_order(room: Room, name: str) -> WorkOrder:
     entry = msgspec.json.decode(room.ledger.read_entry(seq)[0].leaf)
     order: WorkOrder = read_plan(room.store.blob(entry["op"]["what"]["document"]) or b"", WorkOrder)
     return order
+
+
+def load_issuer(room: Room, profile: str) -> tuple[Issuer, bytes]:
+    """The CA that issues now below the identity root, and the chain that is handed out. Writer's thread."""
+    root = read_issuer(find_profile("identity-root"), read_authority(room, "identity-root"))
+    issuer = read_issuer(find_profile(profile), read_authority(room, profile), root)
+    return place_issuer(room, issuer), issuer.certificate + root.certificate
 
 
 def read_authority(room: Room, profile: str) -> bytes:

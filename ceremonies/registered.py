@@ -9,8 +9,9 @@ from sqlalchemy import Connection, Select, func, select
 from ceremonies.fleet_tables import RegisterRow
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.store import Row, Store, table_of
+from ceremonies.sums import Tally
 from ceremonies.tables import DeviceRow, ReceiptRow
-from ceremonies.whereabouts import Register, Tally, Whereabouts, tally_rows
+from ceremonies.whereabouts import Register, Whereabouts, tally_rows
 
 TRIES: Final = 5
 PAUSE_S: Final = 0.05

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ceremonies.sums import EMPTY, weigh, write_sum
+from ceremonies.sums import Tally, tally_digests
 
 PARTITIONS = 64
 COMPLETE = -1
@@ -24,17 +24,6 @@ class RevokedRow(msgspec.Struct, frozen=True, order=True, array_like=True, gc=Fa
     reason: str
     revoked_us: int
     seq: int
-
-
-class Tally(msgspec.Struct, frozen=True):
-    """How many rows, and their sum in hex."""
-
-    count: int = 0
-    total: str = EMPTY
-
-    def add(self, other: "Tally") -> "Tally":
-        """Both together."""
-        return Tally(self.count + other.count, write_sum(int(self.total, 16) + int(other.total, 16)))
 
 
 class ListFacts(msgspec.Struct, frozen=True):
@@ -105,9 +94,5 @@ def write_number(number: int) -> str:
 
 def tally_rows(ca: str, rows: Iterable[RevokedRow]) -> Tally:
     """Count and sum of rows of one CA."""
-    count, total = 0, 0
-    for row in rows:
-        text = f"{ca}:{row.number}:{row.reason}:{row.revoked_us}:{row.seq}"
-        total += weigh(hashlib.sha256(text.encode("ascii")).digest())
-        count += 1
-    return Tally(count, write_sum(total))
+    texts = (f"{ca}:{row.number}:{row.reason}:{row.revoked_us}:{row.seq}" for row in rows)
+    return tally_digests(hashlib.sha256(text.encode("ascii")).digest() for text in texts)

@@ -21,8 +21,9 @@ from ceremonies.door import key_name
 from ceremonies.keyring import KeyEntry
 from ceremonies.orders import Actor
 from ceremonies.responders import ROLE, read_responder
-from ceremonies.revoked import RevokedRow, Tally, partition_of, write_number
+from ceremonies.revoked import RevokedRow, partition_of, write_number
 from ceremonies.room import Room
+from ceremonies.sums import Tally
 from ceremonies.tables import CertificateRow
 from pki.x509.crls import find_algorithm
 from pki.x509.errors import StatusRequestMalformed

@@ -6,7 +6,10 @@ Who writes to the database may choose rows freely: with 256 bits, 255 chosen one
 """
 
 import hashlib
+from collections.abc import Iterable
 from typing import Final
+
+import msgspec
 
 SIZE: Final = 512
 """Bytes of a sum."""
@@ -23,3 +26,29 @@ def weigh(digest: bytes) -> int:
 def write_sum(total: int) -> str:
     """A sum in lowercase hex."""
     return f"{total % SPACE:0{2 * SIZE}x}"
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """How many rows, and their sum in hex."""
+
+    count: int = 0
+    total: str = EMPTY
+
+    def put(self, digest: str, instead: str = "") -> "Tally":
+        """With one row more, by its SHA-256 in hex, or with a row in the place of another."""
+        total = int(self.total, 16) + weigh(bytes.fromhex(digest))
+        if instead:
+            total -= weigh(bytes.fromhex(instead))
+        return Tally(self.count + (not instead), write_sum(total))
+
+    def add(self, other: "Tally") -> "Tally":
+        """Both together."""
+        return Tally(self.count + other.count, write_sum(int(self.total, 16) + int(other.total, 16)))
+
+
+def tally_digests(digests: Iterable[bytes]) -> Tally:
+    """The tally of rows by their SHA-256."""
+    count, total = 0, 0
+    for digest in digests:
+        count, total = count + 1, total + weigh(digest)
+    return Tally(count, write_sum(total))

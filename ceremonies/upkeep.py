@@ -19,8 +19,8 @@ from ceremonies.reckoning import check_count, list_counts
 from ceremonies.registered import check_register
 from ceremonies.room import Room
 from ceremonies.store import table_of
+from ceremonies.sums import Tally
 from ceremonies.tables import HeadRow
-from ceremonies.whereabouts import Tally
 
 log = structlog.get_logger()
 

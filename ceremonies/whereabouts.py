@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ceremonies.errors import KeyroomError
-from ceremonies.sums import EMPTY, weigh, write_sum
+from ceremonies.sums import Tally, tally_digests
 
 State = Literal["issued", "shipped", "installed", "replaced", "returned", "decommissioned"]
 Act = Literal["ship", "install", "move", "replace", "return", "decommission"]
@@ -53,20 +53,6 @@ class Whereabouts(msgspec.Struct, frozen=True):
         """Lowercase hex SHA-256; no field holds a NUL."""
         text = "\0".join(map(str, msgspec.structs.astuple(self)))
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-class Tally(msgspec.Struct, frozen=True):
-    """How many rows, and their sum in hex."""
-
-    count: int = 0
-    total: str = EMPTY
-
-    def put(self, digest: str, instead: str = "") -> "Tally":
-        """With one row more, or with a row in the place of another."""
-        total = int(self.total, 16) + weigh(bytes.fromhex(digest))
-        if instead:
-            total -= weigh(bytes.fromhex(instead))
-        return Tally(self.count + (not instead), write_sum(total))
 
 
 class Register(msgspec.Struct):
@@ -112,8 +98,4 @@ def read_facts(what: Mapping[str, Any]) -> Whereabouts:
 
 def tally_rows(rows: Iterable[Whereabouts]) -> Tally:
     """Count and sum of rows as they are."""
-    count, total = 0, 0
-    for row in rows:
-        total += weigh(bytes.fromhex(row.digest))
-        count += 1
-    return Tally(count, write_sum(total))
+    return tally_digests(bytes.fromhex(row.digest) for row in rows)

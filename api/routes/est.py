@@ -28,7 +28,6 @@ PATH: Final = "/.well-known/est/{label}"
 PKCS10: Final = "application/pkcs10"
 CERTIFICATES: Final = "application/pkcs7-mime; smime-type=certs-only"
 ATTRIBUTES: Final = "application/csrattrs"
-LINE: Final = 76
 router = APIRouter(tags=["EST"])
 
 
@@ -42,7 +41,7 @@ async def show_authorities(caller: Asking, label: NamePath) -> Response:
 async def show_attributes(caller: Asking, label: NamePath) -> Response:
     """What a request should say: a key on P-256, signed with SHA-256 (RFC 7030 section 4.5)."""
     await find_chain(caller, label)
-    return Response(write_base64(write_attributes(IDEVID)), media_type=ATTRIBUTES)
+    return Response(base64.encodebytes(write_attributes(IDEVID)), media_type=ATTRIBUTES)
 
 
 async def read_request(request: Request, _: Asking) -> bytes:
@@ -109,10 +108,4 @@ async def find_chain(caller: Caller, label: str) -> Sequence[x509.Certificate]:
 def answer(certificates: Sequence[x509.Certificate]) -> Response:
     """Certificates as a degenerate SignedData (RFC 7030 section 4.1.3)."""
     der = pkcs7.serialize_certificates(list(certificates), Encoding.DER)
-    return Response(write_base64(der), media_type=CERTIFICATES, headers={"Content-Transfer-Encoding": "base64"})
-
-
-def write_base64(der: bytes) -> bytes:
-    """Base64 in lines."""
-    text = base64.b64encode(der)
-    return b"".join(text[at : at + LINE] + b"\n" for at in range(0, len(text), LINE))
+    return Response(base64.encodebytes(der), media_type=CERTIFICATES, headers={"Content-Transfer-Encoding": "base64"})

@@ -4,7 +4,8 @@ import pytest
 
 from ceremonies.books import read_partition
 from ceremonies.journal import JournalForked
-from ceremonies.revoked import COMPLETE, Tally
+from ceremonies.revoked import COMPLETE
+from ceremonies.sums import Tally
 from tests.ceremonies.revoking import issue, revoke
 from tests.world import World
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ceremonies.revoked import COMPLETE, Revoked, RevokedRow, Tally, partition_of, tally_rows, write_number
+from ceremonies.revoked import COMPLETE, Revoked, RevokedRow, partition_of, tally_rows, write_number
+from ceremonies.sums import Tally
 
 rows = st.lists(
     st.builds(

@@ -16,8 +16,9 @@ from ceremonies import statuses as module
 from ceremonies.books import Partition, read_partition
 from ceremonies.commands import AskStatus, KeysListed, Problem, StatusAnswered, SuspendKey
 from ceremonies.desk import ANYONE, Caller
-from ceremonies.revoked import RevokedRow, Tally
+from ceremonies.revoked import RevokedRow
 from ceremonies.statuses import FRESH_S, Statuses
+from ceremonies.sums import Tally
 from ceremonies.tables import DeviceRow
 from tests.ceremonies.examples import read_leaves, write_sql
 from tests.ceremonies.revoking import (

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from ceremonies.sums import Tally
 from ceremonies.whereabouts import (
     WAYS,
     Register,
     State,
     StateRefused,
-    Tally,
     Whereabouts,
     follow_way,
     list_facts,
