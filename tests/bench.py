@@ -271,8 +271,10 @@ def main() -> None:
         elif "ratio_to_raw" in item:
             share = f"{100 * item['ratio_to_raw']:.1f} %"
             table.add_row(name, f"{item['value']:,.0f}", share, str(item["p50_ms"]), str(item["p99_ms"]))
-        else:
+        elif "max_ms" in item:
             table.add_row(name, "", "", str(item["p50_ms"]), f"at most {item['max_ms']}")
+        else:
+            table.add_row(name, f"{item['value']:,.0f}", "", str(item["p50_ms"]), str(item["p99_ms"]))
     Console(file=sys.stdout).print(table)
 
 

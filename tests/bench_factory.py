@@ -199,7 +199,7 @@ async def press_cfssl(port: int) -> tuple[int, float, list[float]]:
 
     async def work(number: int) -> None:
         line = lines.pop()
-        status, body = await send(line, b"POST /api/v1/cfssl/sign", head, bodies[number])
+        status, body = await send(line, b"POST /api/v1/cfssl/sign", head, bodies[number % len(bodies)])
         assert (status, body[:15]) == (200, b'{"success":true'), body
         lines.append(line)
 
