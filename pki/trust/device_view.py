@@ -32,14 +32,15 @@ class View(msgspec.Struct, frozen=True, dict=True):
     identity: Identity
     memory: Memory
 
-    @cached_property
+    @property
     def floors(self) -> dict[Domain, int]:
         """A.1: the logical value of each counter of the class."""
         return {domain: model.value_of(self.memory.counters[domain]) for domain, model in self.profile.counters.items()}
 
     def floor(self, domain: Domain) -> int:
         """A.1: the logical value of one counter; 0 for a domain that the class does not have."""
-        return self.floors.get(domain, 0)
+        model = self.profile.counters.get(domain)
+        return model.value_of(self.memory.counters[domain]) if model else 0
 
     @cached_property
     def banks(self) -> tuple[Bank, ...]:
@@ -120,7 +121,6 @@ def _tag(identity: Identity, place: int, message: bytes) -> bytes:
     return hmac.digest(identity.bank_key, bytes([place]) + message, "sha256")
 
 
-@lru_cache(maxsize=1024)
 def _parse(message: bytes) -> TrustSet | None:
     try:
         return parse_set(message)[0]

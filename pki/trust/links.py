@@ -1,6 +1,7 @@
 """Links: how one trust set follows another. The numbers are those of the device rules, part B."""
 
 from collections.abc import Iterable, Iterator, Sequence, Set
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -24,6 +25,7 @@ MAX_SET = 1 << 16
 MAX_CHAIN = 4096
 
 
+@lru_cache(maxsize=256)  # a device's state is interpreted after every step, and holds the same few sets
 def parse_set(message: bytes) -> tuple[TrustSet, SignMessage]:
     """B.1 and B.2: size, strict CBOR, typ. Proves nothing about who signed."""
     if len(message) > MAX_SET:

@@ -192,6 +192,9 @@ def cut_after(writes: int) -> Callable[[Memory, Memory], Memory]:
     return store
 
 
+pytestmark = pytest.mark.xdist_group("rotation")  # the story is told once
+
+
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     told = Story(hsm_world(tmp_path_factory.mktemp("story")).start())
