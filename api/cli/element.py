@@ -77,19 +77,17 @@ def import_manifest(
 @app.command()
 def challenge(
     ctx: typer.Context,
-    endorsement: Annotated[Path, typer.Argument(help="Certificate of the TPM's endorsement key, DER or PEM.")],
     area: Annotated[Path, typer.Argument(help="Public area of the unit's key, as `tpm2_create -u` writes it.")],
+    certificates: Annotated[
+        list[Path], typer.Argument(metavar="CERTIFICATE...", help="Of the TPM's endorsement key, then those above it.")
+    ],
     unit: Unit,
-    chain: Annotated[list[Path] | None, typer.Option(help="Certificates between it and the maker's root.")] = None,
     out: Annotated[Path, typer.Option(help="Where the credential goes.")] = Path("credential.blob"),
 ) -> None:
     """Fetch a credential for `tpm2_activatecredential`; prints the challenge's name. As a station."""
     session = session_of(ctx)
-    body = {
-        "endorsement": read_file(endorsement, 1 << 14),
-        "area": read_file(area, 1024),
-        "chain": [read_file(path, 1 << 14) for path in chain or ()],
-    }
+    endorsement, *chain = (read_file(path, 1 << 14) for path in certificates)
+    body = {"endorsement": endorsement, "area": read_file(area, 1024), "chain": chain}
     found = session.post(path_of(unit) + "/tpm-challenge", TpmChallenged, body)
     write_file(out, BLOB_HEADER + found.blob + found.seed)
     session.show(found, f"challenge {found.challenge}", f"written: {out}, good for ten minutes")

@@ -6,9 +6,10 @@ from typing import cast
 
 import pytest
 
+from tests.ceremonies.protected import make_protected, prepare_protected
 from tests.ceremonies.rotated import Fleet, move_all, rotate
 from tests.ceremonies.templates import Keys, Templates
-from tests.engines import Engine
+from tests.engines import SQLITE_ONLY, Engine
 from tests.world import World, copy_world
 
 
@@ -66,3 +67,12 @@ def moved(templates: Templates, engine: Engine, keys: Keys, tmp_path: Path) -> I
     fleet = templates.fleet(move_all, 2, engine, keys).copy(tmp_path / "world")
     yield fleet
     fleet.world.stop()
+
+
+@pytest.fixture
+def protected_world(templates: Templates, tmp_path: Path) -> Iterator[World]:
+    """A started world whose policy demands hardware of two classes, on a private copy."""
+    template = templates.find("protected", SQLITE_ONLY, make_protected, prepare_protected)
+    world = copy_world(template, tmp_path / "world").start()
+    yield world
+    world.stop()
