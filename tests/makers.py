@@ -121,13 +121,10 @@ class Foundry:
     def sign(self, payload: Any, **changed: Any) -> dict[str, Any]:
         """An entry of a manifest."""
         thumbprint = hashlib.sha256(self.certificate.public_bytes(Encoding.DER)).digest()
-        header = {"typ": "JWT", "alg": "ES256", "kid": url(b"k" * 20), "x5t#S256": url(thumbprint)}
-        header |= changed.pop("protected", {})
-        raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        body, head = (
-            url(raw),
-            url(json.dumps({name: item for name, item in header.items() if item is not None}).encode()),
-        )
+        usual = {"typ": "JWT", "alg": "ES256", "kid": url(b"k" * 20), "x5t#S256": url(thumbprint)}
+        header: dict[str, Any] = {**usual, **changed.pop("protected", {})}
+        head = url(json.dumps({name: item for name, item in header.items() if item is not None}).encode())
+        body = url(payload if isinstance(payload, bytes) else json.dumps(payload).encode())
         r, s = decode_dss_signature(self.signer.sign(f"{head}.{body}".encode(), ec.ECDSA(SHA256)))
         signature = url(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
         name = payload["uniqueId"] if isinstance(payload, dict) else "00" * 9

@@ -1,5 +1,6 @@
 """Software TPMs and the tools of the TPM2 project, which know nothing of Kedge: what a device does with its TPM."""
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -8,15 +9,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from pki.elements.areas import Area
 from pki.elements.credentials import Credential
 from pki.elements.endorsements import EndorsementKey
+from pki.x509.der import BIT_STRING, SEQUENCE, write_element
 from tests.foreign_tokens import start_daemon, wait_for
 
 DEVICE_KEY: Final = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign"
 BLOB_HEADER: Final = bytes.fromhex("badcc0de00000001")
 """What tpm2_activatecredential wants before the two structures: its magic number and version 1."""
+
+
+TPM_MADE_BY: Final = (
+    "--tpm-spec-family", "2.0", "--tpm-spec-level", "0", "--tpm-spec-revision", "164", "--tpm-manufacturer",
+    "id:00001014", "--tpm-model", "swtpm", "--tpm-version", "id:20191023",
+)  # fmt: skip
 
 
 class ToolFailed(AssertionError):
@@ -49,8 +59,8 @@ class Tpm:
         """Its endorsement key, `rsa` or `ecc`, by the profile's own template."""
         self.run("createek", "-c", f"ek-{kind}.ctx", "-G", kind, "-f", "pem", "-u", f"ek-{kind}.pem")
         key = load_pem_public_key((self.path / f"ek-{kind}.pem").read_bytes())
-        assert not isinstance(key, str)
-        return key  # type: ignore[return-value]
+        assert isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey)
+        return key
 
     def make_key(self, name: str = "key", attributes: str = DEVICE_KEY, *options: str) -> bytes:
         """A key below a primary key of the owner; its public area (TPM2B_PUBLIC)."""
@@ -74,11 +84,44 @@ class Tpm:
             self.run("flushcontext", "session")
         return (self.path / "secret").read_bytes()
 
-    def sign(self, digest: bytes, name: str = "key") -> bytes:
+    def request(self, area: Area, name: str = "key") -> bytes:
+        """A certification request (PKCS #10, DER) that the TPM's key signed."""
+        body = write_element(SEQUENCE, b"\2\1\0", write_element(SEQUENCE), area.public_key, b"\xa0\0")
+        signature = self._sign(hashlib.sha256(body).digest(), name)
+        algorithm = bytes.fromhex("300a06082a8648ce3d040302")
+        return write_element(SEQUENCE, body, algorithm, write_element(BIT_STRING, b"\0", signature))
+
+    def _sign(self, digest: bytes, name: str) -> bytes:
         """A signature over a SHA-256 digest, DER."""
         (self.path / "digest").write_bytes(digest)
         self.run("sign", "-c", f"{name}.ctx", "-g", "sha256", "-f", "plain", "-d", "-o", "signature", "digest")
         return (self.path / "signature").read_bytes()
+
+
+class LocalCa:
+    """The CA that comes with swtpm, as the maker of TPMs: a root, an issuer, and endorsement certificates."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory
+        state = directory / "state"
+        state.mkdir(parents=True)
+        files = {"signingkey": "sign.pem", "issuercert": "issuer.pem", "certserial": "serial"}
+        lines = [f"statedir = {state}", *(f"{name} = {state / file}" for name, file in files.items())]
+        (directory / "conf").write_text("\n".join(lines))
+        (directory / "options").write_text("--platform-manufacturer Acme\n--platform-version 1\n--platform-model m\n")
+        self.root, self.issuer = state / "swtpm-localca-rootca-cert.pem", state / "issuer.pem"
+
+    def endorse(self, key: EndorsementKey) -> bytes:
+        """An endorsement certificate, DER."""
+        numbers = key.public_numbers()
+        if isinstance(numbers, rsa.RSAPublicNumbers):
+            shown = f"{numbers.n:x}"
+        else:
+            shown = f"x={numbers.x:064x},y={numbers.y:064x},id=secp256r1"
+        files = ["--configfile", f"{self._path}/conf", "--optsfile", f"{self._path}/options", "--dir", str(self._path)]
+        command = ["swtpm_localca", "--type", "ek", "--tpm2", "--ek", shown, *files, *TPM_MADE_BY]
+        subprocess.run(command, check=True, capture_output=True)
+        return (self._path / "ek.cert").read_bytes()
 
 
 @contextmanager

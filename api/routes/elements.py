@@ -1,9 +1,10 @@
 """Keys that live in hardware: manifests of secure elements, and keys of TPMs."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from api.auth import Asking
 from api.bodies import json_body, json_schema
@@ -22,7 +23,7 @@ from ceremonies.commands import (
 
 router = APIRouter(tags=["elements"])
 _UNIT = "/v1/work-orders/{work_order}/devices/{serial}"
-_EXAMPLE = {"endorsement": "MIID...", "area": "AFgAIwAL...", "chain": ["MIIE..."]}
+_EXAMPLE: Final[JsonDict] = {"endorsement": "MIID...", "area": "AFgAIwAL...", "chain": ["MIIE..."]}
 
 
 class RefusedOut(Out):

@@ -21,18 +21,20 @@ FOUNDRY: Final = Foundry()
 TPM_ROOT: Final = Maker("TPM Root")
 EK_CA: Final = Maker("TPM EK CA", TPM_ROOT)
 ELEMENT, TPM = "bms-element", "bms-tpm"
+GOOD: Final = sum(1 << bit for bit in DEMANDED)
+"""The attributes of a key that stays in its TPM."""
 ORDERS: Final = {ELEMENT: "wo-element", TPM: "wo-tpm"}
 
 
-def make_protected(path: Path) -> World:
-    """A world that was not started."""
+def make_protected(path: Path, *more: str) -> World:
+    """A world that was not started. more: further roots of TPMs, PEM."""
     world = soft_world(path)
     hardware = FLEET.classes[0].hardware
     demanding = (
         DeviceClass(ELEMENT, hardware, key_protection="secure-element"),
         DeviceClass(TPM, hardware, key_protection="tpm"),
     )
-    makers = Makers((FOUNDRY.signer_pem,), (FOUNDRY.root.pem,), (TPM_ROOT.pem,))
+    makers = Makers((FOUNDRY.signer_pem,), (FOUNDRY.root.pem,), (TPM_ROOT.pem, *more))
     fleet = msgspec.structs.replace(FLEET, classes=(*FLEET.classes, *demanding), makers=makers)
     world.policy = msgspec.structs.replace(world.policy, fleet=fleet)
     return world
@@ -82,7 +84,7 @@ class Chip:
         self.endorsement = endorse(maker, self.endorsement_key.public_key())
         self.make_key()
 
-    def make_key(self, attributes: int = sum(1 << bit for bit in DEMANDED)) -> None:
+    def make_key(self, attributes: int = GOOD) -> None:
         """Another device key."""
         self.key = make_key()
         self.area = write_area(self.key, attributes)

@@ -15,7 +15,7 @@ from tests.makers import make_key
 from tests.world import World
 
 
-@pytest.mark.req("T16", "CA-4")
+@pytest.mark.req("CA-2")
 def test_keys_of_elements_and_tpms_get_certificates_and_soft_keys_get_none(protected_world: World) -> None:
     world, known, chip = protected_world, make_key(), Chip()
     run(import_elements(world, "delivery-1", FOUNDRY.deliver(known, make_key())), chip.activate(world, 2))
@@ -35,7 +35,7 @@ def test_keys_of_elements_and_tpms_get_certificates_and_soft_keys_get_none(prote
     check_books(world)
 
 
-@pytest.mark.req("T16")
+@pytest.mark.req("CA-2")
 def test_who_asks_and_what_for_is_said_before_the_protection(protected_world: World) -> None:
     world = protected_world
     command = commands.IssueDevice(ORDERS[ELEMENT], "BMS-000001", b"no request")
@@ -46,13 +46,13 @@ def test_who_asks_and_what_for_is_said_before_the_protection(protected_world: Wo
     assert run(world.try_ask(other, token=tokens[0]))[0].code == "request-malformed"
 
 
-@pytest.mark.req("T5", "T16")
-@pytest.mark.parametrize("kind", ["secure-element", "tpm"])
-def test_a_row_that_the_journal_does_not_bear_out_protects_nothing(protected_world: World, kind: str) -> None:
+@pytest.mark.req("CA-2", "T5")
+def test_a_row_that_the_journal_does_not_bear_out_protects_nothing(protected_world: World) -> None:
     world, soft, chip = protected_world, make_key(), Chip()
     run(import_elements(world, "delivery-1", FOUNDRY.deliver(make_key())), chip.activate(world, 2))
     spki = spki_sha256(spki_der(soft.public_key()))
-    for row in world.room.store.list(ElementRow, "seq"):
+    rows = world.room.store.list(ElementRow, "seq")
+    for row, kind in [(row, kind) for row in rows for kind in ("secure-element", "tpm")]:
         values = f"'{spki}', '{kind}', 'x', '{'BMS-000001' if kind == 'tpm' else ''}', {row['seq']}"
         tamper(world.room.store, f"INSERT INTO element (spki, kind, ident, serial, seq) VALUES ({values})")
         answer = run(ask(world, ELEMENT if kind == "secure-element" else TPM, 1, soft))[0]

@@ -24,7 +24,7 @@ def test_an_area_gives_the_name_and_the_key() -> None:
     assert read_area(write_area(KEY, GOOD | sum(1 << bit for bit in ALLOWED))).spki == area.spki
 
 
-@pytest.mark.req("T16")
+@pytest.mark.req("CA-2")
 @pytest.mark.parametrize(("bit", "name"), DEMANDED.items())
 def test_a_key_that_lacks_an_attribute_is_refused(bit: int, name: str) -> None:
     with pytest.raises(AreaRefused, match=name):

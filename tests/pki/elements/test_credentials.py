@@ -15,7 +15,7 @@ ENTROPY = bytes(range(64))
 RSA, ECC = rsa.generate_private_key(65537, 2048), make_key()
 
 
-@pytest.mark.req("T16")
+@pytest.mark.req("CA-2")
 @pytest.mark.parametrize("key", [RSA, ECC])
 def test_only_the_key_and_the_name_open_a_credential(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> None:
     credential = make_credential(key.public_key(), NAME, SECRET, ENTROPY)

@@ -25,7 +25,7 @@ def test_an_endorsement_key_is_named_by_its_key(key: EndorsementKey) -> None:
     assert found.spki == spki_sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
-@pytest.mark.req("T16")
+@pytest.mark.req("CA-2")
 @pytest.mark.parametrize(
     ("key", "changed", "why"),
     [
@@ -46,7 +46,7 @@ def test_what_is_no_endorsement(key: EndorsementKey, changed: dict[str, Any], wh
         read_endorsement(endorse(MIDDLE, key, **changed), [MIDDLE.der], PINS, NOW)
 
 
-@pytest.mark.req("T16")
+@pytest.mark.req("CA-2")
 def test_a_maker_who_is_not_pinned_says_nothing() -> None:
     other = Maker("TPM Root")
     with pytest.raises(PathRefused, match="nobody who is pinned"):

@@ -31,7 +31,7 @@ def certified(*chain: bytes, **changed: Any) -> list[Entry]:
     return [{**write_jwk(KEY, "0"), "x5c": [b64(item) for item in chain], **changed}]
 
 
-@pytest.mark.req("T16")
+@pytest.mark.req("CA-2")
 def test_a_manifest_gives_the_key_that_has_a_certificate() -> None:
     keys, bad = read_manifest(FOUNDRY.deliver(KEY, make_key()), FOUNDRY.pins, NOW)
     assert bad == []
@@ -45,7 +45,7 @@ OWN = FOUNDRY.certify(KEY)
 EARLY = Maker("Late", FOUNDRY.root, since=datetime(2050, 1, 1, tzinfo=UTC))
 
 
-@pytest.mark.req("T16")
+@pytest.mark.req("CA-2")
 @pytest.mark.parametrize(
     ("entry", "why"),
     [

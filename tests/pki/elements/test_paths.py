@@ -50,7 +50,7 @@ BELOW = Maker("Below", MIDDLE)
 STRAY = Maker("Stray")
 
 
-@pytest.mark.req("T16")
+@pytest.mark.req("CA-2")
 @pytest.mark.parametrize(
     ("maker", "others", "pins"),
     [
@@ -67,7 +67,7 @@ def test_a_path_that_leads_to_nobody_who_is_pinned(maker: Maker, others: list[Ma
         verify(maker, others, pins)
 
 
-@pytest.mark.req("T16")
+@pytest.mark.req("CA-2")
 @pytest.mark.parametrize(
     ("maker", "why"),
     [
