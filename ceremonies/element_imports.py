@@ -39,6 +39,8 @@ from pki.elements.paths import read_pins
 SHOWN_BAD: Final = 1_000
 PAGE: Final = 250
 Keys = Mapping[int, ManifestKey]
+Delivery = tuple[Keys, list[BadEntry], bytes]
+"""Keys by entry, bad entries, the file's bytes."""
 
 
 class ElementImports:
@@ -52,7 +54,7 @@ class ElementImports:
         return await asyncio.to_thread(self._check, command.file)
 
     def _check(self, digest: str) -> ManifestChecked:
-        keys, bad, _ = judge_manifest(self._room, digest)
+        keys, bad, _ = judge_manifest(self._room, read_delivery(self._room, digest))
         shown = tuple(RefusedElement(item.entry, item.why) for item in bad[:SHOWN_BAD])
         return ManifestChecked(count_parts(keys), shown, len(bad))
 
@@ -69,12 +71,17 @@ class ElementImports:
         return ElementsListed(shown, shown[-1].key if len(rows) > command.limit else "")
 
 
-def judge_manifest(room: Room, digest: str) -> tuple[Keys, list[BadEntry], bytes]:
-    """A file's keys by entry, its bad entries in order, its bytes. Raises ArtefactMissing."""
+def read_delivery(room: Room, digest: str) -> Delivery:
+    """A file under the pins of the policy. A thousand entries take a second. Raises ArtefactMissing."""
     data = read_artefact(room, digest)
     makers = room.door.require_governing().policy.fleet.makers or Makers()
     pins = Pins(read_pins(makers.manifest_signers), read_pins(makers.element_roots))
-    keys, bad = read_manifest(data, pins, room.door.now())
+    return (*read_manifest(data, pins, room.door.now()), data)
+
+
+def judge_manifest(room: Room, delivery: Delivery) -> Delivery:
+    """The same, with the entries that are known already among the bad ones, in order."""
+    keys, bad, data = delivery
     return keys, sorted([*bad, *find_known(room, keys)], key=lambda item: item.entry), data
 
 
@@ -100,9 +107,9 @@ def count_parts(keys: Keys) -> dict[str, int]:
     return dict(sorted(Counter(key.part or "-" for key in keys.values()).items()))
 
 
-def load_manifest(room: Room, digest: str) -> tuple[Keys, bytes]:
-    """The file judged as it stands now: its keys, its bytes. Raises ArtefactMissing, ImportRefused."""
-    keys, bad, data = judge_manifest(room, digest)
+def load_manifest(room: Room, delivery: Delivery) -> tuple[Keys, bytes]:
+    """A file judged as it stands now: its keys, its bytes. Raises ImportRefused."""
+    keys, bad, data = judge_manifest(room, delivery)
     if bad:
         told = [f"entry {item.entry}: {item.why}" for item in bad[:SHOWN_BAD]]
         raise ImportRefused(
@@ -116,13 +123,15 @@ def load_manifest(room: Room, digest: str) -> tuple[Keys, bytes]:
 def prepare_manifest(room: Room, data: bytes) -> dict[str, Any]:
     """A file all of whose entries count. Officers see how many elements of each part number."""
     plan: ImportPlan = read_plan(data, ImportPlan)
-    keys, file = load_manifest(room, plan.file)
+    keys, file = load_manifest(room, read_delivery(room, plan.file))
     return {"content": write_plan(plan), "elements": len(keys), "parts": count_parts(keys), "size": len(file)}
 
 
 def guard_manifest(room: Room, shown: Mapping[str, Any]) -> None:
-    """Every entry still counts. Raises ImportRefused."""
-    load_manifest(room, shown["content"]["file"])
+    """Every entry still counts. Raises ImportRefused. What was read is kept for the close, where stations wait."""
+    digest = shown["content"]["file"]
+    delivery = room.cache["delivery", digest] = read_delivery(room, digest)
+    load_manifest(room, delivery)
 
 
 def close_manifest(room: Room, shown: Mapping[str, Any], closing: Closing) -> LastWords:
@@ -133,7 +142,7 @@ def close_manifest(room: Room, shown: Mapping[str, Any], closing: Closing) -> La
     with room.store.read() as connection:
         check_elements(connection, room.ledger.replay.elements.tally)
     digest = shown["content"]["file"]
-    keys, data = load_manifest(room, digest)
+    keys, data = load_manifest(room, room.cached(("delivery", digest), lambda: read_delivery(room, digest)))
     if len(keys) != shown["elements"]:
         raise StepOutdated("the file is not the one that was approved", hint="propose a new ceremony")
     rows = [Element(key.spki, "secure-element", key.unique_id) for key in keys.values()]

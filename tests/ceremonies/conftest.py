@@ -9,7 +9,7 @@ import pytest
 from tests.ceremonies.protected import make_protected, prepare_protected
 from tests.ceremonies.rotated import Fleet, move_all, rotate
 from tests.ceremonies.templates import Keys, Templates
-from tests.engines import SQLITE_ONLY, Engine
+from tests.engines import Engine
 from tests.world import World, copy_world
 
 
@@ -70,9 +70,13 @@ def moved(templates: Templates, engine: Engine, keys: Keys, tmp_path: Path) -> I
 
 
 @pytest.fixture
-def protected_world(templates: Templates, tmp_path: Path) -> Iterator[World]:
+def protected_world(templates: Templates, engine: Engine, tmp_path: Path) -> Iterator[World]:
     """A started world whose policy demands hardware of two classes, on a private copy."""
-    template = templates.find("protected", SQLITE_ONLY, make_protected, prepare_protected)
+
+    def make(path: Path) -> World:
+        return make_protected(path, database=engine.database())
+
+    template = templates.find("protected", engine, make, prepare_protected)
     world = copy_world(template, tmp_path / "world").start()
     yield world
     world.stop()

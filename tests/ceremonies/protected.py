@@ -15,6 +15,7 @@ from pki.elements.credentials import Credential
 from tests.ceremonies.field import upload
 from tests.makers import Foundry, Maker, endorse, make_key, write_area
 from tests.pki.elements.opening import open_credential
+from tests.postgres import Database
 from tests.world import FLEET, PLANT, World, make_request, soft_world
 
 FOUNDRY: Final = Foundry()
@@ -26,9 +27,9 @@ GOOD: Final = sum(1 << bit for bit in DEMANDED)
 ORDERS: Final = {ELEMENT: "wo-element", TPM: "wo-tpm"}
 
 
-def make_protected(path: Path, *more: str) -> World:
+def make_protected(path: Path, *more: str, database: Database | None = None) -> World:
     """A world that was not started. more: further roots of TPMs, PEM."""
-    world = soft_world(path)
+    world = soft_world(path, database)
     hardware = FLEET.classes[0].hardware
     demanding = (
         DeviceClass(ELEMENT, hardware, key_protection="secure-element"),

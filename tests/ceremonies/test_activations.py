@@ -119,6 +119,7 @@ def test_what_gets_no_challenge(protected_world: World) -> None:
 
 
 @pytest.mark.req("CA-2")
+@pytest.mark.engines
 def test_one_tpm_is_of_one_serial(protected_world: World) -> None:
     world, chip, other = protected_world, Chip(), Chip()
     run(chip.activate(world, 1), other.activate(world, 2))

@@ -27,6 +27,7 @@ async def plan(world: World, data: bytes) -> dict[str, str]:
 
 
 @pytest.mark.req("CA-2")
+@pytest.mark.engines
 def test_officers_import_a_manifest_as_a_whole(protected_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(element_imports, "PAGE", 2)
     world, manifest = protected_world, FOUNDRY.deliver(*KEYS)
