@@ -55,6 +55,15 @@ class Tpm:
             command, env=self._environment, cwd=self.path, capture_output=True, text=True, check=False
         )
 
+    def shell(self, script: str, **environment: str) -> str:
+        """What a script prints that runs in the TPM's directory. Raises ToolFailed."""
+        command = ["bash", "-euo", "pipefail", "-c", script]
+        merged = {**self._environment, **environment}
+        done = subprocess.run(command, env=merged, cwd=self.path, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ToolFailed(done.stdout + done.stderr)
+        return done.stdout
+
     def make_ek(self, kind: str) -> EndorsementKey:
         """Its endorsement key, `rsa` or `ecc`, by the profile's own template."""
         self.run("createek", "-c", f"ek-{kind}.ctx", "-G", kind, "-f", "pem", "-u", f"ek-{kind}.pem")

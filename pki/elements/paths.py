@@ -159,4 +159,5 @@ def find(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | 
 
 def _name(certificate: x509.Certificate, *, issuer: bool = False) -> str:
     name = certificate.issuer if issuer else certificate.subject
-    return name.rfc4514_string()[:200] or f"certificate {certificate.serial_number:x}"
+    text = repr(name.rfc4514_string()[:200])[1:-1]  # it goes to a terminal
+    return text or f"certificate {certificate.serial_number:x}"

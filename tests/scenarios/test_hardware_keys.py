@@ -3,7 +3,9 @@ Kedge make the keys, open the credentials and sign the requests.
 """
 
 import asyncio
+import re
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +23,14 @@ from ceremonies.commands import (
 from pki.elements.areas import read_area
 from pki.elements.credentials import Credential, make_credential
 from pki.elements.endorsements import EndorsementKey
-from tests.ceremonies.protected import ORDERS, TPM, make_protected, prepare_protected, serial_of, station
+from tests.api.houses import House, open_house
+from tests.ceremonies.protected import FOUNDRY, ORDERS, TPM, make_protected, prepare_protected, serial_of, station
 from tests.makers import make_key, write_area
 from tests.tpms import DEVICE_KEY, LocalCa, ToolFailed, Tpm, running_tpm
-from tests.world import World, audit_world
+from tests.world import World, audit_world, copy_world
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "elements.md"
 
 
 @pytest.fixture(scope="module")
@@ -94,16 +100,30 @@ class Unit:
         return await self.world.ask(request, "", DeviceIssued, self.token)
 
 
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory, tpm: Tpm) -> tuple[World, LocalCa]:
+    """A stopped world whose policy pins swtpm's own CA, and that CA. Copy the world; never start it."""
+    path = tmp_path_factory.mktemp("plant")
+    ca = LocalCa(path / "maker")
+    ca.endorse(tpm.make_ek("rsa"))  # it makes itself with its first certificate
+    world = make_protected(path / "world", ca.root.read_text()).start()
+    asyncio.run(prepare_protected(world))
+    asyncio.run(world.open_order("wo-7", class_name=TPM, prefix="GW-", last=500))
+    world.stop()
+    return world, ca
+
+
 @pytest.mark.req("CA-1", "CA-2")
-def test_from_a_key_in_a_tpm_to_its_certificate(tpm: Tpm, tmp_path: Path) -> None:
-    ca, stranger = LocalCa(tmp_path / "maker"), LocalCa(tmp_path / "stranger")
-    key = tpm.make_ek("rsa")
-    ca.endorse(key)
-    world = make_protected(tmp_path / "world", ca.root.read_text()).start()
+def test_from_a_key_in_a_tpm_to_its_certificate(tpm: Tpm, plant: tuple[World, LocalCa], tmp_path: Path) -> None:
+    template, ca = plant
+    world, stranger, key = (
+        copy_world(template, tmp_path / "world").start(),
+        LocalCa(tmp_path / "other"),
+        tpm.make_ek("rsa"),
+    )
     unit = Unit(world, tpm, ca)
 
     async def play() -> list[str]:
-        await prepare_protected(world)
         for number, kind in ((1, "rsa"), (2, "ecc")):
             assert (await unit.certify(number, kind)).certificate.startswith(b"-----BEGIN CERTIFICATE")
         good, endorsement = tpm.make_key("good"), ca.endorse(key)
@@ -121,3 +141,34 @@ def test_from_a_key_in_a_tpm_to_its_certificate(tpm: Tpm, tmp_path: Path) -> Non
     assert asyncio.run(play()) == codes
     assert asyncio.run(audit_world(world)).verdict == "authenticated"
     world.stop()
+
+
+def follow_page(house: House, tpm: Tpm) -> list[str]:
+    """The commands of docs/elements.md, in a shell beside the TPM: the first block as an officer, then as a station.
+    What stays loaded is flushed after each tool, as a resource manager does.
+    """
+    tools = "createek createprimary create load startauthsession policysecret activatecredential"
+    flushed = 'eval "tpm2_$t() { command tpm2_$t \\"\\$@\\" && command tpm2_flushcontext -t; }"'
+    flushing = f"for t in {tools}; do {flushed}; done\n"
+    head = f'kedge() {{ "{sys.executable}" -m api.cli.main "$@"; }}\n{flushing}'
+    tokens = (house.world.role_token("officer"), station(house.world, TPM))
+    told = []
+    for block, token in zip(re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL), tokens, strict=True):
+        (tpm.path / "token").write_text(token)
+        environment = {"KEDGE_URL": house.served.url, "KEDGE_TOKEN_FILE": "token", "PYTHONPATH": str(ROOT)}
+        told.append(tpm.shell(head + block, COLUMNS="200", **environment))
+    return told
+
+
+def test_the_page_is_true(plant: tuple[World, LocalCa], tmp_path: Path) -> None:
+    template, ca = plant
+    with running_tpm() as tpm, open_house(copy_world(template, tmp_path / "world").start()) as house:
+        (tpm.path / "manifest.json").write_bytes(FOUNDRY.deliver(make_key(), make_key()))
+        (tpm.path / "ek.cert.der").write_bytes(ca.endorse(tpm.make_ek("rsa")))
+        (tpm.path / "maker-ca.der").write_bytes(ca.issuer.read_bytes())
+        delivery, unit = follow_page(house, tpm)
+        assert "2 x ATECC608B-TFLXTLSS" in delivery
+        assert "delivery-2026-11" in delivery
+        assert "GW-000417: key" in unit
+        listed = house.send("GET", "/v1/elements", "auditor").json()["elements"]
+        assert [(item["kind"], item["serial"]) for item in listed] == [("tpm", "GW-000417")]
