@@ -136,35 +136,35 @@ _BY_STATUS: Final[dict[int, str]] = {
         ssh-signature-invalid station-key-wrong station-suspended token-grant-missing""",
     404: """
         baseline-unknown ceremony-unknown certificate-unknown device-unknown document-unknown key-unknown no-trust-set
-        nothing-there release-unknown route-unknown station-unknown tile-absent work-order-unknown""",
+        nothing-there release-unknown route-unknown station-unknown tile-absent tpm-challenge-unknown
+        work-order-unknown""",
     405: "method-not-allowed",
     408: "body-too-slow",
     409: """
         already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over certificate-replaced
-        chain-mismatch floor-refused gate-closed genesis-refused hsm-key-exists import-refused journal-key-needed
-        key-known key-not-active number-taken key-transition-refused label-taken nothing-locked overlap-refused
-        place-refused quota-exhausted request-mismatch request-open revocation-refused rework-exhausted sequence-stale
-        serial-taken state-refused step-done step-outdated unit-scrapped version-taken work-order-ambiguous
-        work-order-closed""",
+        chain-mismatch element-taken floor-refused gate-closed genesis-refused hsm-key-exists import-refused
+        journal-key-needed key-known key-not-active number-taken key-transition-refused label-taken nothing-locked
+        overlap-refused place-refused quota-exhausted request-mismatch request-open revocation-refused rework-exhausted
+        sequence-stale serial-taken state-refused step-done step-outdated unit-scrapped version-taken
+        work-order-ambiguous work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",
     422: """
-        action-unknown audit-failed authorization-missing bank-pinned bootloader-mismatch
-        certificate-number-refused chain-invalid checkpoint-invalid class-unknown condition-unmet
-        certificate-revoked confirmation-invalid consistency-invalid cosignature-missing crl-expired crl-invalid
-        crl-out-of-scope crl-outdated crl-refused counter-unreachable dependency-unmet device-refusal
+        action-unknown audit-failed authorization-missing bank-pinned bootloader-mismatch certificate-number-refused
+        chain-invalid checkpoint-invalid class-unknown condition-unmet certificate-revoked confirmation-invalid
+        consistency-invalid cosignature-missing crl-expired crl-invalid crl-out-of-scope crl-outdated crl-refused
+        counter-unreachable dependency-unmet device-refusal element-error element-path-refused endorsement-refused
         fallback-missing fallback-not-needed fields-invalid fleet-mismatch floor-from-exceeded floor-not-met
-        format-error identity-mismatch image-already-signed image-denied image-digest-mismatch
-        image-fact-conflict image-fact-missing image-flag-refused image-key-refused image-malformed
-        image-not-confirmed image-signature-invalid image-signature-unknown image-tlv-refused inclusion-invalid
-        issuer-refused key-refused key-unsupported known-test-key limit-exceeded lint-failed log-error
-        manifest-image-mismatch nonce-mismatch note-invalid note-unsigned origin-unknown policy-malformed
-        possession-unproven profile-forbids profile-unknown proof-invalid
-        reason-unknown receipt-refused recovery-changed
-        rehearsal-failed release-refused role-undefined roster-malformed self-test-failed set-chain-detached
-        set-index-refused set-malformed set-outranked set-previous-mismatch set-ref-mismatch signature-invalid
-        slot-empty slots-unready soak-unmet stamp-invalid subject-refused summary-wrong target-mismatch
-        threshold-not-met tile-invalid trust-error trust-policy-invalid trust-set-missing validity-refused
+        format-error identity-mismatch image-already-signed image-denied image-digest-mismatch image-fact-conflict
+        image-fact-missing image-flag-refused image-key-refused image-malformed image-not-confirmed
+        image-signature-invalid image-signature-unknown image-tlv-refused inclusion-invalid issuer-refused key-refused
+        key-unprotected key-unsupported known-test-key limit-exceeded lint-failed log-error manifest-image-mismatch
+        manifest-refused nonce-mismatch note-invalid note-unsigned origin-unknown policy-malformed possession-unproven
+        profile-forbids profile-unknown proof-invalid reason-unknown receipt-refused recovery-changed rehearsal-failed
+        release-refused role-undefined roster-malformed self-test-failed set-chain-detached set-index-refused
+        set-malformed set-outranked set-previous-mismatch set-ref-mismatch signature-invalid slot-empty slots-unready
+        soak-unmet stamp-invalid subject-refused summary-wrong target-mismatch threshold-not-met tile-invalid
+        tpm-activation-failed tpm-area-refused trust-error trust-policy-invalid trust-set-missing validity-refused
         verifier-key-invalid witnesses-missing write-failed x509-error""",
     429: "station-too-fast",
     431: "headers-too-large",

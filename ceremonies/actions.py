@@ -4,6 +4,7 @@ from ceremonies.baselines import BASELINE_ACTION
 from ceremonies.births import BIRTH_ACTION
 from ceremonies.closing import CLOSE_ACTION
 from ceremonies.counters import COUNTER_ACTION
+from ceremonies.element_imports import ELEMENTS_ACTION
 from ceremonies.enrolment import STATION_ENROL_ACTION, STATION_RESUME_ACTION
 from ceremonies.genesis import GENESIS, GENESIS_ACTION
 from ceremonies.imports import IMPORT_ACTION
@@ -27,6 +28,7 @@ ACTIONS: dict[str, Action] = {
     "birth-package": BIRTH_ACTION,
     "baseline": BASELINE_ACTION,
     "register-import": IMPORT_ACTION,
+    "elements-import": ELEMENTS_ACTION,
     "destroy": DESTROY_ACTION,
     "resume": RESUME_ACTION,
     "ocsp-responder": RESPONDER_ACTION,

@@ -186,7 +186,7 @@ async def answer_any(room: Room, command: Command, work: Callable[[], Awaitable[
         room.count(f"refusals_{name}")
         if hasattr(command, "work_order") and entries.is_strange(error):
             room.count("strange_requests")
-        if getattr(error, "code", "") == "key-known":
+        if getattr(error, "code", "") in ("key-known", "element-taken"):
             room.count("cloned_keys")
         return problem_of(error, name)
 

@@ -10,7 +10,7 @@ from ceremonies.orders import Actor, KeyPlan, Order
 
 MECHANISMS = {"p256": "ECDSA_SHA256", "p384": "ECDSA_SHA384", "ed25519": "EDDSA"}
 WHY_LIMIT = 1024
-STRANGE = frozenset({"binding-mismatch", "key-known", "serial-not-in-order"})
+STRANGE = frozenset({"binding-mismatch", "element-taken", "key-known", "serial-not-in-order"})
 """Refusals of a request inside a work order that a station in order does not bring about."""
 
 

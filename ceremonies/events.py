@@ -28,6 +28,7 @@ _NOTICED: Final = (
     "policy.",
     "device.decommission",
     "device.import",
+    "element.import",
     "roster.",
     "station.",
     "log.",
@@ -37,6 +38,7 @@ _NOTICED: Final = (
 )
 _STATES: Final = {"suspended": "key-suspended", "compromised": "key-compromised"}
 _ALARMS: Final = {"station.suspend": "station-suspended", "log.recover": "log-recovered"}
+_CLONED: Final = ("key-known", "element-taken")
 _leaf = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -117,7 +119,7 @@ def judge_entry(kind: str, what: Mapping[str, Any], status: str, why: str = "") 
         return "critical", alarm
     if kind in _ALARMS:
         return "critical", _ALARMS[kind]
-    if kind == "key.sign.denied" and why.partition(":")[0] == "key-known":
+    if status == "denied" and why.partition(":")[0] in _CLONED:
         return "critical", "key-cloned"
     if kind == "hsm.inventory":
         return ("critical", "inventory") if what.get("differences") else ("info", "")

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 from ceremonies import commands
+from ceremonies.activations import Activations
 from ceremonies.batches import Batches
 from ceremonies.confirmation import Confirmations
 from ceremonies.desk import Handler
+from ceremonies.element_imports import ElementImports
 from ceremonies.enrolment import Enrolment
 from ceremonies.est import Est
 from ceremonies.issuance import Issuance
@@ -18,6 +20,7 @@ def factory_handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
     """The handlers, by command."""
     issuance, rework, orders = Issuance(room), Rework(room), WorkOrders(room)
     confirmations, enrolment = Confirmations(room, issuance.admit), Enrolment(room)
+    activations, imports = Activations(room, issuance.admit), ElementImports(room)
     return {
         commands.IssueDevice: issuance.issue,
         commands.EnrolDevice: Est(room, issuance.issue).enrol,
@@ -33,4 +36,8 @@ def factory_handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
         commands.ListWorkOrders: orders.list,
         commands.ShowWorkOrder: orders.show,
         commands.ReportUnits: orders.report,
+        commands.ChallengeTpm: activations.challenge,
+        commands.ActivateTpm: activations.activate,
+        commands.CheckManifest: imports.check,
+        commands.ListElements: imports.list,
     }

@@ -2,12 +2,14 @@
 
 import uuid
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from ceremonies.errors import KeyroomError
+from pki.elements.errors import PathRefused
+from pki.elements.paths import read_pins
 
 Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 # An object identifier in dotted form, or none (X.660: the second number is below 40 under the first number 1).
@@ -15,6 +17,8 @@ Oid = Annotated[
     str, Meta(pattern=r"^((1\.[1-3]?[0-9]|2\.(0|[1-9][0-9]{0,9}))(\.(0|[1-9][0-9]{0,9})){1,8})?\Z", max_length=100)
 ]
 _IEEE2030_5 = "1.3.6.1.4.1.40732."
+Protection = Literal["", "secure-element", "tpm"]
+Pin = Annotated[str, Meta(min_length=1, max_length=8192)]
 
 
 class ClassUnknown(KeyroomError):
@@ -34,16 +38,42 @@ class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         return f"{self.url}/crl/{ca}"
 
 
+class Makers(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Whose word counts on where a key lives: certificates in PEM, believed because they stand here.
+
+    manifest_signers: whose keys sign manifests of secure elements. element_roots: where the certificates of elements'
+    keys lead to. tpm_roots: where endorsement certificates of TPMs lead to.
+    """
+
+    manifest_signers: Annotated[tuple[Pin, ...], Meta(max_length=16)] = ()
+    element_roots: Annotated[tuple[Pin, ...], Meta(max_length=16)] = ()
+    tpm_roots: Annotated[tuple[Pin, ...], Meta(max_length=64)] = ()
+
+    def __post_init__(self) -> None:
+        try:
+            read_pins((*self.manifest_signers, *self.element_roots, *self.tpm_roots))
+        except PathRefused as error:
+            raise ValueError(f"makers: {error.message}") from error
+
+    def vouch_for(self, protection: Protection) -> bool:
+        """Whether anybody is pinned who can say that a key is protected so."""
+        if protection == "secure-element":
+            return bool(self.manifest_signers and self.element_roots)
+        return bool(self.tpm_roots) or not protection
+
+
 class DeviceClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A class of devices: its name, and the hardware profile by which its counters and slots behave.
 
     hw_type: the OID that its devices name as hwType of their hardwareModuleName (RFC 4108 section 5); under the fleet's
-    arc. Without it the class gets no `ieee2030-5-device` certificates.
+    arc. Without it the class gets no `ieee2030-5-device` certificates. key_protection: where the keys of its devices
+    must be shown to live; empty for anywhere.
     """
 
     name: Word
     hardware: Word
     hw_type: Oid = ""
+    key_protection: Protection = ""
 
 
 class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):
@@ -54,6 +84,7 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     Vendor and class ids are name-based UUIDs, as the SUIT manifest recommends (draft-ietf-suit-manifest, section
     8.4.8.2): vendor = UUID5(DNS, vendor name), class = UUID5(vendor id, class name).
     revocation: with it, each CA's list is partitioned; without it, there is one complete list per CA.
+    makers: needed by classes that demand a key protection.
     """
 
     id: Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")]
@@ -62,6 +93,7 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     arc: Oid = ""
     test_root: bool = False
     revocation: Revocation | None = None
+    makers: Makers | None = None
 
     def __post_init__(self) -> None:
         if f"{self.arc}.".startswith(_IEEE2030_5):
@@ -69,6 +101,8 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         for item in self.classes:
             if item.hw_type and not (self.arc and item.hw_type.startswith(f"{self.arc}.")):
                 raise ValueError(f"hardware type {item.hw_type} of class {item.name} is not under the fleet's arc")
+            if not (self.makers or Makers()).vouch_for(item.key_protection):
+                raise ValueError(f"class {item.name} demands a {item.key_protection}, and no maker of one is pinned")
 
     @cached_property
     def fleet_id(self) -> bytes:

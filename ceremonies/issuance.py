@@ -1,8 +1,8 @@
 """Device certificates inside approved work orders.
 
 Order of the checks, so that a refusal is the same everywhere: size, DER, proof of possession (400); station and order
-(403); profile (422); replay (200); serial with another key (409); key known elsewhere (409); quota and window (409).
-The last five are decided inside the intent's transaction (`ceremonies.claims`), where nothing can come between.
+(403); profile, key protection (422); replay (200); serial with another key, key known elsewhere, quota and window
+(409). All behind the protection is decided inside the intent's transaction (`ceremonies.claims`): nothing comes in.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from ceremonies.genesis import draw_number
 from ceremonies.journal import JournalForked
 from ceremonies.orders import Order, RequestKey, Reservation, Sealed
 from ceremonies.plans import WorkOrder, read_plan, read_shown
+from ceremonies.protection import Protection
 from ceremonies.revocations import find_revoked
 from ceremonies.room import Room
 from ceremonies.standing import Replacement, check_standing, find_replacement
@@ -82,6 +83,7 @@ class Issuance:
         self._room = room
         self._numbers: list[str] = []
         self._drawing = asyncio.Lock()
+        self._protection = Protection(room)
 
     async def issue(self, command: IssueDevice, caller: Caller) -> DeviceIssued:
         """Answer a station. The same serial with the same key gets the same bytes, and uses no quota."""
@@ -114,6 +116,7 @@ class Issuance:
         return self._answer(command, taken, line, sealed)
 
     async def _check_standing(self, order: WorkOrder, serial: str, spki: str) -> None:
+        await self._protection.check(order, serial, spki)
         check = partial(check_standing, self._room, order, serial, spki)
         if self._room.ledger.replay.units.orders[order.id].closed is None:
             check()
@@ -131,11 +134,8 @@ class Issuance:
         """The station still works, may work on this order, and the order names the serial."""
         room, key = self._room, ("line", command.work_order)
         room.ledger.replay.stations.check_working(caller.actor.sub)  # a batch may be long under way
-        line: Line
-        if key in room.cache:
-            line = room.cache[key]
-        else:
-            line = await room.act(lambda: room.cached(key, lambda: load_line(room, command.work_order)))
+        load = partial(room.cached, key, partial(load_line, room, command.work_order))
+        line: Line = room.cache[key] if key in room.cache else await room.act(load)
         check_business(line.order, caller)
         if not line.order.covers(command.serial):
             raise SerialNotInOrder(

@@ -1,11 +1,14 @@
 """Rows compared with what follows from the entries: an index over signed bytes is never believed alone."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from ceremonies.element_tables import ElementRow
+from ceremonies.elements import check_elements
 from ceremonies.fleet_tables import BaselineRow, RegisterRequestRow, RegisterRow
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.keyring import Keyring
@@ -72,7 +75,16 @@ def check_counts(store: Store, replay: Replay) -> None:
     with store.read() as connection:
         for model, expected in list_counts(replay).items():
             check_count(connection, model, expected)
-        check_register(connection, replay.register.tally)
+        for check in list_checks(replay).values():
+            check(connection)
+
+
+def list_checks(replay: Replay) -> Mapping[Any, Callable[[Connection], None]]:
+    """What is read row by row, as the journal says it now."""
+    return {
+        RegisterRow: partial(check_register, expected=replay.register.tally),
+        ElementRow: partial(check_elements, expected=replay.elements.tally),
+    }
 
 
 def list_counts(replay: Replay) -> Mapping[Any, int]:
@@ -88,6 +100,7 @@ def list_counts(replay: Replay) -> Mapping[Any, int]:
     }
     register = {RegisterRow: replay.register.tally.count, RegisterRequestRow: replay.register.requests}
     counts = {RequestRow: replay.requests, DocumentRow: replay.documents, RevocationRow: replay.revoked.count}
+    counts[ElementRow] = replay.elements.tally.count
     return counts | derived | units | register
 
 

@@ -2,6 +2,7 @@
 
 from msgspec import Struct, field
 
+from ceremonies.element_results import ElementsListed, ManifestChecked, TpmActivated, TpmChallenged
 from ceremonies.factory_results import (
     DeviceIssued,
     DevicesConfirmed,
@@ -228,4 +229,8 @@ AnyResult = (
     | ImportChecked
     | FleetQueried
     | LabelShown
+    | ElementsListed
+    | ManifestChecked
+    | TpmActivated
+    | TpmChallenged
 )

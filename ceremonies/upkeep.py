@@ -11,15 +11,12 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, select
 
-from ceremonies.fleet_tables import RegisterRow
 from ceremonies.journal import JournalForked
 from ceremonies.milestones import EVERY, Milestone, Scrub, milestone_path, write_milestone
 from ceremonies.public import write_file
-from ceremonies.reckoning import check_count, list_counts
-from ceremonies.registered import check_register
+from ceremonies.reckoning import check_count, list_checks, list_counts
 from ceremonies.room import Room
 from ceremonies.store import table_of
-from ceremonies.sums import Tally
 from ceremonies.tables import HeadRow
 
 log = structlog.get_logger()
@@ -74,16 +71,16 @@ class Upkeep:
         """The rows that a reader sees who begins while nothing is under way are those of the journal at that moment."""
         with ExitStack() as reading:
 
-            def begin() -> tuple[Connection, int, Tally]:
+            def begin() -> tuple[Connection, int, Callable[[Connection], None] | None]:
                 connection = reading.enter_context(self._room.store.read())
                 connection.execute(select(table_of(HeadRow).c.size)).scalar()
                 replay = self._room.ledger.replay
-                return connection, list_counts(replay)[model], replay.register.tally
+                return connection, list_counts(replay)[model], list_checks(replay).get(model)
 
-            connection, expected, tally = await self._room.act(begin)
+            connection, expected, check = await self._room.act(begin)
             await asyncio.to_thread(check_count, connection, model, expected)
-            if model is RegisterRow:
-                await asyncio.to_thread(check_register, connection, tally)
+            if check is not None:
+                await asyncio.to_thread(check, connection)
 
     async def pin(self) -> None:
         """Bring the anchor in the token up to the journal's head. One that contradicts the journal ends the keyroom."""

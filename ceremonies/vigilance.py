@@ -20,8 +20,8 @@ from ceremonies.surroundings import Surroundings
 from ceremonies.tokens import Identity
 from ceremonies.writer import Writer
 
-STRANGE: Final = frozenset({"serial-not-in-order", "binding-mismatch", "key-known"})
-"""A serial outside the order, a class, line or plant that is not its own, a key that belongs to another serial."""
+STRANGE: Final = frozenset({"serial-not-in-order", "binding-mismatch", "key-known", "element-taken"})
+"""A serial outside the order, a class, line or plant that is not its own, a key or hardware of another serial."""
 BATCHES: Final = (IssueDevices, ConfirmDevices)
 """They count by their items."""
 ENOUGH: Final = 3

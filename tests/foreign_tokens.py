@@ -88,14 +88,14 @@ def _start_tpm(directory: Path, daemons: ExitStack) -> dict[str, str]:
     tpm, bus = directory / "tpm", directory / "bus"
     sockets = ["--server", f"type=unixio,path={tpm}", "--ctrl", f"type=unixio,path={tpm}.ctrl"]
     flags = ["--flags", "not-need-init,startup-clear"]
-    _daemon(daemons, ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", *sockets, *flags])
-    _wait_for(tpm)
-    _daemon(daemons, ["dbus-daemon", "--session", "--nofork", "--nopidfile", f"--address=unix:path={bus}"])
-    _wait_for(bus)
+    start_daemon(daemons, ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", *sockets, *flags])
+    wait_for(tpm)
+    start_daemon(daemons, ["dbus-daemon", "--session", "--nofork", "--nopidfile", f"--address=unix:path={bus}"])
+    wait_for(bus)
     environment = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={bus}"}
     root = ["--allow-root"] if os.geteuid() == 0 else []
     manager = ["tpm2-abrmd", "--session", *root, "--max-transients=100", f"--tcti=swtpm:path={tpm}"]
-    _daemon(daemons, manager, environment)
+    start_daemon(daemons, manager, environment)
     _wait_for_manager(environment)
     return {
         **environment,
@@ -106,7 +106,7 @@ def _start_tpm(directory: Path, daemons: ExitStack) -> dict[str, str]:
     }
 
 
-def _daemon(daemons: ExitStack, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+def start_daemon(daemons: ExitStack, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
     process = subprocess.Popen(
         command, env={**os.environ, **(environment or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -114,7 +114,7 @@ def _daemon(daemons: ExitStack, command: Sequence[str], environment: Mapping[str
     daemons.callback(process.kill)
 
 
-def _wait_for(path: Path) -> None:
+def wait_for(path: Path) -> None:
     end = time.monotonic() + START_S
     while not path.exists():
         if time.monotonic() > end:

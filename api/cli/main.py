@@ -36,6 +36,7 @@ VERBS: Final = {
     "release": ("release", "app"),
     "device": ("device", "app"),
     "station": ("station", "app"),
+    "element": ("element", "app"),
     "work-order": ("work_order", "app"),
     "fleet": ("fleet", "app"),
     "journal": ("journal", "app"),

@@ -19,6 +19,7 @@ from ceremonies.commands.certificates import (
     ShowCertificate,
 )
 from ceremonies.commands.command import LOCAL, PUBLIC, STAFF, Command, Document, Hex32, Name, RequestId, Text
+from ceremonies.commands.elements import ELEMENTS_LIMIT, ActivateTpm, ChallengeTpm, CheckManifest, ListElements
 from ceremonies.commands.factory import BATCH_LIMIT, DeviceRequest, EnrolDevice, IssueDevice, IssueDevices
 from ceremonies.commands.field import OpenChallenge, SubmitReceipts
 from ceremonies.commands.governance import (
@@ -94,6 +95,9 @@ from ceremonies.tallies import (  # isort: skip
 from ceremonies.register_results import (  # isort: skip
     BadLine, FleetDevice, FleetQueried, ImportChecked, LabelShown, StatementsRecorded, StatementVerdict,
 )  # fmt: skip
+from ceremonies.element_results import (  # isort: skip
+    ElementShown, ElementsListed, ManifestChecked, RefusedElement, TpmActivated, TpmChallenged,
+)  # fmt: skip
 
 AnyCommand = (
     IssueDevice | EnrolDevice | IssueDevices | Upload | SignRelease | OpenCeremony | OpenGenesis | ListCeremonies |
@@ -102,7 +106,8 @@ AnyCommand = (
     ExportParty | SummarizeJournal | ListEvents | ShowHealth | IssueStation | ListStations | SuspendStation |
     RevokeStation | RevokeCertificate | PreviewRevocation | ShowCertificate | ListRevocations | AskStatus |
     ConfirmDevice | ConfirmDevices | ListWorkOrders | PermitRework | ReportUnits | ScrapDevice | ShowWorkOrder |
-    RecordStatements | CheckImport | QueryFleet | ShowLabel | ReadBaseline
+    RecordStatements | CheckImport | QueryFleet | ShowLabel | ReadBaseline |
+    CheckManifest | ListElements | ChallengeTpm | ActivateTpm
 )  # fmt: skip
 
 
@@ -126,22 +131,24 @@ class Answer(Struct, frozen=True):
 
 
 __all__ = [
-    "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AskStatus", "AssetShown", "BATCH_LIMIT", "BadLine",
-    "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown", "CertificateShown", "CheckImport", "Command",
-    "ConfirmDevice", "ConfirmDevices", "Confirmation", "DecideStep", "Decommission", "DeviceConfirmed",
-    "DeviceIssued", "DeviceRequest", "DeviceScrapped", "DevicesConfirmed", "DevicesIssued", "Document",
-    "DocumentRead", "DocumentsListed", "EnrolDevice", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal",
-    "ExportParty", "FLEET_LIMIT", "FleetDevice", "FleetQueried", "HealthShown", "Hex32", "ImportChecked", "Install",
+    "ARTEFACT_LIMIT", "ActivateTpm", "Answer", "AnyCommand", "AnyResult", "AskStatus", "AssetShown", "BATCH_LIMIT",
+    "BadLine", "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown", "CertificateShown", "ChallengeTpm",
+    "CheckImport", "CheckManifest", "Command", "ConfirmDevice", "ConfirmDevices", "Confirmation", "DecideStep",
+    "Decommission", "DeviceConfirmed", "DeviceIssued", "DeviceRequest", "DeviceScrapped", "DevicesConfirmed",
+    "DevicesIssued", "Document", "DocumentRead", "DocumentsListed", "ELEMENTS_LIMIT", "ElementShown",
+    "ElementsListed", "EnrolDevice", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal", "ExportParty",
+    "FLEET_LIMIT", "FleetDevice", "FleetQueried", "HealthShown", "Hex32", "ImportChecked", "Install",
     "IssueDevice", "IssueDevices", "IssueStation", "JournalPart", "KeyShown", "KeysListed", "LOCAL", "LabelShown",
-    "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys", "ListRevocations",
-    "ListStations", "ListTrustSets", "ListWorkOrders", "Move", "Name", "OpenCeremony", "OpenChallenge",
-    "OpenGenesis", "PUBLIC", "PermitRework", "PreviewRevocation", "Problem", "ProofShown", "Proven", "QueryFleet",
-    "ROWS_LIMIT", "ReadBaseline", "ReadDocument", "ReadTile", "ReceiptsTaken", "RecordStatements", "ReleaseSigned",
-    "Replace", "ReportUnits", "Request", "RequestId", "Return", "RevocationListShown", "RevocationPreviewed",
-    "RevocationsListed", "RevokeCertificate", "RevokeStation", "ReworkPermitted", "STAFF", "STATEMENTS_LIMIT",
-    "ScrapDevice", "Ship", "ShowCeremony", "ShowCertificate", "ShowHealth", "ShowLabel", "ShowProof",
-    "ShowWorkOrder", "SignRelease", "Statement", "StatementVerdict", "StatementsRecorded", "StationIssued",
-    "StationShown", "StationsListed", "StatusAnswered", "StepShown", "SubmitReceipts", "SummarizeJournal",
-    "SuspendKey", "SuspendStation", "Text", "TileRead", "UnitShown", "UnitsReported", "Upload", "Uploaded",
-    "WorkOrderShown", "WorkOrdersListed",
+    "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListElements", "ListEvents", "ListKeys",
+    "ListRevocations", "ListStations", "ListTrustSets", "ListWorkOrders", "ManifestChecked", "Move", "Name",
+    "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "PermitRework", "PreviewRevocation", "Problem",
+    "ProofShown", "Proven", "QueryFleet", "ROWS_LIMIT", "ReadBaseline", "ReadDocument", "ReadTile",
+    "ReceiptsTaken", "RecordStatements", "RefusedElement", "ReleaseSigned", "Replace", "ReportUnits", "Request",
+    "RequestId", "Return", "RevocationListShown", "RevocationPreviewed", "RevocationsListed", "RevokeCertificate",
+    "RevokeStation", "ReworkPermitted", "STAFF", "STATEMENTS_LIMIT", "ScrapDevice", "Ship", "ShowCeremony",
+    "ShowCertificate", "ShowHealth", "ShowLabel", "ShowProof", "ShowWorkOrder", "SignRelease", "Statement",
+    "StatementVerdict", "StatementsRecorded", "StationIssued", "StationShown", "StationsListed", "StatusAnswered",
+    "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey", "SuspendStation", "Text", "TileRead",
+    "TpmActivated", "TpmChallenged", "UnitShown", "UnitsReported", "Upload", "Uploaded", "WorkOrderShown",
+    "WorkOrdersListed",
 ]  # fmt: skip

@@ -2,12 +2,13 @@
 
 from alembic import context
 
+from ceremonies.element_tables import ElementRow
 from ceremonies.fleet_tables import RegisterRow
 from ceremonies.revocation_tables import RevocationRow
 from ceremonies.tables import EntryRow
 from ceremonies.unit_tables import ConfirmationRow
 
-TABLES = (EntryRow, ConfirmationRow, RegisterRow, RevocationRow)
+TABLES = (EntryRow, ConfirmationRow, ElementRow, RegisterRow, RevocationRow)
 """One row of each module that has some: all of them share their metadata."""
 
 context.configure(

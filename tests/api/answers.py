@@ -72,6 +72,8 @@ FLEET = commands.FleetQueried(
     3,
 )
 
+ELEMENT = commands.ElementShown(DIGEST, "secure-element", "0123f1822c38dd7a01", "", 417)
+
 REPLIES: dict[type, Reply] = {
     commands.IssueDevice: DEVICE,
     commands.EnrolDevice: msgspec.structs.replace(DEVICE, certificate=CERTIFICATES["idevid"]),
@@ -103,6 +105,10 @@ REPLIES: dict[type, Reply] = {
     commands.QueryFleet: FLEET,
     commands.ShowLabel: commands.LabelShown("BMS-1", "bms-stm32h7", "", "KEDGE1;serial=BMS-1;class=bms-stm32h7"),
     commands.ReadBaseline: SEALED,
+    commands.CheckManifest: commands.ManifestChecked({"ATECC608B-TFLXTLSS": 2}, (), 0),
+    commands.ListElements: commands.ElementsListed((ELEMENT,), ""),
+    commands.ChallengeTpm: commands.TpmChallenged("9f" * 16, b"blob", b"seed", DIGEST, 1_800_000_000),
+    commands.ActivateTpm: commands.TpmActivated("BMS-1", DIGEST, "aa" * 32, 423, replayed=False),
     commands.ListKeys: commands.KeysListed((KEY,)),
     commands.ShowProof: commands.ProofShown(PROVEN),
     commands.ReadTile: commands.TileRead(b"\x00\x02{}"),
@@ -248,6 +254,18 @@ REQUESTS: dict[tuple[str, str], tuple[str, dict[str, Any], type[commands.Command
     ("GET", "/v1/fleet"): ("/v1/fleet?site=hornsea-1&limit=5", {}, commands.QueryFleet),
     ("GET", "/v1/fleet/imports/{sha256}"): (f"/v1/fleet/imports/{DIGEST}", {}, commands.CheckImport),
     ("GET", "/v1/fleet/labels/{serial}"): ("/v1/fleet/labels/BMS-1", {}, commands.ShowLabel),
+    ("GET", "/v1/elements"): ("/v1/elements?limit=5", {}, commands.ListElements),
+    ("GET", "/v1/elements/manifests/{sha256}"): (f"/v1/elements/manifests/{DIGEST}", {}, commands.CheckManifest),
+    ("POST", "/v1/work-orders/{work_order}/devices/{serial}/tpm-challenge"): (
+        "/v1/work-orders/wo-1/devices/BMS-1/tpm-challenge",
+        {"json": {"endorsement": "MII=", "area": "AFg="}},
+        commands.ChallengeTpm,
+    ),
+    ("POST", "/v1/work-orders/{work_order}/devices/{serial}/tpm-activation"): (
+        "/v1/work-orders/wo-1/devices/BMS-1/tpm-activation",
+        {"json": {"challenge": "9f" * 16, "secret": "AAEC"}},
+        commands.ActivateTpm,
+    ),
     ("GET", "/v1/baselines/latest"): ("/v1/baselines/latest", {}, commands.ReadBaseline),
     ("GET", "/v1/keys"): ("/v1/keys", {}, commands.ListKeys),
     ("POST", "/v1/keys/{label}/suspension"): (

@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from tests.ceremonies.protected import make_protected, prepare_protected
 from tests.ceremonies.rotated import Fleet, move_all, rotate
 from tests.ceremonies.templates import Keys, Templates
 from tests.engines import Engine
@@ -66,3 +67,16 @@ def moved(templates: Templates, engine: Engine, keys: Keys, tmp_path: Path) -> I
     fleet = templates.fleet(move_all, 2, engine, keys).copy(tmp_path / "world")
     yield fleet
     fleet.world.stop()
+
+
+@pytest.fixture
+def protected_world(templates: Templates, engine: Engine, tmp_path: Path) -> Iterator[World]:
+    """A started world whose policy demands hardware of two classes, on a private copy."""
+
+    def make(path: Path) -> World:
+        return make_protected(path, database=engine.database())
+
+    template = templates.find("protected", engine, make, prepare_protected)
+    world = copy_world(template, tmp_path / "world").start()
+    yield world
+    world.stop()

@@ -78,6 +78,10 @@ def example(kind: type[Command]) -> Command:
         commands.QueryFleet(),
         commands.ShowLabel("BMS-000001"),
         commands.ReadBaseline(),
+        commands.CheckManifest("0" * 64),
+        commands.ListElements(),
+        commands.ChallengeTpm("wo-1", "BMS-000001", b"0", b"0"),
+        commands.ActivateTpm("wo-1", "BMS-000001", "0" * 32, bytes(32)),
     )
     found = [item for item in examples if type(item) is kind]
     assert found, f"{kind.__name__} has no example here: add one, and with it the tests of roles and of entries"

@@ -55,6 +55,10 @@ def test_no_command_carries_bytes_or_a_digest_to_be_signed() -> None:
         ("AskStatus", "request"),  # parsed; what is signed is a status that the keyroom found
         ("ConfirmDevice", "signature"),
         ("ConfirmDevices", "items"),
+        ("ChallengeTpm", "endorsement"),  # parsed; nothing of it is signed
+        ("ChallengeTpm", "area"),
+        ("ChallengeTpm", "chain"),
+        ("ActivateTpm", "secret"),  # compared
     }
 
 

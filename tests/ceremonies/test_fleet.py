@@ -7,10 +7,11 @@ import msgspec
 import pytest
 
 from ceremonies.errors import PolicyMalformed
-from ceremonies.fleet import ClassUnknown, DeviceClass, Fleet, Revocation
+from ceremonies.fleet import ClassUnknown, DeviceClass, Fleet, Makers, Revocation
 from ceremonies.policy import parse_policy
 from pki.jcs import jcs
 from tests.ceremonies.issuer_keys import make_signer
+from tests.makers import Maker
 from tests.world import ARC, CLASS, FLEET, make_policy
 
 
@@ -97,3 +98,38 @@ def test_a_fleet_without_partitions_keeps_its_bytes() -> None:
 def test_places_of_lists_that_are_none(fields: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(fields, Revocation)
+
+
+def pin(**fields: object) -> Fleet:
+    """The fleet with one class that demands this, and these makers."""
+    shown = msgspec.to_builtins(FLEET)
+    demanded = fields.pop("key_protection", "")
+    (device_class,) = shown["classes"]
+    protection = {"key_protection": demanded} if demanded else {}
+    return msgspec.convert({**shown, "classes": [{**device_class, **protection}], "makers": fields}, Fleet)
+
+
+@pytest.mark.req("CA-2")
+def test_a_class_demands_only_what_a_pinned_maker_can_vouch_for() -> None:
+    root = Maker("Root").pem
+    assert pin(key_protection="tpm", tpm_roots=[root]).classes[0].key_protection == "tpm"
+    elements = {"manifest_signers": [root], "element_roots": [root]}
+    assert pin(key_protection="secure-element", **elements).makers == Makers((root,), (root,))
+    refused: tuple[dict[str, object], ...] = (
+        {"key_protection": "tpm", **elements},
+        {"key_protection": "secure-element", "tpm_roots": [root]},
+        {"key_protection": "secure-element", "element_roots": [root]},
+        {"key_protection": "tpm"},
+        {"key_protection": "enclave", "tpm_roots": [root]},
+        {"tpm_roots": ["no certificate"]},
+        {"tpm_roots": [root], "more": []},
+    )
+    for fields in refused:
+        with pytest.raises(msgspec.ValidationError):
+            pin(**fields)
+
+
+def test_a_fleet_that_demands_no_hardware_keeps_its_bytes() -> None:
+    shown = msgspec.to_builtins(FLEET)
+    assert "makers" not in shown
+    assert all("key_protection" not in item for item in shown["classes"])
