@@ -44,7 +44,7 @@ TENANTS = frozenset({"station", "pipeline", "gateway"})
 
 FOR_EVERYBODY = frozenset(
     {"trust-set", "counter-update", "transition-index", "birth-package", "public-key"}
-    | {f"certificate.{profile}" for profile in ("identity-root", "device-ca", "site-ca")}
+    | {f"certificate.{profile}" for profile in ("identity-root", "root-link", "device-ca", "site-ca")}
 )
 
 

@@ -23,7 +23,7 @@ def judge(folder: Path, leaf: bytes, root: bytes, between: Sequence[bytes]) -> t
     return done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.req("CA-6", "CA-7")
+@pytest.mark.req("RO-2", "CA-8")
 def test_both_generations_verify_under_either_root(tmp_path: Path) -> None:
     first, new = ROOTS.first, ROOTS.new
     old_leaf, new_leaf = first.issue_device(KEY), issue_below(NEW_CA, CA_KEY, KEY)
@@ -36,7 +36,7 @@ def test_both_generations_verify_under_either_root(tmp_path: Path) -> None:
     assert judge(tmp_path, old_leaf, new.certificate, [old_ca, ROOTS.old_with_new])[0]
 
 
-@pytest.mark.req("CA-6")
+@pytest.mark.req("RO-2")
 def test_without_the_link_nothing_of_the_other_generation_verifies(tmp_path: Path) -> None:
     first, new = ROOTS.first, ROOTS.new
     old_leaf, new_leaf = first.issue_device(KEY), issue_below(NEW_CA, CA_KEY, KEY)

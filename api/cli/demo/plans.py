@@ -40,7 +40,8 @@ _TWO_OFFICERS: Final = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "transition-index", "counter-update",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
     "certificate.service-ca", "log.key.rotate", "log.recover", "station.enrol", "station.resume", "certificate.revoke",
-    "certificate.ocsp-responder", "key.deactivated", "baseline", "register-import",
+    "certificate.ocsp-responder", "key.deactivated", "baseline", "register-import", "certificate.root-link",
+    "certificate.switch",
 )  # fmt: skip
 _BY_RULE: Final = (
     "certificate.idevid", "certificate.ieee2030-5-device", "certificate.ldevid", "certificate.station-tls",

@@ -1,4 +1,4 @@
-"""The second generation of the soft hierarchy: a root two years younger, its link certificates, a device CA below it."""
+"""The second generation of the soft hierarchy: a younger root, its link certificates, a device CA below it."""
 
 import functools
 from datetime import UTC, datetime

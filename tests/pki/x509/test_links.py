@@ -13,8 +13,8 @@ from pki.x509.certificates import draft_certificate
 from pki.x509.chains import verify_chain
 from pki.x509.errors import ChainInvalid, IssuerRefused, LintFailed, SubjectRefused
 from pki.x509.issuers import Issuer, read_certificate, read_issuer
-from pki.x509.lint import lint_certificate
 from pki.x509.links import draft_link, is_same_authority, read_subject
+from pki.x509.lint import lint_certificate
 from pki.x509.profiles import DEVICE_CA, IDENTITY_ROOT, ROOT_LINK
 from pki.x509.terms import Terms
 from tests.pki.x509.soft_keys import BEGIN, NUMBER, make_hierarchy, make_key
@@ -39,7 +39,7 @@ def find_ski(certificate: x509.Certificate) -> bytes:
     return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
 
 
-@pytest.mark.req("CA-6")
+@pytest.mark.req("RO-2")
 def test_each_link_has_the_name_the_key_and_the_identifier_of_its_root() -> None:
     old, new = load(ROOTS.first.root.certificate), load(ROOTS.new.certificate)
     for pem, root, issuer in ((ROOTS.new_with_old, new, old), (ROOTS.old_with_new, old, new)):
@@ -54,7 +54,7 @@ def test_each_link_has_the_name_the_key_and_the_identifier_of_its_root() -> None
     assert old.subject != new.subject
 
 
-@pytest.mark.req("CA-6")
+@pytest.mark.req("RO-2")
 def test_how_long_they_are_valid() -> None:
     """RFC 9810 section 4.4.1: oldWithNew as the old root; newWithOld from the new root's begin, never after the old."""
     old, new = ROOTS.first.root, ROOTS.new
@@ -66,7 +66,7 @@ def test_how_long_they_are_valid() -> None:
     assert old.not_before < new.not_before
 
 
-@pytest.mark.req("CA-6", "CA-7")
+@pytest.mark.req("RO-2", "CA-8")
 def test_who_trusts_one_root_accepts_devices_of_both_generations() -> None:
     first, new_ca = ROOTS.first, make_next_device_ca(ROOTS, CA_KEY)
     old_leaf, new_leaf = first.issue_device(KEY), issue_below(new_ca, CA_KEY, KEY)

@@ -1,0 +1,218 @@
+"""New generations of CAs: made, switched to, refused; what the old one may still do, and what is linked with what."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from ceremonies import commands
+from ceremonies.commands import CeremonyShown, ExecuteStep, Problem
+from pki.x509.chains import verify_chain
+from tests.ceremonies.examples import read_leaves
+from tests.ceremonies.field import execute, problem, propose
+from tests.ceremonies.revoking import make_responder, turn
+from tests.ceremonies.rotating import (
+    issue,
+    issuer_of,
+    list_certificates,
+    rotate,
+    rotation,
+    succeed,
+    switch,
+    verify,
+)
+from tests.ceremonies.templates import on_both_keys
+from tests.world import World, audit_world, make_request
+
+
+def standings(world: World) -> dict[str, str]:
+    generations = world.room.ledger.replay.generations
+    found = {key.label: generations.standing(key.spki) for key in world.room.door.keyring}
+    return {label: standing for label, standing in found.items() if standing}
+
+
+@pytest.mark.req("KL-1", "KL-2", "RO-1", "RO-3", "MP-1")
+@on_both_keys
+def test_a_new_generation_waits_until_the_switch_and_the_old_one_then_issues_nothing(factory_world: World) -> None:
+    world = factory_world
+    first = issue(world, 1)
+    asyncio.run(rotate(world))
+    assert standings(world)["device-ca-2"] == "pending"
+    assert issuer_of(issue(world, 2).certificate) == issuer_of(first.certificate) == "Acme Device CA G1"
+    turn(world)
+    asyncio.run(switch(world))
+    assert (standings(world)["device-ca"], standings(world)["device-ca-2"]) == ("superseded", "issuing")
+    new = issue(world, 3)
+    assert issuer_of(new.certificate) == "Acme Device CA G2"
+    certificates = x509.load_pem_x509_certificates(new.chain)
+    assert [item.subject.rfc4514_string().split(",")[0] for item in certificates] == [
+        "CN=Acme Device CA G2", "CN=Acme Identity Root G1",
+    ]  # fmt: skip
+    entry = next(leaf for leaf in reversed(read_leaves(world)) if leaf["type"] == "certificate.switch")
+    assert [key["label"] for key in entry["keys"]] == ["device-ca", "device-ca-2"]
+    assert entry["op"]["what"]["reason"] == "verifiers know it"
+    assert asyncio.run(audit_world(world)).verdict == "authenticated"
+    world.stop()
+    world.start()
+    assert issuer_of(issue(world, 4).certificate) == "Acme Device CA G2"
+
+
+@pytest.mark.req("RO-2", "CA-8")
+def test_a_new_root_is_joined_to_the_old_one_in_both_directions(factory_world: World, tmp_path: Path) -> None:
+    world = factory_world
+    old = issue(world, 1).certificate
+    succeed(world, "identity-root-2", "identity-root", days=9500)
+    succeed(world, "device-ca-2", "device-ca")
+    new = issue(world, 2).certificate
+    known = list_certificates(world)
+    links = {name for name in known if "@" in name}
+    assert links == {"identity-root-2@identity-root", "identity-root@identity-root-2"}
+    roots = [known["identity-root"], known["identity-root-2"]]
+    between = [pem for name, pem in known.items() if "root" not in name or "@" in name]
+    for leaf in (old, new):
+        for root in roots:
+            assert verify(tmp_path, leaf, root, between) == ""
+    assert verify(tmp_path, new, roots[0], [known["device-ca-2"], roots[1]])
+    assert verify(tmp_path, old, roots[1], [known["device-ca"], roots[0]])
+    verify_chain(new, [known["device-ca-2"], known["identity-root-2@identity-root"]], roots[0], datetime.now(UTC))
+    assert asyncio.run(audit_world(world)).verdict == "authenticated"
+    assert {path.stem for path in (world.path / "public/ca").glob("*.pem")} <= set(known)
+
+
+@pytest.mark.req("RO-2", "KL-9")
+def test_a_root_that_was_stopped_vouches_for_nobody_and_nobody_for_it(genesis_world: World) -> None:
+    async def run() -> None:
+        await genesis_world.ask(commands.SuspendKey("identity-root", "a drill"), "officer", commands.KeysListed)
+        shown = await rotate(genesis_world, "identity-root-2", "identity-root", days=9500)
+        assert [name for _, name, _ in shown.documents] == ["identity-root-2"]
+        await switch(genesis_world, "identity-root-2")
+
+    turn(genesis_world)
+    with pytest.raises(Exception, match="switch-refused"):
+        asyncio.run(run())
+    turn(genesis_world)
+    asyncio.run(switch_again(genesis_world))
+    succeed(genesis_world, "device-ca-2")
+    assert standings(genesis_world)["device-ca-2"] == "issuing"
+    chain = genesis_world.room.ledger.replay.generations
+    assert chain.known[chain.issuing["device-ca O=Acme Storage, CN=Acme Device CA"]].generation == 2
+
+
+async def switch_again(world: World) -> None:
+    plan = {"label": "identity-root-2", "reason": "the lists are there"}
+    await world.ceremony("switch-again", "ca-switch", plan)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"label": "director"},
+        {"replaces": "director"},
+        {"replaces": "ocsp"},
+        {"token": "kedge-journal"},
+        {"days": 8500},
+        {"days": 20000},
+        {"replaces": "identity-root", "days": 8000},
+        {"label": "a@b"},
+        {"more": 1},
+    ],
+)
+def test_plans_that_are_refused_before_a_key_is_made(genesis_world: World, changes: dict[str, Any]) -> None:
+    command = commands.OpenCeremony("r", "ca-rotate", json.dumps(rotation(**changes)).encode())
+    answer = asyncio.run(genesis_world.try_ask(command, "officer"))
+    assert isinstance(answer, CeremonyShown) if changes == {"days": 8500} else isinstance(answer, Problem)
+    if isinstance(answer, Problem):
+        assert answer.code in ("plan-malformed", "lint-failed")
+
+
+def test_a_switch_that_is_refused(genesis_world: World) -> None:
+    world = genesis_world
+
+    def refuse(label: str) -> str:
+        plan = {"label": label, "reason": "now"}
+        return problem(asyncio.run(propose(world, f"s-{label}", "ca-switch", plan))).code
+
+    assert [refuse(label) for label in ("director", "device-ca", "nobody")] == [
+        "plan-malformed", "plan-malformed", "key-unknown",
+    ]  # fmt: skip
+    asyncio.run(make_responder(world))
+    asyncio.run(rotate(world))
+    assert refuse("device-ca-2") == "switch-refused"  # no list
+    turn(world)
+    assert refuse("device-ca-2") == "switch-refused"  # no responder
+    asyncio.run(make_next_responder(world))
+    asyncio.run(switch(world))
+    assert refuse("device-ca") == "plan-malformed"  # no way back
+    asyncio.run(world.ask(commands.SuspendKey("identity-root", "a drill"), "officer", commands.KeysListed))
+    asyncio.run(rotate_site(world))
+
+
+async def make_next_responder(world: World) -> None:
+    plan = {"label": "ocsp-2", "ca": "device-ca-2", "token": "kedge-main", "days": 30}
+    await world.ceremony("make-ocsp-2", "ocsp-responder", plan)
+
+
+async def rotate_site(world: World) -> None:
+    answer = await propose(world, "s", "ca-rotate", rotation("site-ca-2", "site-ca"))
+    assert problem(answer).code == "authority-unavailable"
+
+
+@pytest.mark.req("MP-1")
+def test_two_rotations_of_one_ca_do_not_make_two_of_one_name(genesis_world: World) -> None:
+    async def run() -> None:
+        world = genesis_world
+        for name, label in (("one", "device-ca-2"), ("two", "device-ca-x")):
+            await world.propose(name, "ca-rotate", rotation(label))
+            await world.approve(name, "plan", "bob", "carol")
+            await world.ask(ExecuteStep(name, "plan"), "officer", CeremonyShown)
+            await world.approve(name, "results", "bob", "carol")
+        await world.ask(ExecuteStep("one", "results"), "officer", CeremonyShown)
+        assert problem(await execute(world, "two", "results")).code == "step-outdated"
+        shown = await rotate(world, "device-ca-3")
+        assert json.loads(shown.steps[0].shown)["type"]
+        assert [item.generation for item in world.room.ledger.replay.generations.known.values()][-1] == 3
+
+    asyncio.run(run())
+
+
+def test_a_switch_is_judged_again_when_it_is_executed(genesis_world: World) -> None:
+    async def run() -> None:
+        world = genesis_world
+        plan = {"label": "device-ca-2", "reason": "now"}
+        for name in ("one", "two"):
+            await world.propose(name, "ca-switch", plan)
+            await world.approve(name, "plan", "bob", "carol")
+        await world.ask(ExecuteStep("one", "plan"), "officer", CeremonyShown)
+        assert problem(await execute(world, "two", "plan")).code == "plan-malformed"
+
+    asyncio.run(rotate(genesis_world))
+    turn(genesis_world)
+    asyncio.run(run())
+
+
+@pytest.mark.req("CA-11")
+def test_a_request_under_the_label_of_either_generation_is_served_by_the_one_that_issues(factory_world: World) -> None:
+    world = factory_world
+    before = commands.EnrolDevice("device-ca", "BMS-000001", make_request())
+    first = asyncio.run(world.ask(before, "station", commands.DeviceIssued))
+    succeed(world)
+
+    async def run() -> None:
+        for label, serial in (("device-ca", "BMS-000002"), ("device-ca-2", "BMS-000003")):
+            command = commands.EnrolDevice(label, serial, make_request())
+            issued = await world.ask(command, "station", commands.DeviceIssued)
+            assert issuer_of(issued.certificate) == "Acme Device CA G2"
+        for label in ("device-ca", "device-ca-2"):
+            again = await world.ask(
+                commands.EnrolDevice(label, before.serial, before.csr), "station", commands.DeviceIssued
+            )
+            assert (again.certificate, again.chain, again.replayed) == (first.certificate, first.chain, True)
+        for label in ("site-ca", "identity-root", "nobody"):
+            command = commands.EnrolDevice(label, "BMS-000004", make_request())
+            assert problem(await world.try_ask(command, "station")).code == "work-order-unknown"
+
+    asyncio.run(run())
