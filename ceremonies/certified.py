@@ -38,7 +38,7 @@ class NumberTaken(KeyroomError):
 
 class Issued(msgspec.Struct, frozen=True, order=True):
     """A certificate that was released. ca: SPKI digest of the key that signed it; number: 40 hex digits; serial: of
-    the device, empty for others; kind: `certificate.<profile>`; seq: its outcome entry.
+    the device, empty for others; kind: `certificate.<profile>`; seq: its outcome entry; not_after: RFC 3339, UTC.
     """
 
     ca: str
@@ -48,6 +48,7 @@ class Issued(msgspec.Struct, frozen=True, order=True):
     document: str
     seq: int
     subject: str
+    not_after: str
 
 
 def reserve_number(number: int) -> Reservation:
@@ -118,7 +119,8 @@ def read_outcome(seq: int, leaf: bytes) -> Issued | None:
         return None
     number = write_number(int(what["certificate_number"], 16))
     ca = entry["keys"][0]["spki"]
-    return Issued(ca, number, what.get("serial", ""), kind, out["doc"], seq, what.get("subject", ""))
+    serial, subject = what.get("serial", ""), what.get("subject", "")
+    return Issued(ca, number, serial, kind, out["doc"], seq, subject, what["not_after"])
 
 
 def walk_order(store: Store, name: str, size: int) -> Iterator[Issued]:
@@ -175,7 +177,7 @@ def load_authority(room: Room, ca: str) -> Issuer | None:
     certificate = read_released(room, authority.document, f"certificate.{profile.name}")
     if profile.self_signed:
         return read_issuer(profile, certificate)
-    return read_issuer(profile, certificate, load_authority(room, authority.signer))
+    return read_issuer(profile, certificate, load_authority(room, authority.ca))
 
 
 def load_chain(room: Room, ca: str) -> bytes:
@@ -191,9 +193,9 @@ def load_chain(room: Room, ca: str) -> bytes:
         authority, chain = known[ca], b""
         while True:
             chain += read_released(room, authority.document, f"certificate.{authority.profile}")
-            if authority.signer == authority.spki:
+            if authority.ca == authority.spki:
                 return chain
-            authority = known[authority.signer]
+            authority = known[authority.ca]
 
     return room.cached(("chain", ca), load)
 

@@ -33,8 +33,8 @@ class Est:
     async def enrol(self, command: EnrolDevice, caller: Caller) -> DeviceIssued:
         """As the single request under the order that was found.
 
-        Raises SerialNotInOrder, WorkOrderAmbiguous, and WorkOrderUnknown when another CA serves the order, or none:
-        that is no fault of the station's.
+        Raises SerialNotInOrder, WorkOrderAmbiguous; WorkOrderUnknown when another CA serves the order and
+        AuthorityUnavailable when none does: that is no fault of the station's.
         """
         orders = [order for order in await self._list_orders() if fits(order, command.serial, caller)]
         if not orders:

@@ -12,6 +12,7 @@ import msgspec
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import EntryDraft
 from ceremonies.keyring import KeyEntry
+from ceremonies.revoked import write_number
 
 SWITCH: Final = "certificate.switch"
 PROFILES: Final = ("identity-root", "device-ca", "site-ca", "service-ca")
@@ -30,17 +31,19 @@ class AuthorityNotIssuing(KeyroomError):
 
 
 class Authority(msgspec.Struct, frozen=True):
-    """A CA: its key, its profile, whose generation it is (`name`: profile and subject without the number), the key
-    that signed its certificate, that certificate's digest, when it ends (RFC 3339, UTC).
+    """A CA: its key, its profile, whose generation it is (`name`: profile and subject without the number); of its
+    certificate the digest, the end (RFC 3339, UTC), the key that signed it (`ca`) and its number (40 hex digits).
     """
 
     spki: str
     profile: str
     name: str
     generation: int
-    signer: str
     document: str
     not_after: str
+    ca: str
+    number: str
+    serial: str = ""
 
 
 class Generations(msgspec.Struct):
@@ -54,8 +57,8 @@ class Generations(msgspec.Struct):
         what: Mapping[str, Any] = entry["op"]["what"]
         name, _, generation = what["subject"].rpartition(" G")
         made = Authority(
-            what["subject_spki"], what["profile"], f"{what['profile']} {name}", int(generation),
-            entry["keys"][0]["spki"], entry["out"]["doc"], what["not_after"],
+            what["subject_spki"], what["profile"], f"{what['profile']} {name}", int(generation), entry["out"]["doc"],
+            what["not_after"], entry["keys"][0]["spki"], write_number(int(what["certificate_number"], 16)),
         )  # fmt: skip
         self.known[made.spki] = made
         self.issuing.setdefault(made.name, made.spki)

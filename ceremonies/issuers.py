@@ -1,8 +1,6 @@
 """The CA that issues now: the generation that the journal says, while it and those above it may sign."""
 
-from collections.abc import Iterator
-
-from ceremonies.certified import list_authorities, load_authority, load_chain, place_issuer
+from ceremonies.certified import load_authority, load_chain, place_issuer
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.keyring import KeyEntry
@@ -47,22 +45,11 @@ def check_good(room: Room, key: KeyEntry) -> None:
 
     Raises AuthorityUnavailable, JournalForked.
     """
-    known = room.ledger.replay.generations.known
-    documents = {known[spki].document: room.door.keyring.get(spki) for spki in _climb(room, key.spki)}
-    for above in documents.values():
-        if above.state != "active":
-            raise AuthorityUnavailable(f"key {above.label} is {above.state}", hint="officers resume it")
-    for item in list_authorities(room):
-        if item.document in documents and find_revoked(room, item):
-            raise AuthorityUnavailable(
-                f"the certificate of {documents[item.document].label} was revoked", hint="officers make a new CA"
-            )
-
-
-def _climb(room: Room, spki: str) -> Iterator[str]:
-    """A CA's key and those above it."""
-    known = room.ledger.replay.generations.known
-    yield spki
-    while known[spki].signer != spki:
-        spki = known[spki].signer
-        yield spki
+    known, spki = room.ledger.replay.generations.known, ""
+    while spki != key.spki:
+        spki = key.spki
+        if key.state != "active":
+            raise AuthorityUnavailable(f"key {key.label} is {key.state}", hint="officers resume it, or make a new CA")
+        if find_revoked(room, known[spki]) is not None:
+            raise AuthorityUnavailable(f"the certificate of {key.label} was revoked", hint="officers make a new CA")
+        key = room.door.keyring.get(known[spki].ca)

@@ -111,7 +111,7 @@ def revoke_changes(
     return LastWords(drafts, changes)
 
 
-def find_revoked(room: Room, issued: Issued) -> RevokedRow | None:
+def find_revoked(room: Room, issued: Revocable) -> RevokedRow | None:
     """The revocation of a certificate; None when it is not revoked. Writer's thread. Raises JournalForked."""
     return _load(room, (issued.ca, partition_of(issued.number))).get(issued.number)
 

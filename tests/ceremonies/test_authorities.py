@@ -8,24 +8,40 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
 
 from ceremonies import commands
-from ceremonies.commands import CeremonyShown, ExecuteStep, Problem
+from ceremonies.alarms import list_alarms
+from ceremonies.commands import CeremonyShown, DeviceIssued, ExecuteStep, IssueDevice
 from pki.x509.chains import verify_chain
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.field import execute, problem, propose
-from tests.ceremonies.revoking import make_responder, turn
+from tests.ceremonies.lines import code_of, make_units
+from tests.ceremonies.revoking import (
+    ask_status,
+    list_lists,
+    make_responder,
+    open_copy,
+    question,
+    read_list,
+    revoke,
+    turn,
+)
 from tests.ceremonies.rotating import (
     issue,
     issuer_of,
     list_certificates,
     rotate,
     rotation,
+    sha256,
     succeed,
     switch,
     verify,
 )
 from tests.ceremonies.templates import on_both_keys
+from tests.ceremonies.test_enrolment import ask_as, certify, enrol, plan_of
 from tests.world import World, audit_world, make_request
 
 
@@ -114,7 +130,6 @@ async def switch_again(world: World) -> None:
         {"replaces": "director"},
         {"replaces": "ocsp"},
         {"token": "kedge-journal"},
-        {"days": 8500},
         {"days": 20000},
         {"replaces": "identity-root", "days": 8000},
         {"label": "a@b"},
@@ -124,9 +139,7 @@ async def switch_again(world: World) -> None:
 def test_plans_that_are_refused_before_a_key_is_made(genesis_world: World, changes: dict[str, Any]) -> None:
     command = commands.OpenCeremony("r", "ca-rotate", json.dumps(rotation(**changes)).encode())
     answer = asyncio.run(genesis_world.try_ask(command, "officer"))
-    assert isinstance(answer, CeremonyShown) if changes == {"days": 8500} else isinstance(answer, Problem)
-    if isinstance(answer, Problem):
-        assert answer.code in ("plan-malformed", "lint-failed")
+    assert problem(answer).code in ("plan-malformed", "lint-failed")
 
 
 def test_a_switch_that_is_refused(genesis_world: World) -> None:
@@ -216,3 +229,109 @@ def test_a_request_under_the_label_of_either_generation_is_served_by_the_one_tha
             assert problem(await world.try_ask(command, "station")).code == "work-order-unknown"
 
     asyncio.run(run())
+
+
+@pytest.mark.req("T15", "CA-14")
+def test_a_replay_and_a_confirmation_have_the_chain_of_the_issue(factory_world: World) -> None:
+    world = factory_world
+    units = asyncio.run(make_units(world, range(1, 3)))
+    succeed(world, "identity-root-2", "identity-root", days=9500)
+    succeed(world)
+    new = asyncio.run(make_units(world, range(3, 4)))
+
+    async def run() -> None:
+        for unit in (*units, *new):
+            again = await world.ask(IssueDevice("wo-1", unit.serial, make_request(unit.key)), "station", DeviceIssued)
+            assert again.replayed
+            assert (again.certificate, again.chain) == (unit.held.certificate, unit.held.chain)
+            assert again.nonce == unit.held.nonce
+        assert units[0].held.chain != new[0].held.chain
+        confirmations = [unit.confirmation() for unit in (*units, *new)]
+        for confirmation in confirmations:
+            assert code_of(await world.try_ask(confirmation, "station")) == "DeviceConfirmed"
+        mixed = new[0].confirmation(chain_sha256=sha256(new[0].held.certificate + units[0].held.chain))
+        assert code_of(await world.try_ask(mixed, "station")) == "chain-mismatch"
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("AZ-4")
+def test_stations_of_both_generations_work_and_get_the_chain_of_the_issue(factory_world: World) -> None:
+    world = factory_world
+    key, other = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    first = asyncio.run(enrol(world, key))
+    succeed(world, "service-ca-2", "service-ca")
+
+    async def run() -> None:
+        again = await certify(world, key)
+        assert (again.certificate, again.chain, again.replayed) == (first.certificate, first.chain, True)
+        await world.ceremony("enrol-b", "station-enrol", plan_of(other, station="graz-3-b"))
+        second = await world.ask(commands.IssueStation("graz-3-b", make_request(other)), "", commands.StationIssued)
+        assert issuer_of(second.certificate) == "Acme Service CA G2"
+        for number, station in enumerate((first, second), 1):
+            request = IssueDevice("wo-1", f"BMS-{number:06}", make_request())
+            assert isinstance(await ask_as(world, station, request), DeviceIssued)
+            chain = x509.load_pem_x509_certificates(station.chain)
+            pems = [item.public_bytes(Encoding.PEM) for item in chain]
+            verify_chain(station.certificate, pems[:-1], pems[-1], datetime.now(UTC))
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("CA-9", "KL-3", "T39")
+def test_the_old_generation_answers_for_what_it_issued_until_nothing_needs_it(
+    factory_template: World, tmp_path: Path
+) -> None:
+    world, watch = open_copy(factory_template, tmp_path / "world")
+    try:
+        asyncio.run(make_responder(world))
+        before, after = issue(world, 1).certificate, b""
+        asyncio.run(rotate(world))
+        asyncio.run(make_next_responder(world))
+        crls = turn(world)
+        asyncio.run(switch(world))
+        after = issue(world, 2).certificate
+        for serial in ("BMS-000001", "BMS-000002"):
+            revoke(world, serial)
+        asyncio.run(crls.turn())
+        known = list_certificates(world)
+        for leaf, label in ((before, "device-ca"), (after, "device-ca-2")):
+            certificate, issuer = x509.load_pem_x509_certificate(leaf), x509.load_pem_x509_certificate(known[label])
+            assert [item.serial_number for item in read_list(world, f"crl/{label}.crl")] == [certificate.serial_number]
+            response = ask_status(world, question(certificate, issuer))
+            assert response.certificate_status is ocsp.OCSPCertStatus.REVOKED
+            response.certificates[0].verify_directly_issued_by(issuer)
+        newest = list_lists(world)["crl/device-ca.crl"].number
+        watch.go_on(13 * 3600)
+        asyncio.run(crls.turn())
+        assert list_lists(world)["crl/device-ca.crl"].number > newest
+        kept = issue(world, 3)
+        assert issuer_of(kept.certificate) == "Acme Device CA G2"
+        refused = problem(asyncio.run(propose(world, "d", "destroy", {"labels": ["device-ca-2"], "reason": "x"})))
+        assert (refused.code, refused.details["needing"]) == ("gate-closed", 1)
+        asyncio.run(world.ceremony("drop", "destroy", {"labels": ["device-ca"], "reason": "nothing needs it"}))
+        watch.go_on(48 * 3600)
+        asyncio.run(crls.turn())
+        assert {item.partition(".")[0] for item in list_lists(world)} >= {"crl/device-ca-2"}
+        assert list_alarms(world.room) == {}
+    finally:
+        world.stop()
+
+
+@pytest.mark.req("KL-3")
+def test_a_ca_whose_certificates_live_is_not_destroyed(factory_world: World) -> None:
+    world = factory_world
+    issue(world, 1)
+    succeed(world)
+
+    def refuse(label: str, **more: Any) -> object:
+        plan = {"labels": [label], "reason": "rotated", **more}
+        return asyncio.run(propose(world, f"d-{label}-{len(more)}", "destroy", plan))
+
+    assert problem(refuse("device-ca")).details["certificates"][0].endswith("BMS-000001")
+    assert problem(refuse("identity-root")).code == "gate-closed"
+    until = int(datetime.now(UTC).timestamp()) + 3600
+    waived = [{"serial": "BMS-000001", "reason": "lost at sea", "until": until}]
+    assert isinstance(refuse("device-ca", waived=waived), CeremonyShown)
+    revoke(world, "BMS-000001")
+    assert isinstance(refuse("device-ca"), CeremonyShown)
