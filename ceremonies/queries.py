@@ -199,6 +199,7 @@ def list_keys(room: Room) -> KeysListed:
                 key.spki,
                 key.uses,
                 room.store.blob(key.spki) or b"",
+                room.ledger.replay.generations.standing(key.spki),
             )
             for key in sorted(room.door.keyring, key=lambda key: key.label)
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Hashable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ from cryptography.x509 import ocsp
 from ceremonies import commands
 from ceremonies.alarms import list_alarms
 from ceremonies.commands import CeremonyShown, DeviceIssued, ExecuteStep, IssueDevice
+from ceremonies.generations import AuthorityNotIssuing
+from ceremonies.issuance import load_line
+from ceremonies.issuers import load_issuer
+from ceremonies.quorums import CeremonyUnknown
 from pki.x509.chains import verify_chain
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.field import execute, problem, propose
-from tests.ceremonies.lines import code_of, make_units
+from tests.ceremonies.lines import code_of, figures, make_units
 from tests.ceremonies.revoking import (
     ask_status,
     list_lists,
@@ -40,7 +45,7 @@ from tests.ceremonies.rotating import (
     switch,
     verify,
 )
-from tests.ceremonies.templates import on_both_keys
+from tests.ceremonies.small import act, make_draft, make_order, seal
 from tests.ceremonies.test_enrolment import ask_as, certify, enrol, plan_of
 from tests.world import World, audit_world, make_request
 
@@ -52,7 +57,6 @@ def standings(world: World) -> dict[str, str]:
 
 
 @pytest.mark.req("KL-1", "KL-2", "RO-1", "RO-3", "MP-1")
-@on_both_keys
 def test_a_new_generation_waits_until_the_switch_and_the_old_one_then_issues_nothing(factory_world: World) -> None:
     world = factory_world
     first = issue(world, 1)
@@ -335,3 +339,43 @@ def test_a_ca_whose_certificates_live_is_not_destroyed(factory_world: World) -> 
     assert isinstance(refuse("device-ca", waived=waived), CeremonyShown)
     revoke(world, "BMS-000001")
     assert isinstance(refuse("device-ca"), CeremonyShown)
+
+
+@pytest.mark.req("CA-13", "T21")
+def test_a_request_that_was_drafted_for_the_old_generation_is_drafted_again(factory_world: World) -> None:
+    """It waited while the switch was written: whoever asks sees nothing of it, and the order counts no refusal."""
+    world, key = factory_world, ec.generate_private_key(ec.SECP256R1())
+    issue(world, 1)
+    asyncio.run(world.ceremony("enrol", "station-enrol", plan_of(key)))
+    stale: dict[Hashable, Any] = {
+        ("line", "wo-1"): act(world, lambda: load_line(world.room, "wo-1")),
+        "service-ca": act(world, lambda: load_issuer(world.room, "service-ca")),
+    }
+    succeed(world)
+    succeed(world, "service-ca-2", "service-ca")
+    before = len(read_leaves(world))
+    world.room.cache.update(stale)
+    assert issuer_of(issue(world, 2).certificate) == "Acme Device CA G2"
+    assert issuer_of(asyncio.run(certify(world, key)).certificate) == "Acme Service CA G2"
+    refused = [leaf for leaf in read_leaves(world)[before:] if leaf["type"] == "key.sign.denied"]
+    assert [leaf["out"]["why"].partition(":")[0] for leaf in refused] == ["authority-not-issuing"] * 2
+    shown = asyncio.run(figures(world))
+    assert (shown.issued, shown.refused) == (2, 0)
+
+
+@pytest.mark.req("KL-7", "T5")
+@pytest.mark.parametrize("label", ["device-ca", "device-ca-2"])
+def test_the_door_keeps_a_generation_that_does_not_issue_to_lists_and_responders(
+    factory_world: World, label: str
+) -> None:
+    """Whatever a flow asks: before the switch of the new one, after it of the old one."""
+    world = factory_world
+    asyncio.run(rotate(world))
+    turn(world)
+    if label == "device-ca":
+        asyncio.run(switch(world))
+    for kind in ("certificate.idevid", "certificate.ieee2030-5-device"):
+        with pytest.raises(AuthorityNotIssuing):
+            seal(world, make_order(world, b"", draft=make_draft(world, label, kind, b"device")))
+    with pytest.raises(CeremonyUnknown):  # it may; there is no ceremony that approves it
+        seal(world, make_order(world, b"", draft=make_draft(world, label, "certificate.ocsp-responder", b"responder")))
