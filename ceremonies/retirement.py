@@ -19,7 +19,7 @@ from ceremonies.plans import DestroyPlan, PlanMalformed, ResumePlan, Waiver, rea
 from ceremonies.procedures import Action
 from ceremonies.receipts import Facts, find_canary, newest_receipts
 from ceremonies.registered import find_gone
-from ceremonies.revocations import list_pending
+from ceremonies.revocations import find_revoked, list_pending
 from ceremonies.room import Room
 from ceremonies.tables import DeviceRow
 from ceremonies.trustsets import load_sets
@@ -100,9 +100,12 @@ def check_gate(room: Room, keys: list[KeyEntry], before_us: int, waived: Sequenc
 
 def check_dependants(room: Room, key: KeyEntry, excused: Collection[str]) -> None:
     """Verifiers ask for a fresh list, or an answer, for each certificate of a CA until it ends: those that have not
-    ended, are not revoked, and are of no excused serial keep the CA's key. Raises GateClosed.
+    ended, are not revoked, and are of no excused serial keep the CA's key. A CA whose own certificate was revoked by
+    the one above it has none: all below it is refused. Raises GateClosed.
     """
-    now = room.door.now()
+    now, own = room.door.now(), room.ledger.replay.generations.known[key.spki]
+    if own.ca != key.spki and room.writer.run_now(lambda: find_revoked(room, own)) is not None:
+        return
     issued = walk_authority(room.store, key.spki, room.ledger.journal.size)
     living = (item for item in issued if item.serial not in excused and item.kind != RESPONDER)
     lasting = [item for item in living if datetime.datetime.fromisoformat(item.not_after) > now]

@@ -337,7 +337,9 @@ def test_a_ca_whose_certificates_live_is_not_destroyed(factory_world: World) -> 
     until = int(datetime.now(UTC).timestamp()) + 3600
     waived = [{"serial": "BMS-000001", "reason": "lost at sea", "until": until}]
     assert isinstance(refuse("device-ca", waived=waived), CeremonyShown)
-    revoke(world, "BMS-000001")
+    number = world.room.ledger.replay.generations.known[world.room.door.keyring.labelled("device-ca").spki].number
+    plan = {"reason": "cACompromise", "why": "its own end", "numbers": [number]}
+    asyncio.run(world.ceremony("end", "revoke", plan))
     assert isinstance(refuse("device-ca"), CeremonyShown)
 
 
