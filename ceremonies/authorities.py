@@ -47,13 +47,17 @@ class SwitchRefused(KeyroomError):
 
 
 class RotatePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The next generation of the CA `replaces`: a key `label` on `token`, certified for `days`."""
+    """The next generation of the CA `replaces`: a key `label` on `token`, certified for `days`.
+
+    generation: its number, where that is not the next one: certificates of one that a recovery gave up are out there.
+    """
 
     label: Name
     replaces: Name
     token: Name
     days: Positive
     reason: Reason
+    generation: Annotated[int, Meta(ge=2, le=9999)] | None = None
 
 
 class SwitchPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -102,13 +106,19 @@ def draw_rotate(room: Room, shown: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compose_recipe(room: Room, plan: RotatePlan, draw: Callable[[], int]) -> dict[str, Any]:
-    """What the drafts of a new generation need, as of now. Writer's thread. Raises AuthorityUnavailable."""
+    """What the drafts of a new generation need, as of now. Writer's thread.
+
+    Raises AuthorityUnavailable, PlanMalformed.
+    """
     generations = room.ledger.replay.generations
     old = generations.known[room.door.keyring.labelled(plan.replaces).spki]
+    last = generations.generations(old.name)[-1].generation
+    if plan.generation is not None and plan.generation <= last:
+        raise PlanMalformed(f"plan: there is a generation {last} already", hint="leave `generation` out")
     linked = list_linkable(room, old.name) if old.profile == ROOT else []
     names = [plan.label, *(name for label in linked for name in name_links(label, plan.label))]
     return {
-        "generation": generations.generations(old.name)[-1].generation + 1,
+        "generation": plan.generation or last + 1,
         "issuer": "" if old.profile == ROOT else find_issuing(room, ROOT).spki,
         "linked": linked,
         "now": room.surroundings.now_us() // 1_000_000,

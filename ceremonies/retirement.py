@@ -8,6 +8,8 @@ those that the plan waives, which a quorum approved with a reason and an expiry.
 
 import datetime
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +29,8 @@ from pki.trust.receipts import State
 from pki.trust.sets import TrustSet
 
 SHOWN_BLOCKERS = 20
+AT_ONCE = 50_000
+"""Certificates of a CA that are compared with its revocations in one task of the writer."""
 RESPONDER: Final = "certificate.ocsp-responder"
 """Nobody asks whether it is revoked (id-pkix-ocsp-nocheck)."""
 
@@ -108,15 +112,20 @@ def check_dependants(room: Room, key: KeyEntry, excused: Collection[str]) -> Non
         return
     issued = walk_authority(room.store, key.spki, room.ledger.journal.size)
     living = (item for item in issued if item.serial not in excused and item.kind != RESPONDER)
-    lasting = [item for item in living if datetime.datetime.fromisoformat(item.not_after) > now]
-    needing: list[Issued] = room.writer.run_now(lambda: list(list_pending(room, lasting)))
-    if needing:
-        first = [f"{item.number} {item.serial or item.subject}" for item in needing[:SHOWN_BLOCKERS]]
-        raise GateClosed(
-            f"{len(needing)} certificates need the lists of {key.label}: {first[0]}",
-            hint="they end, or are revoked, before the CA's key is destroyed",
-            details={"certificates": first, "needing": len(needing)},
-        )
+    lasting = (item for item in living if datetime.datetime.fromisoformat(item.not_after) > now)
+    while part := list(islice(lasting, AT_ONCE)):
+        needing: list[Issued] = room.writer.run_now(partial(_list_pending, room, part))
+        if needing:
+            first = [f"{item.number} {item.serial or item.subject}" for item in needing[:SHOWN_BLOCKERS]]
+            raise GateClosed(
+                f"{len(needing)} certificates or more need the lists of {key.label}: {first[0]}",
+                hint="they end, or are revoked, before the CA's key is destroyed",
+                details={"certificates": first, "needing": len(needing)},
+            )
+
+
+def _list_pending(room: Room, certificates: Sequence[Issued]) -> list[Issued]:
+    return list(list_pending(room, certificates))
 
 
 def _names(trust_set: TrustSet, key: KeyEntry) -> bool:

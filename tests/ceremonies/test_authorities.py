@@ -19,6 +19,7 @@ from ceremonies.commands import CeremonyShown, DeviceIssued, ExecuteStep, IssueD
 from ceremonies.generations import AuthorityNotIssuing
 from ceremonies.issuance import load_line
 from ceremonies.issuers import load_issuer
+from ceremonies.public import public_documents
 from ceremonies.quorums import CeremonyUnknown
 from pki.x509.chains import verify_chain
 from tests.ceremonies.examples import read_leaves
@@ -91,6 +92,9 @@ def test_a_new_root_is_joined_to_the_old_one_in_both_directions(factory_world: W
     known = list_certificates(world)
     links = {name for name in known if "@" in name}
     assert links == {"identity-root-2@identity-root", "identity-root@identity-root-2"}
+    number = x509.load_pem_x509_certificate(known["identity-root-2@identity-root"]).serial_number
+    alone = commands.RevokeCertificate(number=f"{number:x}", reason="superseded", why="one officer")
+    assert problem(asyncio.run(world.try_ask(alone, "officer"))).code == "revocation-refused"
     roots = [known["identity-root"], known["identity-root-2"]]
     between = [pem for name, pem in known.items() if "root" not in name or "@" in name]
     for leaf in (old, new):
@@ -100,7 +104,12 @@ def test_a_new_root_is_joined_to_the_old_one_in_both_directions(factory_world: W
     assert verify(tmp_path, old, roots[1], [known["device-ca"], roots[0]])
     verify_chain(new, [known["device-ca-2"], known["identity-root-2@identity-root"]], roots[0], datetime.now(UTC))
     assert asyncio.run(audit_world(world)).verdict == "authenticated"
-    assert {path.stem for path in (world.path / "public/ca").glob("*.pem")} <= set(known)
+    plan = {"reason": "superseded", "why": "verifiers have the new root", "numbers": [f"{number:040x}"]}
+    asyncio.run(world.ceremony("unlink", "revoke", plan))
+    turn(world)
+    assert [item.serial_number for item in read_list(world, "crl/identity-root.crl")] == [number]
+    assert issuer_of(issue(world, 3).certificate) == "Acme Device CA G2"
+    assert {path for path, _ in public_documents(world.room.store, 1 << 40)} >= {f"ca/{name}.pem" for name in known}
 
 
 @pytest.mark.req("RO-2", "KL-9")
@@ -137,6 +146,7 @@ async def switch_again(world: World) -> None:
         {"days": 20000},
         {"replaces": "identity-root", "days": 8000},
         {"label": "a@b"},
+        {"generation": 1},
         {"more": 1},
     ],
 )
@@ -189,9 +199,11 @@ def test_two_rotations_of_one_ca_do_not_make_two_of_one_name(genesis_world: Worl
             await world.approve(name, "results", "bob", "carol")
         await world.ask(ExecuteStep("one", "results"), "officer", CeremonyShown)
         assert problem(await execute(world, "two", "results")).code == "step-outdated"
-        shown = await rotate(world, "device-ca-3")
-        assert json.loads(shown.steps[0].shown)["type"]
-        assert [item.generation for item in world.room.ledger.replay.generations.known.values()][-1] == 3
+        await rotate(world, "device-ca-3")
+        refused = await propose(world, "three", "ca-rotate", rotation("device-ca-4", generation=3))
+        assert problem(refused).code == "plan-malformed"
+        await rotate(world, "device-ca-7", generation=7)
+        assert [item.generation for item in world.room.ledger.replay.generations.known.values()][-2:] == [3, 7]
 
     asyncio.run(run())
 
@@ -311,6 +323,16 @@ def test_the_old_generation_answers_for_what_it_issued_until_nothing_needs_it(
         assert list_lists(world)["crl/device-ca.crl"].number > newest
         kept = issue(world, 3)
         assert issuer_of(kept.certificate) == "Acme Device CA G2"
+        at = ("-attime", str(watch.read() // 1_000_000), "-crl_check")
+        for leaf, label, said in (
+            (before, "device-ca", "certificate revoked"), (after, "device-ca-2", "certificate revoked"),
+            (kept.certificate, "device-ca-2", ""), (kept.certificate, "device-ca", "unable to get certificate CRL"),
+        ):  # fmt: skip
+            lists = ("-CRLfile", str(world.path / f"public/crl/{label}.crl"))
+            told = verify(
+                tmp_path, leaf, known["identity-root"], [known["device-ca"], known["device-ca-2"]], *at, *lists
+            )
+            assert said in told if said else told == ""
         refused = problem(asyncio.run(propose(world, "d", "destroy", {"labels": ["device-ca-2"], "reason": "x"})))
         assert (refused.code, refused.details["needing"]) == ("gate-closed", 1)
         asyncio.run(world.ceremony("drop", "destroy", {"labels": ["device-ca"], "reason": "nothing needs it"}))
