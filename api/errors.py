@@ -141,11 +141,12 @@ _BY_STATUS: Final[dict[int, str]] = {
     405: "method-not-allowed",
     408: "body-too-slow",
     409: """
-        already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over certificate-replaced
-        chain-mismatch element-taken floor-refused gate-closed genesis-refused hsm-key-exists import-refused
-        journal-key-needed key-known key-not-active number-taken key-transition-refused label-taken nothing-locked
-        overlap-refused place-refused quota-exhausted request-mismatch request-open revocation-refused rework-exhausted
-        sequence-stale serial-taken state-refused step-done step-outdated unit-scrapped version-taken
+        already-decided approval-mismatch artefact-missing authority-not-issuing authority-unavailable ceremony-exists
+        ceremony-over certificate-replaced chain-mismatch element-taken floor-refused gate-closed genesis-refused
+        hsm-key-exists import-refused journal-key-needed key-known key-not-active key-transition-refused label-taken
+        nothing-locked number-taken overlap-refused place-refused quota-exhausted request-mismatch request-open
+        revocation-refused rework-exhausted sequence-stale serial-taken state-refused step-done step-outdated
+        switch-refused unit-scrapped version-taken
         work-order-ambiguous work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",

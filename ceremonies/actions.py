@@ -1,5 +1,6 @@
 """Every kind of ceremony by its name. The engine is `ceremonies.procedures`."""
 
+from ceremonies.authorities import CA_ROTATE_ACTION, CA_SWITCH_ACTION
 from ceremonies.baselines import BASELINE_ACTION
 from ceremonies.births import BIRTH_ACTION
 from ceremonies.closing import CLOSE_ACTION
@@ -31,6 +32,8 @@ ACTIONS: dict[str, Action] = {
     "elements-import": ELEMENTS_ACTION,
     "destroy": DESTROY_ACTION,
     "resume": RESUME_ACTION,
+    "ca-rotate": CA_ROTATE_ACTION,
+    "ca-switch": CA_SWITCH_ACTION,
     "ocsp-responder": RESPONDER_ACTION,
     "revoke": REVOKE_ACTION,
     "log-key-rotate": LOG_KEY_ROTATE_ACTION,

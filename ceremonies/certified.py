@@ -38,7 +38,7 @@ class NumberTaken(KeyroomError):
 
 class Issued(msgspec.Struct, frozen=True, order=True):
     """A certificate that was released. ca: SPKI digest of the key that signed it; number: 40 hex digits; serial: of
-    the device, empty for others; kind: `certificate.<profile>`; seq: its outcome entry.
+    the device, empty for others; kind: `certificate.<profile>`; seq: its outcome entry; not_after: RFC 3339, UTC.
     """
 
     ca: str
@@ -48,6 +48,7 @@ class Issued(msgspec.Struct, frozen=True, order=True):
     document: str
     seq: int
     subject: str
+    not_after: str
 
 
 def reserve_number(number: int) -> Reservation:
@@ -94,7 +95,7 @@ def find_by_serial(room: Room, serial: str) -> Issued:
 
 
 def list_authorities(room: Room) -> list[Issued]:
-    """The certificates of the CAs. Writer's thread. Raises JournalForked."""
+    """The certificates of the CAs, links among them. Writer's thread. Raises JournalForked."""
     rows = [room.store.find(DocumentRow, sha256=row["document"]) for row in room.store.list(CertificateRow, "label")]
     return [read_issued(room, row["seq"]) for row in rows if row is not None]
 
@@ -118,7 +119,8 @@ def read_outcome(seq: int, leaf: bytes) -> Issued | None:
         return None
     number = write_number(int(what["certificate_number"], 16))
     ca = entry["keys"][0]["spki"]
-    return Issued(ca, number, what.get("serial", ""), kind, out["doc"], seq, what.get("subject", ""))
+    serial, subject = what.get("serial", ""), what.get("subject", "")
+    return Issued(ca, number, serial, kind, out["doc"], seq, subject, what["not_after"])
 
 
 def walk_order(store: Store, name: str, size: int) -> Iterator[Issued]:
@@ -168,16 +170,38 @@ def load_authority(room: Room, ca: str) -> Issuer | None:
 
     Raises JournalForked, and what `read_issuer` raises.
     """
-    key, row = room.door.keyring.get(ca), room.store.find(CertificateRow, spki=ca)
-    if row is None:
+    authority = room.ledger.replay.generations.known.get(ca)
+    if authority is None:
         return None
-    profile, certificate = find_profile(key.role), read_released(room, row["document"], f"certificate.{key.role}")
+    profile = find_profile(authority.profile)
+    certificate = read_released(room, authority.document, f"certificate.{profile.name}")
     if profile.self_signed:
         return read_issuer(profile, certificate)
-    signed_by = read_issued(room, _seq_of(room, row["document"])).ca
-    return read_issuer(profile, certificate, load_authority(room, signed_by))
+    return read_issuer(profile, certificate, load_authority(room, authority.ca))
 
 
-def _seq_of(room: Room, digest: str) -> int:
-    row = room.store.find(DocumentRow, sha256=digest)
-    return int(row["seq"]) if row else room.ledger.journal.size
+def load_chain(room: Room, ca: str) -> bytes:
+    """What is handed out with the certificates of a CA (SPKI digest): its own certificate and those above it, PEM.
+
+    It never changes, whoever issues now. Writer's thread. Raises JournalForked.
+    """
+    known = room.ledger.replay.generations.known
+    if ca not in known:
+        raise JournalForked(f"key {ca[:16]} has no certificate of a CA", hint=RESTORE)
+
+    def load() -> bytes:
+        authority, chain = known[ca], b""
+        while True:
+            chain += read_released(room, authority.document, f"certificate.{authority.profile}")
+            if authority.ca == authority.spki:
+                return chain
+            authority = known[authority.ca]
+
+    return room.cached(("chain", ca), load)
+
+
+def read_signer(entry: bytes) -> str:
+    """The key (SPKI digest) that signed what an outcome entry released."""
+    leaf: Mapping[str, Any] = msgspec.json.decode(entry)
+    signer: str = leaf["keys"][0]["spki"]
+    return signer

@@ -27,13 +27,14 @@ class RequestMismatch(KeyroomError):
 
 
 class RequestOpen(KeyroomError):
-    """The request has an intent without outcome, for other bytes. `recipe` (JCS) makes the same bytes again."""
+    """The request has an intent (`seq`) without outcome, for other bytes. `recipe` (JCS) makes the same bytes again."""
 
     code = "request-open"
 
-    def __init__(self, owner: str, recipe: bytes) -> None:
+    def __init__(self, owner: str, recipe: bytes, seq: int) -> None:
         super().__init__(f"request {owner} has an open intent", hint="seal the bytes of its recipe")
         self.recipe = recipe
+        self.seq = seq
 
 
 class QuotaExhausted(KeyroomError):
@@ -152,7 +153,7 @@ def _find_repeated(order: Order, request: RequestKey, known: Row | None, books: 
     if position is not None:
         return Same(position)
     if known is not None and known["digest"] != order.draft.digest:
-        return RequestOpen(request.id, octets(known["recipe"]))
+        return RequestOpen(request.id, octets(known["recipe"]), known["seq"])
     return None
 
 

@@ -13,6 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ceremonies import entries
+from ceremonies.certified import load_chain, read_signer
 from ceremonies.claims import WorkOrderClosed
 from ceremonies.commands import ConfirmDevice, ConfirmDevices, DeviceConfirmed, DevicesConfirmed
 from ceremonies.desk import Caller, problem_of, tag_of
@@ -52,11 +53,14 @@ class ConfirmationInvalid(KeyroomError):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What a confirmation is judged by, as the journal has it: the certificate (PEM) and its digest, and the nonce."""
+    """What a confirmation is judged by, as the journal has it: the certificate (PEM) and its digest, the nonce, and the
+    chain of the CA that issued it, whichever issues now.
+    """
 
     sha256: str
     certificate: bytes
     nonce: bytes
+    chain: bytes
 
 
 class Archive(msgspec.Struct, frozen=True):
@@ -137,7 +141,7 @@ class Confirmations:
     def _look_up(self, items: Sequence[Judged]) -> list[Judged]:
         """The evidence of each item. Writer's thread."""
         archive = read_archive(self._room, [item.command.serial for item in items if item.refusal is None])
-        return [item if item.refusal else look_up(item, archive) for item in items]
+        return [item if item.refusal else look_up(item, archive, partial(load_chain, self._room)) for item in items]
 
     def _record(self, judged: Sequence[Judged], caller: Caller) -> Sequence[Answer]:
         """Decide and write, on the writer's thread. A crash before the one commit leaves nothing."""
@@ -167,8 +171,8 @@ def read_archive(room: Room, serials: Sequence[str]) -> Archive:
     return Archive(devices, {sha256: entered[seq] for sha256, seq in seqs.items()}, read_documents(room.store, digests))
 
 
-def look_up(item: Judged, archive: Archive) -> Judged:
-    """An item with its evidence, or with its refusal: DeviceUnknown, JournalForked."""
+def look_up(item: Judged, archive: Archive, find_chain: Callable[[str], bytes]) -> Judged:
+    """An item with its evidence, or with its refusal: DeviceUnknown, JournalForked. find_chain: by the CA's key."""
     command, device = item.command, archive.devices.get(item.command.serial)
     if device is None or device["work_order"] != command.work_order:
         unknown = DeviceUnknown(
@@ -182,7 +186,8 @@ def look_up(item: Judged, archive: Archive) -> Judged:
     if not named or not leaf or not leaf.out or leaf.out.doc != sha256 or certificate is None or placed is None:
         forked = JournalForked(f"device {command.serial}: its row is not what the journal says", hint=RESTORE)
         return msgspec.structs.replace(item, refusal=forked)
-    return msgspec.structs.replace(item, evidence=Evidence(sha256, certificate, placed.hash))
+    evidence = Evidence(sha256, certificate, placed.hash, find_chain(read_signer(placed.leaf)))
+    return msgspec.structs.replace(item, evidence=evidence)
 
 
 def verify(item: Judged) -> Judged:
@@ -190,7 +195,7 @@ def verify(item: Judged) -> Judged:
     if item.refusal is not None or item.evidence is None or item.line is None:
         return item
     command, evidence = item.command, item.evidence
-    if hash_chain(evidence.certificate, item.line.chain) != command.chain_sha256:
+    if hash_chain(evidence.certificate, evidence.chain) != command.chain_sha256:
         refusal: KeyroomError = ChainMismatch(
             f"{command.serial} does not hold the certificate and the chain that were handed out",
             hint="write them again and read them back; quarantine the unit when it happens twice",

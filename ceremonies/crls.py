@@ -28,7 +28,7 @@ from ceremonies.revoked import COMPLETE, PARTITIONS, ListFacts, RevokedRow
 from ceremonies.room import Room
 from ceremonies.store import table_of
 from ceremonies.sums import Tally
-from ceremonies.tables import CertificateRow, HeadRow
+from ceremonies.tables import HeadRow
 from pki.x509.crls import KIND, CrlTerms, draft_crl
 from pki.x509.errors import CrlInvalid
 from pki.x509.issuers import Issuer
@@ -37,6 +37,7 @@ from pki.x509.revocation import Revoked, verify_origin
 log = structlog.get_logger()
 
 ALARM: Final = "crl "
+FILES: Final = f"{ALARM}files"
 TURN_EVERY_S: Final = 5.0
 HOURS: Final = 24
 ROOT_HOURS: Final = 24 * 182
@@ -97,6 +98,9 @@ class Crls:
             why = await self._renew(mine)
             late += self._tell(mine, why)
         room.counters["crls_late"] = late
+        kept = {f"{ALARM}{scope.key.label}" for scope in scopes} | {FILES}
+        for name in [name for name in room.alarms if name.startswith(ALARM) and name not in kept]:
+            room.alarms.pop(name)  # of a CA that was destroyed
         await self._publish_all(scopes)
 
     async def show(self, command: ListRevocations, caller: Caller) -> RevocationsListed:
@@ -203,9 +207,9 @@ class Crls:
             except Exception as error:  # noqa: BLE001  # of one list; the others are published
                 told = told or f"{scope.path} is not published: {error}"
         if told:
-            self._room.alarms[f"{ALARM}files"] = told
+            self._room.alarms[FILES] = told
         else:
-            self._room.alarms.pop(f"{ALARM}files", None)
+            self._room.alarms.pop(FILES, None)
 
     async def _publish(self, scope: Scope) -> None:
         """Write the newest list's file, when this process has not. One that a recovery gave up stays until there is a
@@ -233,10 +237,12 @@ def list_scopes(room: Room) -> Iterator[Scope]:
     if governing is None or rule is None or rule.m:
         return
     terms = governing.policy.fleet.revocation
-    certified = {row["spki"] for row in room.store.list(CertificateRow, "label")}
+    certified = room.ledger.replay.generations.known
     for key in sorted(room.door.keyring, key=lambda key: key.label):
-        # The lists of a CA that is suspended, or gone, grow old, and somebody must be told.
-        living = key.state in ("active", "suspended") or key.spki in room.ledger.replay.revoked.lists
+        # The lists of a CA that is suspended, or worse, grow old, and somebody must be told. One is destroyed only when
+        # nothing needs its lists any more (`ceremonies.retirement`).
+        signed = key.spki in room.ledger.replay.revoked.lists and key.state != "destroyed"
+        living = key.state in ("active", "suspended") or signed
         if KIND not in KINDS.get(key.role, ()) or not living or key.spki not in certified:
             continue
         path = f"crl/{key.label}"

@@ -148,8 +148,11 @@ class Door:
         if not order.draft.to_sign:
             raise DoorClosed(f"draft {kind} names no key", hint="there is nothing to seal")
         passage.keys = [self.keyring.get(item.spki) for item in order.draft.to_sign]
+        begun = order.request is not None and order.request.id in self.ledger.replay.pending
         for key in passage.keys:
             check_may_sign(key, kind)
+            if not begun:  # what was begun before the CA's next generation issued is finished by the same bytes
+                self.ledger.replay.generations.check_issues(key, kind)
             self.strongbox.check_ready(key.token)
         if governing.rule_for(kind, order.step.ceremony if order.step else "").m == 0:
             return

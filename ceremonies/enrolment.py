@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from ceremonies import entries
-from ceremonies.certified import read_issued, reserve_number
+from ceremonies.certified import load_chain, read_issued, read_signer, reserve_number
 from ceremonies.commands import (
     IssueStation,
     ListStations,
@@ -26,8 +26,9 @@ from ceremonies.commands import (
 )
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
+from ceremonies.generations import AuthorityNotIssuing
 from ceremonies.genesis import draw_number
-from ceremonies.issuance import load_issuer
+from ceremonies.issuers import load_issuer
 from ceremonies.orders import Order, RequestKey, Sealed
 from ceremonies.plans import Name, PlanMalformed, read_plan, write_plan
 from ceremonies.procedures import Action, Closing, LastWords
@@ -114,7 +115,11 @@ class Enrolment:
             draft=draft, by=caller.actor, name=station.name, request=key, blobs=(request.der,),
             reserve=(reserve_number(number),),
         )  # fmt: skip
-        return answer(station.name, await room.seal(order), chain)
+        try:
+            return answer(station.name, await room.seal(order), chain)
+        except AuthorityNotIssuing:  # its next generation took over while this waited
+            room.cache.pop("service-ca", None)
+            return await self.issue(command, caller)
 
     def _find(self, name: str) -> Station:
         stations = self._room.ledger.replay.stations
@@ -129,8 +134,8 @@ class Enrolment:
 
     def _repeat(self, known: StationCertificate) -> StationIssued:
         """The certificate of before. Writer's thread."""
-        _, chain = self._room.cached("service-ca", lambda: load_issuer(self._room, "service-ca"))
-        return answer(known.station, self._room.ledger.recall(known.sha256, known.seq), chain)
+        sealed = self._room.ledger.recall(known.sha256, known.seq)
+        return answer(known.station, sealed, load_chain(self._room, read_signer(sealed.entry)))
 
     async def list(self, command: ListStations, caller: Caller) -> StationsListed:
         """All stations."""

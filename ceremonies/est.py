@@ -33,8 +33,8 @@ class Est:
     async def enrol(self, command: EnrolDevice, caller: Caller) -> DeviceIssued:
         """As the single request under the order that was found.
 
-        Raises SerialNotInOrder, WorkOrderAmbiguous, and WorkOrderUnknown when another CA serves the order, or none:
-        that is no fault of the station's.
+        Raises SerialNotInOrder, WorkOrderAmbiguous; WorkOrderUnknown when another CA serves the order and
+        AuthorityUnavailable when none does: that is no fault of the station's.
         """
         orders = [order for order in await self._list_orders() if fits(order, command.serial, caller)]
         if not orders:
@@ -43,7 +43,7 @@ class Est:
                 hint="call the supervisor: an order must be opened",
             )
         lines = await self._room.act(lambda: [self._read_line(order) for order in orders])
-        found = self._choose([line.order for line in lines if line.authority == command.authority])
+        found = self._choose([line.order for line in lines if self._serves(line, command.authority)])
         if not found:
             raise WorkOrderUnknown(
                 f"{command.authority} serves no work order that names serial {command.serial}",
@@ -72,6 +72,12 @@ class Est:
 
     def _load(self, names: Sequence[str]) -> dict[str, WorkOrder]:
         return {name: load_order(self._room, name) for name in names}
+
+    def _serves(self, line: Line, label: str) -> bool:
+        """Whether a label names the CA of a line. Every generation's does: no client need change at a switch."""
+        named = [key.spki for key in self._room.door.keyring if key.label == label]
+        same = self._room.ledger.replay.generations.is_same
+        return any(same(spki, line.place.issuer.spki) for spki in named)
 
     def _read_line(self, order: WorkOrder) -> Line:
         return self._room.cached(("line", order.id), lambda: load_line(self._room, order.id))

@@ -35,6 +35,7 @@ _NOTICED: Final = (
     "quota.",
     "device.scrap",
     "certificate.revoke",
+    "certificate.switch",
 )
 _STATES: Final = {"suspended": "key-suspended", "compromised": "key-compromised"}
 _ALARMS: Final = {"station.suspend": "station-suspended", "log.recover": "log-recovered"}

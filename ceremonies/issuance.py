@@ -5,36 +5,34 @@ Order of the checks, so that a refusal is the same everywhere: size, DER, proof 
 (409). All behind the protection is decided inside the intent's transaction (`ceremonies.claims`): nothing comes in.
 """
 
-import asyncio
 import hashlib
-from collections.abc import Callable
 from functools import partial
 
 import msgspec
 
 from ceremonies import entries
-from ceremonies.certified import list_authorities, place_issuer, read_released, reserve_number
+from ceremonies.certified import load_authority, load_chain, place_issuer, read_signer, reserve_number
 from ceremonies.claims import RequestOpen, WorkOrderClosed, name_device_key
 from ceremonies.commands import ConfirmDevice, DeviceIssued, IssueDevice, Proven
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
-from ceremonies.genesis import draw_number
-from ceremonies.journal import JournalForked
+from ceremonies.generations import AuthorityNotIssuing
+from ceremonies.issuers import load_issuer
+from ceremonies.journal import RESTORE, JournalForked
+from ceremonies.numbers import Numbers
 from ceremonies.orders import Order, RequestKey, Reservation, Sealed
 from ceremonies.plans import WorkOrder, read_plan, read_shown
 from ceremonies.protection import Protection
-from ceremonies.revocations import find_revoked
 from ceremonies.room import Room
 from ceremonies.standing import Replacement, check_standing, find_replacement
 from ceremonies.store import Change, Insert
-from ceremonies.tables import CertificateRow, DeviceRow
+from ceremonies.tables import DeviceRow
 from ceremonies.trustsets import newest_set
 from pki.errors import PkiError
 from pki.log.merkle import leaf_hash
 from pki.names import ueid_of
 from pki.x509.certificates import draft_prepared
 from pki.x509.intake import Intake, Place, TakenIn
-from pki.x509.issuers import Issuer, read_issuer
 from pki.x509.lfdi import lfdi_of, sfdi_of
 from pki.x509.profiles import IEEE2030_5_DEVICE, find_profile
 
@@ -81,14 +79,13 @@ class Issuance:
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._numbers: list[str] = []
-        self._drawing = asyncio.Lock()
+        self._numbers = Numbers(room)
         self._protection = Protection(room)
 
     async def issue(self, command: IssueDevice, caller: Caller) -> DeviceIssued:
         """Answer a station. The same serial with the same key gets the same bytes, and uses no quota."""
         now = self._room.surroundings.now_us() // 1_000_000
-        intake = Intake(command.csr, command.serial, await self._draw_number(), now)
+        intake = Intake(command.csr, command.serial, await self._numbers.draw(), now)
         kind = KIND
         try:
             line = await self._find_line(command, caller)
@@ -108,12 +105,17 @@ class Issuance:
             raise
         try:
             sealed = await self._seal(command, caller, line, (intake, taken))
+        except AuthorityNotIssuing:
+            # The CA's next generation took over while this waited: whoever asks sees nothing of it.
+            self._room.cache.pop(("line", command.work_order), None)
+            return await self.issue(command, caller)
         except RequestOpen as opened:
             # A crash left this request's intent open: the same bytes are sealed again, and nothing else may be.
+            line = await self._room.act(partial(move_line, self._room, line, opened.seq))
             intake = Intake(command.csr, command.serial, **read_shown(opened.recipe))
             taken = await self._room.readers.take_in(intake, line.place)
             sealed = await self._seal(command, caller, line, (intake, taken))
-        return self._answer(command, taken, line, sealed)
+        return await self._answer(command, taken, line, sealed)
 
     async def _check_standing(self, order: WorkOrder, serial: str, spki: str) -> None:
         await self._protection.check(order, serial, spki)
@@ -143,14 +145,6 @@ class Issuance:
                 hint="check the order on the station",
             )
         return line
-
-    async def _draw_number(self) -> str:
-        """A certificate number of 159 random bits from the token's generator, in hex; drawn in stock."""
-        if not self._numbers:
-            async with self._drawing:
-                if not self._numbers:
-                    self._numbers += await self._room.act(lambda: draw_numbers(self._room.door.strongbox.random))
-        return self._numbers.pop()
 
     async def _seal(self, command: IssueDevice, caller: Caller, line: Line, read: tuple[Intake, TakenIn]) -> Sealed:
         replacement, spki = None, read[1].spki
@@ -212,12 +206,16 @@ class Issuance:
             return None
         return WorkOrderClosed(f"work order {order.id} is not valid now", hint="call the supervisor")
 
-    def _answer(self, command: IssueDevice, request: TakenIn, line: Line, sealed: Sealed) -> DeviceIssued:
+    async def _answer(self, command: IssueDevice, request: TakenIn, line: Line, sealed: Sealed) -> DeviceIssued:
+        signer = read_signer(sealed.entry) if sealed.replayed else line.place.issuer.spki
+        chain = line.chain
+        if signer != line.place.issuer.spki:  # issued by an earlier generation: with the chain of then
+            chain = await self._room.act(lambda: load_chain(self._room, signer))
         lfdi = lfdi_of(sealed.document) if line.place.profile == IEEE2030_5_DEVICE.name else ""
         return DeviceIssued(
             serial=command.serial,
             certificate=sealed.document,
-            chain=line.chain,
+            chain=chain,
             ueid=ueid_of(request.public_key).hex(),
             replayed=sealed.replayed,
             proven=Proven(sealed.seq, sealed.entry, sealed.proof),
@@ -236,12 +234,6 @@ def check_business(order: WorkOrder, caller: Caller) -> None:
     for binding, names in (("line", order.lines), ("station", order.stations)):
         if names:
             caller.require_one_of(binding, names)
-
-
-def draw_numbers(random: Callable[[int], bytes]) -> list[str]:
-    """A thousand numbers, 50 from each draw: a token gives up to 1,024 bytes at once."""
-    draws = [random(1000) for _ in range(20)]
-    return [f"{draw_number(draw[at : at + 20]):x}" for draw in draws for at in range(0, 1000, 20)]
 
 
 def device_changes(command: IssueDevice, order: WorkOrder, request: TakenIn, sealed: Sealed) -> list[Change]:
@@ -280,20 +272,13 @@ def load_order(room: Room, name: str) -> WorkOrder:
     return order
 
 
-def load_issuer(room: Room, profile: str) -> tuple[Issuer, bytes]:
-    """The CA that issues now below the identity root, and the chain that is handed out. Writer's thread."""
-    root = read_issuer(find_profile("identity-root"), read_authority(room, "identity-root"))
-    issuer = read_issuer(find_profile(profile), read_authority(room, profile), root)
-    return place_issuer(room, issuer), issuer.certificate + root.certificate
+def move_line(room: Room, line: Line, intent: int) -> Line:
+    """A line as it was when a request began (the index of its intent): with the CA that issued then. Writer's thread.
 
-
-def read_authority(room: Room, profile: str) -> bytes:
-    """The certificate of the newest active key of a CA, as the door released it. One that is revoked issues nothing."""
-    key = room.door.keyring.active(profile)
-    for row in room.store.list(CertificateRow, "label"):
-        if key and row["spki"] == key[-1].spki:
-            own = (item for item in list_authorities(room) if item.document == row["document"])
-            if any(find_revoked(room, item) for item in own):
-                raise WorkOrderUnknown(f"the certificate of the {profile} was revoked", hint="officers make a new CA")
-            return read_released(room, row["document"], f"certificate.{profile}")
-    raise WorkOrderUnknown(f"no active {profile} with a certificate", hint="see `kedge key list`: was it suspended?")
+    Raises JournalForked.
+    """
+    issuer = load_authority(room, read_signer(room.ledger.read_entry(intent)[0].leaf))
+    if issuer is None:
+        raise JournalForked(f"entry {intent} names no CA", hint=RESTORE)
+    place = msgspec.structs.replace(line.place, issuer=place_issuer(room, issuer))
+    return msgspec.structs.replace(line, place=place, chain=load_chain(room, issuer.spki))

@@ -9,7 +9,14 @@ from ceremonies.errors import KeyroomError
 # Which kinds of draft a role may sign. What is not here is refused, in the keyroom, whatever a policy says.
 KINDS: dict[str, frozenset[str]] = {
     "identity-root": frozenset(
-        {"certificate.identity-root", "certificate.device-ca", "certificate.site-ca", "certificate.service-ca", "crl"}
+        {
+            "certificate.identity-root",
+            "certificate.root-link",
+            "certificate.device-ca",
+            "certificate.site-ca",
+            "certificate.service-ca",
+            "crl",
+        }
     ),
     "device-ca": frozenset(
         {"certificate.idevid", "certificate.ieee2030-5-device", "certificate.ocsp-responder", "crl"}

@@ -26,9 +26,12 @@ UNATTENDED: Final = re.compile(
 # Break-glass: any single officer may stop, whatever the policy says.
 STOP: Final = "key.suspend"
 
-# Acts on the journal itself, and the end of many certificates. A policy that does not name them leaves them to every
-# officer, as genesis was.
-EVERYONE: Final = frozenset({"log.key.rotate", "log.recover", "certificate.revoke"})
+# Acts on the journal itself, the end of many certificates, and new CAs. A policy that does not name them leaves them to
+# every officer, as genesis was.
+EVERYONE: Final = frozenset({
+    "log.key.rotate", "log.recover", "certificate.revoke", "certificate.identity-root", "certificate.root-link",
+    "certificate.device-ca", "certificate.site-ca", "certificate.service-ca", "certificate.switch",
+})  # fmt: skip
 
 Role = Literal["station", "pipeline", "officer", "auditor", "operator", "gateway"]
 Algorithm = Literal["ES256", "ES384", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]

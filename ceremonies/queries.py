@@ -44,7 +44,7 @@ TENANTS = frozenset({"station", "pipeline", "gateway"})
 
 FOR_EVERYBODY = frozenset(
     {"trust-set", "counter-update", "transition-index", "birth-package", "public-key"}
-    | {f"certificate.{profile}" for profile in ("identity-root", "device-ca", "site-ca")}
+    | {f"certificate.{profile}" for profile in ("identity-root", "root-link", "device-ca", "site-ca")}
 )
 
 
@@ -199,6 +199,7 @@ def list_keys(room: Room) -> KeysListed:
                 key.spki,
                 key.uses,
                 room.store.blob(key.spki) or b"",
+                room.ledger.replay.generations.standing(key.spki),
             )
             for key in sorted(room.door.keyring, key=lambda key: key.label)
         )

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, select
 from ceremonies.element_tables import ElementRow
 from ceremonies.elements import check_elements
 from ceremonies.fleet_tables import BaselineRow, RegisterRequestRow, RegisterRow
+from ceremonies.generations import AUTHORITIES, LINK
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.keyring import Keyring
 from ceremonies.registered import check_register
@@ -33,10 +34,7 @@ from ceremonies.unit_tables import ConfirmationRow, ReplacedDeviceRow, ReworkQuo
 # Each sealed document of these kinds has one row of its own.
 DERIVED = (
     (DeviceRow, ("certificate.idevid", "certificate.ieee2030-5-device")),
-    (
-        CertificateRow,
-        ("certificate.identity-root", "certificate.device-ca", "certificate.site-ca", "certificate.service-ca"),
-    ),
+    (CertificateRow, (*AUTHORITIES, LINK)),
     (TrustSetRow, ("trust-set",)),
     (CounterUpdateRow, ("counter-update",)),
     (ReleaseRow, ("fw-manifest",)),

@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import select
 
 from ceremonies.elements import Elements
+from ceremonies.generations import AUTHORITIES, SWITCH, Generations
 from ceremonies.journal import RESTORE, EntryDraft, Journal, JournalForked, Placed
 from ceremonies.keyring import KeyEntry
 from ceremonies.revoked import Revoked
@@ -55,7 +56,7 @@ class Replay(msgspec.Struct):
     intent has no document yet. token_anchor: whether the last start kept an anchor in the journal's token. recovered:
     the entries by which officers let the journal go on after a loss. units: of work orders. revoked: certificates, and
     lists of them. register: of devices after the factory. births: the newest birth package of each class (hex id).
-    elements: keys that live in hardware.
+    elements: keys that live in hardware. generations: of CAs.
     """
 
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
@@ -79,6 +80,7 @@ class Replay(msgspec.Struct):
     register: Register = msgspec.field(default_factory=Register)
     births: dict[str, str] = msgspec.field(default_factory=dict)
     elements: Elements = msgspec.field(default_factory=Elements)
+    generations: Generations = msgspec.field(default_factory=Generations)
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry."""
@@ -105,15 +107,22 @@ class Replay(msgspec.Struct):
             self.stations.take(kind, placed.seq, entry["op"]["what"])
         elif kind in GOVERNING:
             self.governing[kind] = placed.seq
-        elif kind == "certificate.revoke":
-            self.revoked.take(placed.seq, entry["op"]["what"])
-            self.stations.take_revocation(placed.seq, entry["op"]["what"]["numbers"])
+        elif kind.startswith("certificate."):
+            self._follow_authority(kind, placed.seq, entry["op"]["what"])
         elif kind == "log.start":
             self.token_anchor = bool(entry["op"]["what"].get("token_anchor"))
         elif kind == "log.recover":
             self._recover(placed.seq, entry)
         self.units.take(placed, entry)
         self.elements.take(entry)
+
+    def _follow_authority(self, kind: str, seq: int, what: Mapping[str, Any]) -> None:
+        """What is said of certificates, and of which CA issues them."""
+        if kind == "certificate.revoke":
+            self.revoked.take(seq, what)
+            self.stations.take_revocation(seq, what["numbers"])
+        elif kind == SWITCH:
+            self.generations.take_switch(what)
 
     def _recover(self, seq: int, entry: EntryDraft) -> None:
         """What the lost entries may have used is spent: uses of keys, and every approval given so far."""
@@ -164,6 +173,8 @@ class Replay(msgspec.Struct):
             self.sealed[entry["op"]["kind"]] = self.sealed.get(entry["op"]["kind"], 0) + 1
             if entry["op"]["kind"] == STATION_CERTIFICATE:
                 self.stations.take_certificate(entry["out"]["doc"], seq, entry["op"]["what"])
+            if entry["op"]["kind"] in AUTHORITIES:
+                self.generations.take_certificate(entry)
             if entry["op"]["kind"] == "crl":
                 self.revoked.take_list(seq, entry)
             if entry["op"]["kind"] == "birth-package":

@@ -99,7 +99,10 @@ class DocumentsListed(Struct, frozen=True, tag="documents-listed"):
 
 
 class KeyShown(Struct, frozen=True):
-    """A key without its secret. `public_key` is SPKI DER, empty for keys that stay unpublished (recovery)."""
+    """A key without its secret. `public_key` is SPKI DER, empty for keys that stay unpublished (recovery).
+
+    standing: of a CA with a certificate `issuing`, `pending` or `superseded`, by its generation; else empty.
+    """
 
     label: str
     role: str
@@ -109,6 +112,7 @@ class KeyShown(Struct, frozen=True):
     spki: str
     uses: int
     public_key: bytes
+    standing: str = ""
 
 
 class KeysListed(Struct, frozen=True, tag="keys-listed"):

@@ -16,6 +16,7 @@ from ceremonies.certified import CertificateUnknown, Issued, find_by_number, fin
 from ceremonies.commands import CertificateShown, RevokeCertificate, ShowCertificate
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
+from ceremonies.generations import AUTHORITIES, LINK
 from ceremonies.journal import Placed
 from ceremonies.orders import Actor
 from ceremonies.procedures import LastWords
@@ -31,7 +32,6 @@ NUMBERS_EACH = 1000
 HOUR_US = 3_600_000_000
 EACH_HOUR = 100
 """Certificates that one officer revokes without others. A restart forgets the count."""
-AUTHORITIES = ("certificate.identity-root", "certificate.device-ca", "certificate.site-ca", "certificate.service-ca")
 
 
 Certificate = TypeVar("Certificate", bound="Revocable")
@@ -111,7 +111,7 @@ def revoke_changes(
     return LastWords(drafts, changes)
 
 
-def find_revoked(room: Room, issued: Issued) -> RevokedRow | None:
+def find_revoked(room: Room, issued: Revocable) -> RevokedRow | None:
     """The revocation of a certificate; None when it is not revoked. Writer's thread. Raises JournalForked."""
     return _load(room, (issued.ca, partition_of(issued.number))).get(issued.number)
 
@@ -154,7 +154,7 @@ class Revocations:
 
         def work() -> CertificateShown:
             issued = find_certificate(room, command.serial, command.number)
-            if issued.kind in AUTHORITIES:
+            if issued.kind in (*AUTHORITIES, LINK):
                 raise RevocationRefused(
                     f"{issued.subject} is a CA: one officer cannot end it", hint="hold a ceremony `revoke`"
                 )

@@ -24,7 +24,6 @@ from ceremonies.responders import ROLE, read_responder
 from ceremonies.revoked import RevokedRow, partition_of, write_number
 from ceremonies.room import Room
 from ceremonies.sums import Tally
-from ceremonies.tables import CertificateRow
 from pki.x509.crls import find_algorithm
 from pki.x509.errors import StatusRequestMalformed
 from pki.x509.issuers import Issuer, read_certificate
@@ -207,7 +206,7 @@ class Statuses:
         room = self._room
 
         def load() -> list[Issuer]:
-            found = [load_authority(room, row["spki"]) for row in room.store.list(CertificateRow, "label")]
+            found = [load_authority(room, ca) for ca in room.ledger.replay.generations.known]
             return [issuer for issuer in found if issuer is not None]
 
         return room.cached("issuers", load)

@@ -158,7 +158,7 @@ class DeviceRow(SQLModel, table=True):
 
 
 class CertificateRow(SQLModel, table=True):
-    """A CA certificate of the hierarchy."""
+    """A certificate of the hierarchy: a CA's, under its key's label, or a link between two roots (`new@old`)."""
 
     __tablename__ = "certificate"
     label: str = Field(primary_key=True)

@@ -16,6 +16,8 @@ ISSUED: Final = ("certificate.idevid", "certificate.ieee2030-5-device")
 """Kinds of certificates that make a unit."""
 DUPLICATES: Final = ("serial-taken", "key-known")
 """Refusals that a serial or a key came again where it must not."""
+DRAFTED_AGAIN: Final = "authority-not-issuing"
+"""No refusal of a station's request: the keyroom drafts it again, for the CA that issues now."""
 
 
 class Tally(msgspec.Struct):
@@ -109,9 +111,10 @@ class Units(msgspec.Struct):
 
     def _refuse(self, placed: Placed, entry: EntryDraft) -> None:
         figures = self.orders.get(entry["op"].get("what", {}).get("work_order", ""))
-        if figures is not None:
+        why = entry["out"]["why"].partition(":")[0]
+        if figures is not None and why != DRAFTED_AGAIN:
             figures.refused += 1
-            figures.duplicates += entry["out"]["why"].partition(":")[0] in DUPLICATES
+            figures.duplicates += why in DUPLICATES
 
     def _certify(self, placed: Placed, entry: EntryDraft) -> None:
         if entry["op"].get("kind") not in ISSUED or entry["out"]["status"] != "ok":

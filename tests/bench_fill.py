@@ -15,8 +15,9 @@ from typing import Any, cast
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ceremonies.commands import IssueDevice
-from ceremonies.issuance import Issuance, Line, draw_numbers, load_line
+from ceremonies.issuance import Issuance, Line, load_line
 from ceremonies.jobs import Job, Unfinished
+from ceremonies.numbers import draw_numbers
 from ceremonies.orders import Order, Sealed
 from ceremonies.pipeline import Pipeline
 from ceremonies.writer import BATCH

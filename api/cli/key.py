@@ -126,8 +126,12 @@ def render_key(key: KeyShown, form: Form, origin: str, quorum: str = NO_QUORUM) 
 def show_keys(session: Session, keys: KeysListed) -> None:
     """Keys as JSON or as a table. Checkpoints are not counted as uses, so the journal's key has a dash there."""
     head = ("label", "role", "scope", "algorithm", "state", "uses", "spki")
-    rows = [(key.label, key.role, key.scope, key.algorithm, key.state, _uses(key), key.spki) for key in keys.keys]
+    rows = [(key.label, key.role, key.scope, key.algorithm, _state(key), _uses(key), key.spki) for key in keys.keys]
     session.show(keys, *align(head, *rows))
+
+
+def _state(key: KeyShown) -> str:
+    return key.state if key.standing in ("", "issuing") else f"{key.state}, {key.standing}"
 
 
 def _uses(key: KeyShown) -> str:

@@ -22,6 +22,7 @@ from api.errors import NothingThere, RequestUnreadable
 from api.routes.encodings import NAME, NamePath, binary
 from ceremonies.commands import DeviceIssued, DocumentsListed, EnrolDevice, ListCertificates
 from pki.x509.attributes import write_attributes
+from pki.x509.links import is_same_authority
 from pki.x509.profiles import IDEVID
 
 PATH: Final = "/.well-known/est/{label}"
@@ -33,7 +34,9 @@ router = APIRouter(tags=["EST"])
 
 @router.get(PATH + "/cacerts", responses=binary(CERTIFICATES, "CA certificates, base64."), response_class=Response)
 async def show_authorities(caller: Asking, label: NamePath) -> Response:
-    """The CA of this label, and what it leads to: identity root and link certificates (RFC 7030 section 4.1)."""
+    """The CA of this label in all its generations, and what they lead to: identity roots and the link certificates
+    between them (RFC 7030 section 4.1.3).
+    """
     return answer(await find_chain(caller, label))
 
 
@@ -93,12 +96,14 @@ async def enrol_again(caller: Asking, label: NamePath, csr: Annotated[bytes, Dep
 
 
 async def find_chain(caller: Caller, label: str) -> Sequence[x509.Certificate]:
-    """A CA's certificate, and those above it. Raises NothingThere."""
+    """A CA's certificate, those of its other generations, and those above them. Raises NothingThere."""
     listed = await caller.ask(ListCertificates(), DocumentsListed)
     known = {name: x509.load_pem_x509_certificate(document) for name, _, document in listed.documents}
     if label not in known:
         raise NothingThere(f"there is no CA {label}", hint=f"labels are {', '.join(sorted(known)) or 'none yet'}")
     chain = [known.pop(label)]
+    generations = [name for name, other in known.items() if is_same_authority(other, chain[0])]
+    chain += [known.pop(name) for name in generations]
     for certificate in chain:
         above = [name for name, other in known.items() if other.subject == certificate.issuer]
         chain += [known.pop(name) for name in above]

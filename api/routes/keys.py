@@ -32,6 +32,7 @@ class KeyOut(Out):
     spki: str = Field(description="SHA-256 of SubjectPublicKeyInfo, lowercase hex.")
     uses: int
     public_key: Octets
+    standing: str = Field("", description="Of a CA: issuing, pending or superseded, by its generation; else empty.")
 
 
 class KeysOut(Out):

@@ -137,7 +137,7 @@ def _check_number_key_algorithm(rules: Rules, tbs: Tbs, issuer: IssuerFacts) -> 
 def _check_validity(rules: Rules, tbs: Tbs, issuer: IssuerFacts) -> list[str]:
     findings = []
     begin = read_time(tbs.not_before)
-    if begin < issuer.not_before:
+    if begin < issuer.not_before and not rules.backdated:
         findings.append("it begins before its issuer")
     if rules.longest is None:
         if tbs.not_after != NEVER:

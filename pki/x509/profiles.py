@@ -38,6 +38,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     policies: critical certificatePolicies (RFC 5280 section 4.2.1.4), without qualifiers; below a test root the
     test policy of IEEE 2030.5 is added.
     no_check: id-pkix-ocsp-nocheck (RFC 6960 section 4.2.2.2.1).
+    backdated: it may begin before its issuer: it says of an older key what that key's own certificate says.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     within_issuer: bool = False
     policies: tuple[str, ...] = ()
     no_check: bool = False
+    backdated: bool = False
 
     @property
     def self_signed(self) -> bool:
@@ -75,6 +77,18 @@ IDENTITY_ROOT = Profile(
     key_usage=_CA_USAGE,
     path_length=2,
     longest=40 * 366 * _DAY,
+)
+
+# The key of one generation of the root, certified by another: newWithOld and oldWithNew. One CA may follow.
+ROOT_LINK = Profile(
+    name="root-link",
+    citation="RFC 9810 sections 4.4, 4.4.1; RFC 5280 sections 3.2, 4.2.1.3, 4.2.1.9",
+    issuers=("identity-root",),
+    curves=("secp384r1",),
+    key_usage=_CA_USAGE,
+    path_length=1,
+    longest=40 * 366 * _DAY,
+    backdated=True,
 )
 
 DEVICE_CA = Profile(
@@ -182,6 +196,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         profile.name: profile
         for profile in (
             IDENTITY_ROOT,
+            ROOT_LINK,
             DEVICE_CA,
             SITE_CA,
             SERVICE_CA,

@@ -53,7 +53,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     key: SPKI up to the point. subject: its attributes in order; within_issuer: after those of the issuer's subject
     before its CN, octet for octet. fixed: extensions whose bytes are known beforehand, by OID. longest: the longest
     validity; None demands NEVER. site_bound: name constraints must be there. hardware: a hardwareModuleName must not,
-    may, or must be there; policies: those of an IEEE 2030.5 device must be there.
+    may, or must be there; policies: those of an IEEE 2030.5 device must be there. backdated: it may begin before its
+    issuer.
     """
 
     key: bytes
@@ -66,6 +67,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     hardware: Literal["no", "may", "must"] = "no"
     policies: bool = False
     within_issuer: bool = False
+    backdated: bool = False
 
 
 RULES: Mapping[str, Rules] = MappingProxyType(
@@ -76,6 +78,13 @@ RULES: Mapping[str, Rules] = MappingProxyType(
             fixed={BASIC_CONSTRAINTS: (True, bytes.fromhex("30060101ff020102")), KEY_USAGE: _CA_KEY_USAGE},
             longest=14640 * _DAY,
             self_signed=True,
+        ),
+        "root-link": Rules(
+            key=P384_KEY,
+            subject=(ORGANIZATION, COMMON_NAME),
+            fixed={BASIC_CONSTRAINTS: (True, bytes.fromhex("30060101ff020101")), KEY_USAGE: _CA_KEY_USAGE},
+            longest=14640 * _DAY,
+            backdated=True,
         ),
         "device-ca": Rules(
             key=P256_KEY,

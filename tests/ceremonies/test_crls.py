@@ -299,14 +299,20 @@ def test_a_suspended_ca_signs_no_list_and_that_is_told_in_time(factory_template:
 
 
 @pytest.mark.req("KL-1", "CA-9")
-def test_the_lists_of_a_ca_that_was_destroyed_do_not_end_unseen(factory_template: World, tmp_path: Path) -> None:
+def test_nobody_is_told_of_the_lists_of_a_ca_that_was_destroyed(factory_template: World, tmp_path: Path) -> None:
+    """It is destroyed only when nothing needs them any more. The last one stays where it was published."""
     world, watch = open_copy(factory_template, tmp_path / "world")
     try:
         crls = turn(world)
-        asyncio.run(world.ceremony("drop", "destroy", {"labels": ["site-ca"], "reason": "never used"}))
+        asyncio.run(world.ask(SuspendKey("site-ca", "a drill"), "officer", KeysListed))
         watch.go_on(19 * 3600)
         asyncio.run(crls.turn())
-        assert "key site-ca is destroyed" in list_alarms(world.room)["crl site-ca"]
+        assert "key site-ca is suspended" in list_alarms(world.room)["crl site-ca"]
+        asyncio.run(world.ceremony("drop", "destroy", {"labels": ["site-ca"], "reason": "never used"}))
+        asyncio.run(crls.turn())
+        assert "crl site-ca" not in list_alarms(world.room)
+        assert "crl/site-ca.crl" not in list_lists(world)
+        assert not list(read_list(world, "crl/site-ca.crl"))
     finally:
         world.stop()
 

@@ -51,9 +51,11 @@ def test_two_open_orders_for_one_serial_are_a_question_for_people(factory_world:
 
 
 @pytest.mark.req("CA-11", "CA-13")
-@pytest.mark.parametrize("authority", ["site-ca", "device-ca"])
-def test_a_label_that_serves_no_order_now_suspends_nobody(factory_world: World, authority: str) -> None:
-    """After the rotation of a CA, or while it is stopped, every station of the plant asks so, again and again."""
+@pytest.mark.parametrize(
+    ("authority", "code"), [("site-ca", "work-order-unknown"), ("device-ca", "authority-unavailable")]
+)
+def test_a_label_that_serves_no_order_now_suspends_nobody(factory_world: World, authority: str, code: str) -> None:
+    """With a wrong label, or while a CA is stopped, every station of the plant asks so, again and again."""
 
     async def run() -> None:
         world = factory_world
@@ -62,7 +64,7 @@ def test_a_label_that_serves_no_order_now_suspends_nobody(factory_world: World, 
             world.room.cache.clear()  # as every ceremony does
         command = commands.EnrolDevice(authority, "BMS-000007", make_request())
         for _ in range(5):
-            with pytest.raises(RefusedError, match="work-order-unknown"):
+            with pytest.raises(RefusedError, match=code):
                 await world.ask(command, "station", DeviceIssued)
         assert world.room.ledger.replay.stations.suspended == {}
 

@@ -160,13 +160,12 @@ def test_a_bad_request_is_refused_before_a_key_is_used(factory_world: World, nam
         ("UPDATE work_order SET issued = -5", "journal-forked"),
         ("UPDATE work_order SET document = :digest", ""),
         ("DELETE FROM work_order", "journal-forked"),
-        ("UPDATE certificate SET document = :digest WHERE label = 'device-ca'", "journal-forked"),
-        (
-            "UPDATE certificate SET document = (SELECT document FROM certificate WHERE label = 'site-ca')",
-            "journal-forked",
-        ),
-        ("UPDATE certificate SET spki = :digest WHERE label = 'device-ca'", "work-order-unknown"),
-        ("DELETE FROM certificate WHERE label = 'identity-root'", "work-order-unknown"),
+        ("UPDATE certificate SET document = :digest WHERE label = 'device-ca'", ""),
+        ("UPDATE certificate SET document = (SELECT document FROM certificate WHERE label = 'site-ca')", ""),
+        ("UPDATE certificate SET spki = :digest WHERE label = 'device-ca'", ""),
+        ("DELETE FROM certificate WHERE label = 'identity-root'", ""),
+        ("UPDATE document SET seq = 0 WHERE kind = 'certificate.device-ca'", "journal-forked"),
+        ("DELETE FROM document WHERE kind = 'certificate.identity-root'", "journal-forked"),
         (
             "UPDATE entry SET leaf = CAST(replace(CAST(leaf AS TEXT), 'quantity', 'quantitx') AS BLOB) "
             "WHERE type = 'quota.open'",

@@ -29,7 +29,10 @@ for program, paths in json.load(sys.stdin):
 json.dump(answers, sys.stdout)
 """
 ISSUERS = {
-    "identity-root": "identity-root", "device-ca": "identity-root", "site-ca": "identity-root",
+    "identity-root": "identity-root", "identity-root of generation 2": "identity-root of generation 2",
+    "root-link of the new root": "identity-root", "root-link of the old root": "identity-root of generation 2",
+    "device-ca of generation 2": "identity-root of generation 2",
+    "device-ca": "identity-root", "site-ca": "identity-root",
     "service-ca": "identity-root", "idevid": "device-ca", "ieee2030-5-device": "device-ca", "ldevid": "site-ca",
     "station-tls": "service-ca", "ocsp-responder": "device-ca", "ocsp-responder of site-ca": "site-ca",
     "ocsp-responder of service-ca": "service-ca",

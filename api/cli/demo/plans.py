@@ -41,6 +41,7 @@ _TWO_OFFICERS: Final = (
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
     "certificate.service-ca", "log.key.rotate", "log.recover", "station.enrol", "station.resume", "certificate.revoke",
     "certificate.ocsp-responder", "key.deactivated", "baseline", "register-import", "elements-import",
+    "certificate.root-link", "certificate.switch",
 )  # fmt: skip
 _BY_RULE: Final = (
     "certificate.idevid", "certificate.ieee2030-5-device", "certificate.ldevid", "certificate.station-tls",

@@ -43,7 +43,10 @@ def shown(label: str, role: str, public: ec.EllipticCurvePublicKey | ed25519.Ed2
 def keys(peer: Peer) -> Peer:
     journal = ed25519.Ed25519PrivateKey.from_private_bytes(b"\x07" * 32).public_key()
     image = ec.derive_private_key(7, ec.SECP256R1()).public_key()
+    waiting = msgspec.structs.replace(shown("device-ca-2", "device-ca", image), standing="pending")
     listed = (
+        waiting,
+        msgspec.structs.replace(waiting, label="device-ca", standing="issuing"),
         shown("image-app-1-of-a-long-name-that-no-terminal-has-room-for", "image-app", image),
         shown("journal", "journal", journal),
         msgspec.structs.replace(shown("recovery-1", "recovery", image), public_key=b""),
@@ -58,6 +61,8 @@ def test_list_cuts_nothing_and_counts_no_checkpoints(web: list[str], monkeypatch
     rows = {line.split()[0]: line.split() for line in kedge(*web, "list").stdout.splitlines()}
     assert "image-app-1-of-a-long-name-that-no-terminal-has-room-for" in rows
     assert rows["journal"][-2:] == ["-", DIGEST]
+    assert rows["device-ca-2"][2:] == ["active,", "pending", "0", DIGEST]
+    assert rows["device-ca"][2:] == ["active", "0", DIGEST]
     assert rows["recovery-1"][-2:] == ["0", DIGEST]
 
 

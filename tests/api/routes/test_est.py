@@ -11,6 +11,8 @@ from tests.api.answers import CERTIFICATES
 from tests.api.conftest import Served
 from tests.api.est_requests import make_est_request
 from tests.api.peer import Peer
+from tests.pki.x509.soft_keys import make_key
+from tests.pki.x509.soft_roots import make_next_device_ca, make_roots
 
 EST = "/.well-known/est"
 PKCS10 = {"Content-Type": "application/pkcs10"}
@@ -31,6 +33,28 @@ def test_cacerts_are_the_ca_and_what_it_leads_to(served: Served) -> None:
     assert len(read_certificates(served.http.get(f"{EST}/identity-root/cacerts").content)) == 1
     unknown = served.http.get(f"{EST}/vpn/cacerts")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "nothing-there")
+
+
+@pytest.mark.req("CA-11", "RO-2")
+@pytest.mark.parametrize("label", ["device-ca", "device-ca-2"])
+def test_cacerts_of_a_ca_with_two_generations_have_both_with_their_roots_and_links(
+    served: Served, peer: Peer, label: str
+) -> None:
+    roots = make_roots()
+    known = {
+        "device-ca": roots.first.device_ca.certificate,
+        "device-ca-2": make_next_device_ca(roots, make_key()).certificate,
+        "identity-root": roots.first.root.certificate,
+        "identity-root-2": roots.new.certificate,
+        "identity-root-2@identity-root": roots.new_with_old,
+        "identity-root@identity-root-2": roots.old_with_new,
+        "site-ca": roots.first.site_ca.certificate,
+    }
+    listed = commands.DocumentsListed(tuple((name, "cc" * 32, pem) for name, pem in known.items()))
+    peer.replies[commands.ListCertificates] = listed
+    found = read_certificates(served.http.get(f"{EST}/{label}/cacerts").content)
+    assert sorted(found) == sorted(pem for name, pem in known.items() if name != "site-ca")
+    assert served.http.get(f"{EST}/identity-root@identity-root-2/cacerts").status_code == 422
 
 
 @pytest.mark.req("CA-11")

@@ -14,6 +14,7 @@ KEY = {
     "spki": DIGEST,
     "uses": 3,
     "public_key": "MFk=",
+    "standing": "",
 }
 
 

@@ -6,7 +6,7 @@ from pki.x509.profiles import IDEVID, PROFILES, find_profile
 
 def test_profiles_are_found_by_name() -> None:
     assert set(PROFILES) == {
-        "identity-root", "device-ca", "site-ca", "service-ca",
+        "identity-root", "root-link", "device-ca", "site-ca", "service-ca",
         "idevid", "ieee2030-5-device", "ldevid", "station-tls", "ocsp-responder",
     }  # fmt: skip
     for name, profile in PROFILES.items():
@@ -22,6 +22,7 @@ def test_each_profile_names_its_one_issuer_but_the_responder() -> None:
     assert [name for name, profile in PROFILES.items() if profile.self_signed] == ["identity-root"]
     assert {name: profile.issuers for name, profile in PROFILES.items()} == {
         "identity-root": ("identity-root",),
+        "root-link": ("identity-root",),
         "device-ca": ("identity-root",),
         "site-ca": ("identity-root",),
         "service-ca": ("identity-root",),

@@ -19,6 +19,7 @@ from pki.signatures import der_to_raw
 from pki.x509.lfdi import lfdi_of, sfdi_of
 from tests.pki.x509.soft_keys import SoftKey, build_hierarchy
 from tests.pki.x509.soft_profiles import CRL_URL, make_examples, make_service_ca
+from tests.pki.x509.soft_roots import build_roots, make_next_device_ca
 
 FILE = Path(__file__).with_name("certificates.json")
 # The order of P-256 is above 2^255, so that the left 255 bits of a digest are a private key on both curves.
@@ -46,6 +47,12 @@ def make_certificates() -> Iterator[tuple[str, bytes]]:
     )
     service_key, key = make_vector_key("service CA"), make_vector_key("device")
     yield "identity-root", hierarchy.root.certificate
+    roots = build_roots(hierarchy, make_vector_key("root, generation 2", ec.SECP384R1()))
+    yield "identity-root of generation 2", roots.new.certificate
+    yield "root-link of the new root", roots.new_with_old
+    yield "root-link of the old root", roots.old_with_new
+    device_ca = make_next_device_ca(roots, make_vector_key("device CA, generation 2"))
+    yield "device-ca of generation 2", device_ca.certificate
     yield "device-ca", hierarchy.device_ca.certificate
     yield "site-ca", hierarchy.site_ca.certificate
     yield "service-ca", make_service_ca(hierarchy, service_key)[0].certificate

@@ -1,0 +1,55 @@
+"""The CA that issues now: the generation that the journal says, while it and those above it may sign."""
+
+from ceremonies.certified import load_authority, load_chain, place_issuer
+from ceremonies.errors import KeyroomError
+from ceremonies.journal import RESTORE, JournalForked
+from ceremonies.keyring import KeyEntry
+from ceremonies.revocations import find_revoked
+from ceremonies.room import Room
+from pki.x509.issuers import Issuer
+
+
+class AuthorityUnavailable(KeyroomError):
+    """No CA of this kind issues now: its key, or one above it, is suspended or gone, or its certificate was revoked."""
+
+    code = "authority-unavailable"
+
+
+def load_issuer(room: Room, profile: str) -> tuple[Issuer, bytes]:
+    """The CA that issues now, and the chain that is handed out. Writer's thread.
+
+    Raises AuthorityUnavailable, JournalForked.
+    """
+    key = find_issuing(room, profile)
+    issuer = load_authority(room, key.spki)
+    if issuer is None:
+        raise JournalForked(f"CA {key.label} has no certificate", hint=RESTORE)
+    return place_issuer(room, issuer), load_chain(room, key.spki)
+
+
+def find_issuing(room: Room, profile: str) -> KeyEntry:
+    """The key that issues as a CA of this profile; where there are several CAs, that of the last label.
+
+    Writer's thread. Raises AuthorityUnavailable, JournalForked.
+    """
+    issuing = [room.door.keyring.get(spki) for spki in room.ledger.replay.generations.issuers(profile)]
+    active = sorted((key for key in issuing if key.state == "active"), key=lambda key: key.label)
+    if not active:
+        raise AuthorityUnavailable(f"no active {profile} issues", hint="see `kedge key list`: was it suspended?")
+    check_good(room, active[-1])
+    return active[-1]
+
+
+def check_good(room: Room, key: KeyEntry) -> None:
+    """A CA and those above it are active, and none of their certificates is revoked. Writer's thread.
+
+    Raises AuthorityUnavailable, JournalForked.
+    """
+    known, spki = room.ledger.replay.generations.known, ""
+    while spki != key.spki:
+        spki = key.spki
+        if key.state != "active":
+            raise AuthorityUnavailable(f"key {key.label} is {key.state}", hint="officers resume it, or make a new CA")
+        if find_revoked(room, known[spki]) is not None:
+            raise AuthorityUnavailable(f"the certificate of {key.label} was revoked", hint="officers make a new CA")
+        key = room.door.keyring.get(known[spki].ca)
