@@ -31,6 +31,7 @@ from ceremonies.logs import configure_log
 from ceremonies.milestones import milestone_path, read_milestone
 from ceremonies.orders import Actor
 from ceremonies.pipeline import Pipeline
+from ceremonies.protection import EVERY_S, Protection
 from ceremonies.public import Publisher, anchor_path, write_file
 from ceremonies.readers import Readers
 from ceremonies.revocation import Revocation
@@ -186,8 +187,8 @@ async def serve(room: Room, source: Path) -> None:
     """Answer requests until SIGTERM or SIGINT; then finish what is under way and record the stop. SIGHUP: who is let in
     over TLS is read again from `source`, the settings file.
     """
-    revocation = Revocation(room)
-    desk = Desk(room, handlers(room, revocation))
+    revocation, protection = Revocation(room), Protection(room)
+    desk = Desk(room, handlers(room, revocation, protection))
     servers, publisher = open_servers(desk, room), Publisher(room)
     upkeep = Upkeep(room, os._exit)
     feeds, stamping = Feeds(room), Stamping(room)
@@ -209,6 +210,7 @@ async def serve(room: Room, source: Path) -> None:
         asyncio.create_task(repeat(upkeep.pin, room.anchor.every_s)),
         asyncio.create_task(repeat(stamping.turn, UPKEEP_EVERY_S)),
         asyncio.create_task(repeat(upkeep.scrub, SCRUB_EVERY_S)),
+        asyncio.create_task(repeat(protection.record, EVERY_S)),
         *(asyncio.create_task(repeat(*chore)) for chore in (*token_chores(room), *revocation.chores)),
         *(asyncio.create_task(repeat(turn, LOOK_EVERY_S)) for turn in (feeds.tell, *(f.turn for f in feeds.feeds))),
     ]
@@ -218,7 +220,7 @@ async def serve(room: Room, source: Path) -> None:
     for chore in chores:
         chore.cancel()
     stop = partial(room.act, partial(record_stop, room.ledger))
-    before = (desk.record_suppressed, revocation.last)
+    before = (desk.record_suppressed, revocation.last, protection.record)
     for last in (*before, stop, room.witnesses.advance, publisher.publish, upkeep.pin, upkeep.keep):
         await attempt(last)
     await attempt(partial(room.act, room.door.strongbox.close))

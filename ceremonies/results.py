@@ -3,6 +3,7 @@
 from msgspec import Struct, field
 
 from ceremonies.factory_results import (
+    CmpAnswered,
     DeviceIssued,
     DevicesConfirmed,
     DevicesIssued,
@@ -228,4 +229,5 @@ AnyResult = (
     | ImportChecked
     | FleetQueried
     | LabelShown
+    | CmpAnswered
 )

@@ -68,12 +68,14 @@ MAIN_ROLES = (
     "counter",
     "director",
     "ocsp",
+    "cmp",
 )
 KINDS = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "counter-update", "transition-index",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
     "certificate.service-ca", "policy.change", "log.key.rotate", "log.recover", "station.enrol", "station.resume",
     "certificate.revoke", "certificate.ocsp-responder", "key.deactivated", "baseline", "register-import",
+    "certificate.cmp-responder",
 )  # fmt: skip
 UNATTENDED = (
     "certificate.idevid",

@@ -18,6 +18,7 @@ from ceremonies.commands.certificates import (
     RevokeCertificate,
     ShowCertificate,
 )
+from ceremonies.commands.cmp import TransactCmp
 from ceremonies.commands.command import LOCAL, PUBLIC, STAFF, Command, Document, Hex32, Name, RequestId, Text
 from ceremonies.commands.factory import BATCH_LIMIT, DeviceRequest, EnrolDevice, IssueDevice, IssueDevices
 from ceremonies.commands.field import OpenChallenge, SubmitReceipts
@@ -75,7 +76,7 @@ from ceremonies.commands.units import (
 )
 
 from ceremonies.factory_results import (  # isort: skip
-    DeviceIssued, DevicesConfirmed, DevicesIssued, StationIssued, StationShown, StationsListed,
+    CmpAnswered, DeviceIssued, DevicesConfirmed, DevicesIssued, StationIssued, StationShown, StationsListed,
 )  # fmt: skip
 from ceremonies.outcomes import (  # isort: skip
     Problem, Proven,
@@ -102,7 +103,8 @@ AnyCommand = (
     ExportParty | SummarizeJournal | ListEvents | ShowHealth | IssueStation | ListStations | SuspendStation |
     RevokeStation | RevokeCertificate | PreviewRevocation | ShowCertificate | ListRevocations | AskStatus |
     ConfirmDevice | ConfirmDevices | ListWorkOrders | PermitRework | ReportUnits | ScrapDevice | ShowWorkOrder |
-    RecordStatements | CheckImport | QueryFleet | ShowLabel | ReadBaseline
+    RecordStatements | CheckImport | QueryFleet | ShowLabel | ReadBaseline |
+    TransactCmp
 )  # fmt: skip
 
 
@@ -127,7 +129,7 @@ class Answer(Struct, frozen=True):
 
 __all__ = [
     "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AskStatus", "AssetShown", "BATCH_LIMIT", "BadLine",
-    "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown", "CertificateShown", "CheckImport", "Command",
+    "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown", "CertificateShown", "CheckImport", "CmpAnswered", "Command",
     "ConfirmDevice", "ConfirmDevices", "Confirmation", "DecideStep", "Decommission", "DeviceConfirmed",
     "DeviceIssued", "DeviceRequest", "DeviceScrapped", "DevicesConfirmed", "DevicesIssued", "Document",
     "DocumentRead", "DocumentsListed", "EnrolDevice", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal",
@@ -142,6 +144,6 @@ __all__ = [
     "ScrapDevice", "Ship", "ShowCeremony", "ShowCertificate", "ShowHealth", "ShowLabel", "ShowProof",
     "ShowWorkOrder", "SignRelease", "Statement", "StatementVerdict", "StatementsRecorded", "StationIssued",
     "StationShown", "StationsListed", "StatusAnswered", "StepShown", "SubmitReceipts", "SummarizeJournal",
-    "SuspendKey", "SuspendStation", "Text", "TileRead", "UnitShown", "UnitsReported", "Upload", "Uploaded",
+    "SuspendKey", "SuspendStation", "Text", "TileRead", "TransactCmp", "UnitShown", "UnitsReported", "Upload", "Uploaded",
     "WorkOrderShown", "WorkOrdersListed",
 ]  # fmt: skip
