@@ -143,8 +143,8 @@ _BY_STATUS: Final[dict[int, str]] = {
     409: """
         already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over certificate-replaced
         chain-mismatch floor-refused gate-closed genesis-refused hsm-key-exists import-refused journal-key-needed
-        key-known key-not-active message-replayed number-taken key-transition-refused label-taken nothing-locked overlap-refused
-        place-refused quota-exhausted request-mismatch request-open revocation-refused rework-exhausted sequence-stale
+        key-known key-not-active message-replayed number-taken key-transition-refused label-taken nothing-locked
+        overlap-refused place-refused quota-exhausted request-mismatch request-open revocation-refused rework-exhausted sequence-stale
         serial-taken state-refused step-done step-outdated unit-scrapped version-taken work-order-ambiguous
         work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
@@ -152,14 +152,15 @@ _BY_STATUS: Final[dict[int, str]] = {
     422: """
         action-unknown audit-failed authorization-missing bank-pinned bootloader-mismatch
         certificate-number-refused chain-invalid checkpoint-invalid class-unknown condition-unmet
-        certificate-revoked cmp-error confirmation-invalid consistency-invalid cosignature-missing crl-expired crl-invalid
-        crl-out-of-scope crl-outdated crl-refused counter-unreachable dependency-unmet device-refusal
+        certificate-revoked cmp-error confirmation-invalid consistency-invalid cosignature-missing crl-expired
+        crl-invalid crl-out-of-scope crl-outdated crl-refused counter-unreachable dependency-unmet device-refusal
         fallback-missing fallback-not-needed fields-invalid fleet-mismatch floor-from-exceeded floor-not-met
         format-error identity-mismatch image-already-signed image-denied image-digest-mismatch
         image-fact-conflict image-fact-missing image-flag-refused image-key-refused image-malformed
         image-not-confirmed image-signature-invalid image-signature-unknown image-tlv-refused inclusion-invalid
         issuer-refused key-refused key-unsupported known-test-key limit-exceeded lint-failed log-error
-        manifest-image-mismatch message-unexpected message-untimely nonce-mismatch note-invalid note-unsigned origin-unknown policy-malformed
+        manifest-image-mismatch message-unexpected message-untimely nonce-mismatch note-invalid
+        note-unsigned origin-unknown policy-malformed
         possession-unproven profile-forbids profile-unknown proof-invalid
         reason-unknown receipt-refused recovery-changed
         rehearsal-failed release-refused role-undefined roster-malformed self-test-failed set-chain-detached
@@ -182,8 +183,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         anchor-unwritten clock-behind clock-went-back crl-unsigned
         door-closed hsm-circuit-open hsm-closed hsm-ended hsm-pin-locked
         hsm-token-not-found hsm-token-replaced hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy
-        keyroom-down keyroom-locked keyroom-stopping log-key-missing reader-ended responder-missing sink-failed stamp-failed
-        store-locked store-lost store-unavailable witness-failed witnesses-behind""",
+        keyroom-down keyroom-locked keyroom-stopping log-key-missing reader-ended responder-missing sink-failed
+        stamp-failed store-locked store-lost store-unavailable witness-failed witnesses-behind""",
 }
 STATUS: Final[Mapping[str, int]] = {code: status for status, codes in _BY_STATUS.items() for code in codes.split()}
 

@@ -48,8 +48,8 @@ R = TypeVar("R")
 
 
 class AcknowledgeCertificate(Command, frozen=True, tag="acknowledge-certificate"):
-    """A device has taken a certificate (SHA-256 of its DER), or has not. Only the keyroom asks this, for the signer of a
-    message. It confirms no unit: that takes the device's own signature (`ConfirmDevice`).
+    """A device has taken a certificate (SHA-256 of its DER), or has not. Only the keyroom asks this, for the signer of
+    a message. It confirms no unit: that takes the device's own signature (`ConfirmDevice`).
     """
 
     roles = frozenset({"station"})
@@ -79,8 +79,8 @@ class Cmp:
     def __init__(self, room: Room, protection: Protection, handlers: Mapping[type[Command], Handler]) -> None:
         self._room = room
         self._protection = protection
-        self._enrol = handlers[EnrolDevice]
-        self._list = handlers[ListCertificates]
+        self._enrol: Callable[[EnrolDevice, Caller], Awaitable[Any]] = handlers[EnrolDevice]
+        self._list: Callable[[ListCertificates, Caller], Awaitable[Any]] = handlers[ListCertificates]
         self._recalls = Recalls(room)
         self._transactions = Transactions()
 
@@ -105,9 +105,7 @@ class Cmp:
             said = f"{error.code}: {error.message}"
             reply, nonce = Reply(refuse(opened.kind, FAILURES[error.code], said)), room.surroundings.entropy(16)
         found = (responder, nonce)
-        return CmpAnswered(
-            await room.act(lambda: self._protection.sign(opened.header, opened.kind, reply, found))
-        )
+        return CmpAnswered(await room.act(lambda: self._protection.sign(opened.header, opened.kind, reply, found)))
 
     async def _carry_out(self, asked: Asked) -> tuple[Reply, bytes]:
         """What a message asks for, done as a command of its signer; the answer, and its nonce."""
@@ -149,16 +147,14 @@ class Cmp:
     async def _certify(self, old: CertificateName | None, command: EnrolDevice, caller: Caller) -> DeviceIssued:
         if old is not None:
             await self._room.act(lambda: check_old(self._room, old, command.serial))
-        issued = await self._enrol(command, caller)
-        assert isinstance(issued, DeviceIssued)
+        issued: DeviceIssued = await self._enrol(command, caller)
         return issued
 
     async def _acknowledge(self, header: Header, command: AcknowledgeCertificate, caller: Caller) -> None:
         await self._room.act(lambda: check_acknowledged(self._room, header, command.certificate))
 
     async def _inform(self, question: Question, authority: str, command: AskAuthorities, caller: Caller) -> bytes:
-        listed = await self._list(ListCertificates(), caller)
-        assert isinstance(listed, DocumentsListed)
+        listed: DocumentsListed = await self._list(ListCertificates(), caller)
         known = {label: read_pem(document, "CERTIFICATE") for label, _, document in listed.documents}
         return answer_question(question, known, authority)
 

@@ -13,8 +13,11 @@ KINDS: dict[str, frozenset[str]] = {
     ),
     "device-ca": frozenset(
         {
-            "certificate.idevid", "certificate.ieee2030-5-device", "certificate.ocsp-responder",
-            "certificate.cmp-responder", "crl",
+            "certificate.idevid",
+            "certificate.ieee2030-5-device",
+            "certificate.ocsp-responder",
+            "certificate.cmp-responder",
+            "crl",
         }
     ),
     "site-ca": frozenset({"certificate.ldevid", "certificate.ocsp-responder", "crl"}),

@@ -100,9 +100,7 @@ class Protection:
                 continue
             read = read_certificate(pem)
             ski = key_identifier(public_key)
-            signer = Signer(
-                read.subject.public_bytes(), ski, find_algorithm(public_key), read_pem(pem, "CERTIFICATE")
-            )
+            signer = Signer(read.subject.public_bytes(), ski, find_algorithm(public_key), read_pem(pem, "CERTIFICATE"))
             end = int(read.not_valid_after_utc.timestamp())
             found.append(Responder(key, signer, end, read_pem(issuer.certificate, "CERTIFICATE")))
         return sorted(found, key=lambda item: -item.end)

@@ -1,8 +1,8 @@
 """Responders: a key that answers and signs nothing else, and a certificate by a CA that lets it answer.
 
 Those of OCSP have the role `ocsp`, one per CA (RFC 6960 section 4.2.2.2); those of CMP the role `cmp` (RFC 9810 section
-4.5). The ceremonies `ocsp-responder` and `cmp-responder` make both. Its certificate lives for months, at most; the next ceremony makes a new key,
-and ends the one that it replaces.
+4.5). The ceremonies `ocsp-responder` and `cmp-responder` make both. The certificate lives for months, at most; the next
+ceremony makes a new key, and ends the one that it replaces.
 """
 
 import datetime
@@ -69,7 +69,9 @@ def prepare_responder(delegate: Delegate, room: Room, data: bytes) -> dict[str, 
     if any(other.label == plan.label for other in room.door.keyring):
         raise PlanMalformed(f"plan: a key {plan.label} exists already", hint="give the new key a label of its own")
     if not room.settings.may_hold(plan.token, key.role):
-        raise PlanMalformed(f"plan: key {plan.label} is to live on {plan.token}, the settings place {key.role} elsewhere")
+        raise PlanMalformed(
+            f"plan: key {plan.label} is to live on {plan.token}, the settings place {key.role} elsewhere"
+        )
     ca = room.door.keyring.labelled(plan.ca)
     if delegate.kind not in KINDS.get(ca.role, ()) or ca.state != "active":
         raise PlanMalformed(f"plan: {plan.ca} is no active CA key that has {delegate.title} responders")

@@ -15,8 +15,8 @@ from pki.cmp.messages import Header
 WINDOW_S: Final = 300
 """How far a message's time may be from ours."""
 KEPT: Final = 1 << 17
-"""Messages that are remembered: ten minutes of two hundred a second. One that was forgotten, or came before a start of the
-keyroom, and comes again, gets what it got: whatever is asked twice is done once.
+"""Messages that are remembered: ten minutes of two hundred a second. One that was forgotten, or came before a start of
+the keyroom, and comes again, gets what it got: whatever is asked twice is done once.
 """
 _DOMAIN: Final = b"kedge-cmp-v1\0"
 _INDEX: Final = 8

@@ -144,6 +144,6 @@ __all__ = [
     "ScrapDevice", "Ship", "ShowCeremony", "ShowCertificate", "ShowHealth", "ShowLabel", "ShowProof",
     "ShowWorkOrder", "SignRelease", "Statement", "StatementVerdict", "StatementsRecorded", "StationIssued",
     "StationShown", "StationsListed", "StatusAnswered", "StepShown", "SubmitReceipts", "SummarizeJournal",
-    "SuspendKey", "SuspendStation", "Text", "TileRead", "TransactCmp", "UnitShown", "UnitsReported", "Upload", "Uploaded",
-    "WorkOrderShown", "WorkOrdersListed",
+    "SuspendKey", "SuspendStation", "Text", "TileRead", "TransactCmp", "UnitShown", "UnitsReported", "Upload",
+    "Uploaded", "WorkOrderShown", "WorkOrdersListed",
 ]  # fmt: skip

@@ -1,5 +1,7 @@
 """What the bodies of messages ask for (RFC 9810 section 5.3), one thing a message as the lightweight profile has it."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from pki.cmp.errors import MessageMalformed, MessageUnsupported
@@ -74,7 +76,7 @@ def read_body(message: Message) -> Body:
 
     Raises MessageMalformed, MessageUnsupported, and what `read_certificate_message` and `read_serial_number` raise.
     """
-    readers = {
+    readers: dict[str, Callable[[bytes], Body]] = {
         "ir": _read_request,
         "cr": _read_request,
         "kur": _read_update,

@@ -181,8 +181,8 @@ def _read_time(digits: bytes) -> int:
     if len(text) != 14 or not text.isdecimal() or digits[-1:] != b"Z":
         raise DerMalformed("the time is not in the form YYYYMMDDHHMMSSZ")
     try:
-        parts = (int(text[at : at + 2]) for at in (4, 6, 8, 10, 12))
-        return int(datetime(int(text[:4]), *parts, tzinfo=UTC).timestamp())
+        month, day, hour, minute, second = (int(text[at : at + 2]) for at in (4, 6, 8, 10, 12))
+        return int(datetime(int(text[:4]), month, day, hour, minute, second, tzinfo=UTC).timestamp())
     except ValueError as error:
         raise DerMalformed(f"the time is no time: {error}") from error
 

@@ -106,17 +106,17 @@ def confirm_revocation() -> bytes:
 
 
 def confirm() -> bytes:
-    """pkiConf (section 5.3.17)."""
+    """PkiConf (section 5.3.17)."""
     return _tag(_ANSWERS["certConf"], _NULL)
 
 
 def list_authorities(certificates: Sequence[bytes]) -> bytes:
-    """genp with CA certificates, DER (section 5.3.19.14)."""
+    """Genp with CA certificates, DER (section 5.3.19.14)."""
     return _inform(CA_CERTS, write_element(SEQUENCE, *certificates))
 
 
 def update_root(new: bytes, new_with_old: bytes, old_with_new: bytes) -> bytes:
-    """genp with the root that follows the one that was shown, and link certificates where there are any, DER; without
+    """Genp with the root that follows the one that was shown, and link certificates where there are any, DER; without
     a new one there is nothing to follow (section 5.3.19.15).
     """
     links = ((0xA0, new_with_old), (0xA1, old_with_new))
@@ -125,7 +125,7 @@ def update_root(new: bytes, new_with_old: bytes, old_with_new: bytes) -> bytes:
 
 
 def describe_request() -> bytes:
-    """genp with what a request should say: a key on P-256 (section 5.3.19.16)."""
+    """Genp with what a request should say: a key on P-256 (section 5.3.19.16)."""
     return _inform(CERT_REQ_TEMPLATE, _TEMPLATE)
 
 

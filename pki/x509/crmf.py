@@ -111,7 +111,9 @@ def _read(data: bytes) -> CertificateMessage:
 def _read_proof(data: bytes, signed: bytes, rest: list[Element]) -> tuple[bytes, bytes, bytes]:
     """Proof by a signature over the CertRequest, which a template with subject and key has."""
     if tags(rest) != [_SIGNATURE]:
-        raise ProofOfPossessionFailed("the request is not signed by its key, or says more", hint="sign it on the device")
+        raise ProofOfPossessionFailed(
+            "the request is not signed by its key, or says more", hint="sign it on the device"
+        )
     proof = read_children(data, rest[0], limit=3)
     if tags(proof) != [SEQUENCE, BIT_STRING] or content(data, proof[1])[:1] != b"\0":
         raise ProofOfPossessionFailed("the proof of possession is no signature over the request")

@@ -1,4 +1,4 @@
-"""A keyroom that speaks CMP, a station that signs messages, and answers read by what nobody here wrote the reader of."""
+"""A keyroom that speaks CMP, a station that signs messages, and answers whose signature is verified."""
 
 import asyncio
 import hashlib
@@ -30,8 +30,8 @@ async def make_station(world: World, name: str = STATION, **fields: Any) -> Send
     """A station, enrolled and certified."""
     key = ec.generate_private_key(ec.SECP256R1())
     plan = {
-        "station": name, "plant": PLANT, "lines": ["3"], "classes": [CLASS], "key": spki_sha256(spki_der(key.public_key())),
-        **fields,
+        "station": name, "plant": PLANT, "lines": ["3"], "classes": [CLASS],
+        "key": spki_sha256(spki_der(key.public_key())), **fields,
     }  # fmt: skip
     await world.ceremony(f"enrol-{name}", "station-enrol", plan)
     issued = await world.ask(commands.IssueStation(name, make_request(key)), "", commands.StationIssued)
@@ -45,7 +45,9 @@ async def prepare(world: World) -> Sender:
     return await make_station(world)
 
 
-def transact(world: World, message: bytes, authority: str = "device-ca", source: str = "192.0.2.7") -> AnyResult | Problem:
+def transact(
+    world: World, message: bytes, authority: str = "device-ca", source: str = "192.0.2.7"
+) -> AnyResult | Problem:
     """Ask the desk, as the API does for anybody."""
     request = Request(1, commands.TransactCmp(authority, message), "", source)
     return asyncio.run(world.desk.answer(request, local=False))

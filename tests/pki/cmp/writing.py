@@ -118,9 +118,7 @@ def write_integer(value: int, tag_octet: int = INTEGER) -> bytes:
 def ask_revocation(certificate: bytes, reason: int | None = 1) -> bytes:
     """The body of an rr for a certificate (DER)."""
     parsed = x509.load_der_x509_certificate(certificate)
-    template = write_element(
-        SEQUENCE, write_integer(parsed.serial_number, 0x81), tag(3, parsed.issuer.public_bytes())
-    )
+    template = write_element(SEQUENCE, write_integer(parsed.serial_number, 0x81), tag(3, parsed.issuer.public_bytes()))
     entry = b""
     if reason is not None:
         value = octets(write_element(0x0A, bytes((reason,))))
