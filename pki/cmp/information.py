@@ -56,5 +56,5 @@ def _update(shown: bytes, known: list[tuple[bytes, Tbs]]) -> bytes:
 
 def _link(known: list[tuple[bytes, Tbs]], of: Tbs, by: Tbs) -> bytes:
     """The certificate of one root's key by the other; empty when there is none."""
-    found = (der for der, tbs in known if (tbs.public_key, tbs.issuer) == (of.public_key, by.subject))
-    return next(found, b"")
+    links = [item for item in known if item[1].subject != item[1].issuer]
+    return next((der for der, tbs in links if (tbs.public_key, tbs.issuer) == (of.public_key, by.subject)), b"")

@@ -139,14 +139,16 @@ def ask_information(oid: str, value: bytes = b"") -> bytes:
 
 
 def make_sender(key: ec.EllipticCurvePrivateKey | None = None, name: str = "station") -> Sender:
-    """A sender with a certificate of its own making."""
+    """A sender with a certificate by a CA that is nobody's."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+    issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody")])
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
     builder = builder.serial_number(7).not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
     builder = builder.not_valid_after(datetime(2046, 1, 1, tzinfo=UTC))
     ski = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    certificate = builder.add_extension(ski, critical=False).sign(key, hashes.SHA256())
+    authority = ec.generate_private_key(ec.SECP256R1())
+    certificate = builder.add_extension(ski, critical=False).sign(authority, hashes.SHA256())
     return Sender(key, certificate.public_bytes(Encoding.DER))
 
 
