@@ -145,8 +145,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         chain-mismatch floor-refused gate-closed genesis-refused hsm-key-exists import-refused journal-key-needed
         key-known key-not-active message-replayed number-taken key-transition-refused label-taken nothing-locked
         overlap-refused place-refused quota-exhausted request-mismatch request-open revocation-refused
-        rework-exhausted sequence-stale serial-taken state-refused step-done step-outdated unit-scrapped version-taken work-order-ambiguous
-        work-order-closed""",
+        rework-exhausted sequence-stale serial-taken state-refused step-done step-outdated unit-scrapped version-taken
+        work-order-ambiguous work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",
     422: """

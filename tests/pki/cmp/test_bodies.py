@@ -114,8 +114,8 @@ def test_an_update_names_what_it_replaces_and_nothing_else_does() -> None:
             write_integer(7, 0x81), tag(5, b"\x30\0"))))), MessageUnsupported),
         (tag(24, write_element(SEQUENCE)), MessageMalformed),
         (tag(24, write_element(SEQUENCE, write_element(SEQUENCE, octets(b"x")))), MessageMalformed),
-        (tag(24, write_element(SEQUENCE, write_element(
-            SEQUENCE, octets(b"x"), ZERO, write_element(SEQUENCE, write_element(INTEGER, b"\0\0"))))), MessageMalformed),
+        (tag(24, write_element(SEQUENCE, write_element(SEQUENCE, octets(b"x"), ZERO,
+            write_element(SEQUENCE, write_element(INTEGER, b"\0\0"))))), MessageMalformed),
         (tag(21, write_element(SEQUENCE)), MessageMalformed),
         (tag(21, write_element(SEQUENCE, write_element(SEQUENCE, ZERO))), MessageMalformed),
     ],

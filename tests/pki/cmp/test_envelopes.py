@@ -134,7 +134,7 @@ SEEDS = [*MESSAGES.values(), *(write_message(SENDER, body) for body in BODIES)]
 
 
 @given(st.binary(max_size=600))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_strangers_bytes_raise_nothing_but_our_errors(data: bytes) -> None:
     for read in (open_message, parse_certificate_message):
         with pytest.raises((CmpError, X509Error)):
@@ -142,7 +142,7 @@ def test_strangers_bytes_raise_nothing_but_our_errors(data: bytes) -> None:
 
 
 @given(st.sampled_from(SEEDS), st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_mutations_raise_nothing_but_our_errors(seed: bytes, data: st.DataObject) -> None:
     """Cut, doubled, filled, or changed anywhere, what is signed is signed again: the body's reader is reached."""
     at = data.draw(st.integers(0, len(seed) - 1))
@@ -156,7 +156,7 @@ def test_mutations_raise_nothing_but_our_errors(seed: bytes, data: st.DataObject
 
 
 @given(st.sampled_from(BODIES), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_bodies_that_are_signed_raise_nothing_but_our_errors(body: bytes, data: st.DataObject) -> None:
     at = data.draw(st.integers(2, len(body) - 1))
     changed = body[:at] + bytes((data.draw(st.integers(0, 255)),)) + body[at + 1 :]

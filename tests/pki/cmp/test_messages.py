@@ -30,7 +30,7 @@ AT = datetime(2026, 11, 23, 7, 8, 9, tzinfo=UTC)
 @pytest.mark.parametrize("name", MESSAGES)
 def test_what_openssl_sends_is_read(name: str) -> None:
     message = parse_message(MESSAGES[name])
-    assert message.kind == name.split()[0]
+    assert message.kind == name.split(maxsplit=1)[0]
     assert message.header == parse_header(MESSAGES[name])
     assert (len(message.header.transaction), len(message.header.nonce)) == (16, 16)
     assert message.header.time > 1_700_000_000
