@@ -31,7 +31,7 @@ from ceremonies.logs import configure_log
 from ceremonies.milestones import milestone_path, read_milestone
 from ceremonies.orders import Actor
 from ceremonies.pipeline import Pipeline
-from ceremonies.protection import EVERY_S, Protection
+from ceremonies.protection import Protection
 from ceremonies.public import Publisher, anchor_path, write_file
 from ceremonies.readers import Readers
 from ceremonies.revocation import Revocation
@@ -210,8 +210,7 @@ async def serve(room: Room, source: Path) -> None:
         asyncio.create_task(repeat(upkeep.pin, room.anchor.every_s)),
         asyncio.create_task(repeat(stamping.turn, UPKEEP_EVERY_S)),
         asyncio.create_task(repeat(upkeep.scrub, SCRUB_EVERY_S)),
-        asyncio.create_task(repeat(protection.record, EVERY_S)),
-        *(asyncio.create_task(repeat(*chore)) for chore in (*token_chores(room), *revocation.chores)),
+        *(asyncio.create_task(repeat(*chore)) for chore in (*token_chores(room), *revocation.chores, protection.chore)),
         *(asyncio.create_task(repeat(turn, LOOK_EVERY_S)) for turn in (feeds.tell, *(f.turn for f in feeds.feeds))),
     ]
     await stopping.wait()

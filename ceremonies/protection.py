@@ -5,7 +5,7 @@ answers are counted, and an entry per hour says how many. Whom nobody knows here
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -47,11 +47,12 @@ class Responder(msgspec.Struct, frozen=True):
 
 
 class Protection:
-    """Signs answers, on the writer's thread."""
+    """Signs answers, on the writer's thread. chore: what is done again and again, every so many seconds."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
         self._counts: dict[str, Counter[str]] = {}
+        self.chore: tuple[Callable[[], Awaitable[object]], float] = (self.record, EVERY_S)
 
     def find(self, authority: str) -> Responder:
         """The responder of a CA; where it has none, another CA's: all of them speak for this keyroom. Writer's thread.

@@ -15,6 +15,7 @@ from ceremonies.cmp import read_intermediates
 from ceremonies.commands import CertificateShown, CmpAnswered, ConfirmDevice, DeviceIssued, Problem
 from pki.cmp.replies import GRANTED_WITH_MODS
 from pki.x509.confirmations import confirmed_bytes, hash_chain
+from pki.x509.der import SEQUENCE, write_element
 from tests.api.est_requests import make_est_request
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.messaging import CP, ERROR, GENP, IP, KUP, PKI_CONF, Messaging, make_station
@@ -28,7 +29,6 @@ from tests.pki.cmp.writing import (
     name_old,
     octets,
     tag,
-    write_element,
     write_message,
 )
 from tests.world import World, audit_world
@@ -131,7 +131,7 @@ def test_confirmations_of_something_else(messaging: Messaging) -> None:
 
 @pytest.mark.req("CA-11")
 def test_no_confirmation_is_waited_for_when_none_was_wanted(messaging: Messaging) -> None:
-    info = write_element(0x30, IMPLICIT)
+    info = write_element(SEQUENCE, IMPLICIT)
     assert 8 in messaging.ask(ask_certificate(SERIAL, KEY), fields={8: info}).header
     assert 8 not in messaging.ask(ask_certificate(SERIAL, KEY), 1).header
 

@@ -39,7 +39,12 @@ def test_a_request_is_taken_or_refused_with_the_code_of_the_rule(factory_world: 
 
 
 def test_a_message_is_opened_or_refused_between_requests() -> None:
-    asks = [Open(MESSAGES["ir"]), Ask(make_intake()), Open(MESSAGES["ir unprotected"]), Ask(make_intake(b"x"))]
+    asks: list[Ask | Open] = [
+        Open(MESSAGES["ir"]),
+        Ask(make_intake()),
+        Open(MESSAGES["ir unprotected"]),
+        Ask(make_intake(b"x")),
+    ]
     opened, taken, refused, malformed = answer(asks, {})
     assert isinstance(opened, Message)
     assert opened.value == open_message(MESSAGES["ir"])

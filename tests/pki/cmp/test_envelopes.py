@@ -110,9 +110,9 @@ def test_the_key_is_one_on_a_curve() -> None:
     builder = builder.public_key(key.public_key()).serial_number(7).not_valid_before(parsed.not_valid_before_utc)
     builder = builder.not_valid_after(parsed.not_valid_after_utc)
     ski = x509.SubjectKeyIdentifier.from_public_key(SENDER.key.public_key())
+    parts = _split(write_message(SENDER, BODY))
     for extended in (builder.add_extension(ski, critical=False), builder.add_extension(x509.OCSPNoCheck(), False)):
         certificate = extended.sign(SENDER.key, hashes.SHA256()).public_bytes(Encoding.DER)
-        parts = _split(write_message(SENDER, BODY))
         with pytest.raises(MessageForged):
             open_message(write_element(SEQUENCE, *parts[:3], _show(certificate)))
     with pytest.raises(MessageForged):

@@ -21,8 +21,8 @@ def certify(subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, by: ec.E
     """A certificate of a CA; the later its key, the later it begins."""
     year = 2026 if key is not NEW else 2036
     names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in (subject, issuer)]
-    builder = x509.CertificateBuilder(*names[::-1], key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(datetime(year, 1, 1, tzinfo=UTC))
+    builder = x509.CertificateBuilder().subject_name(names[0]).issuer_name(names[1]).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(datetime(year, 1, 1, tzinfo=UTC))
     builder = builder.not_valid_after(datetime(2049, 1, 1, tzinfo=UTC))
     ski = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     return builder.add_extension(ski, critical=False).sign(by, hashes.SHA256()).public_bytes(Encoding.DER)
