@@ -28,16 +28,16 @@ from ceremonies.commands import (
 from ceremonies.confirmation import ChainMismatch
 from ceremonies.desk import Caller, Handler, admit, carry_out
 from ceremonies.errors import KeyroomError
-from ceremonies.protection import Protection
+from ceremonies.protection import Protection, Responder
 from ceremonies.recalls import RecallCertificate, Recalls, find_unit
 from ceremonies.room import Room
 from ceremonies.tokens import Identity
 from ceremonies.transactions import MessageUnexpected, Transactions, name_answer, read_index
-from pki.cmp.bodies import Acknowledged, CertificateAsked, Question, RevocationAsked
-from pki.cmp.envelopes import Opened
+from pki.cmp.bodies import Acknowledged, Body, CertificateAsked, Question, RevocationAsked, read_body
+from pki.cmp.envelopes import find_signer, verify_message
 from pki.cmp.failures import FAILURES
 from pki.cmp.information import answer_question
-from pki.cmp.messages import Header
+from pki.cmp.messages import Header, Message, parse_message
 from pki.cmp.replies import Reply, confirm, confirm_revocation, grant_certificate, refuse
 from pki.errors import PkiError
 from pki.x509.crmf import CertificateName
@@ -67,7 +67,8 @@ class AskAuthorities(Command, frozen=True, tag="ask-authorities"):
 class Asked(msgspec.Struct, frozen=True):
     """A message whose signer is known. source: the address that it came from."""
 
-    opened: Opened
+    message: Message
+    body: Body
     authority: str
     identity: Identity
     source: str
@@ -91,26 +92,31 @@ class Cmp:
         (`pki.cmp.envelopes`, `Stations.identify`), before a key is used; MessageUntimely, MessageReplayed;
         ResponderMissing; and what is no refusal of the protocol (a full keyroom, a token that rests).
         """
-        room = self._room
+        room, now = self._room, self._room.door.now()
         room.door.keyring.labelled(command.authority)
-        opened = await room.readers.open(command.request)
-        identity = room.ledger.replay.stations.identify(opened.certificate, room.door.now())
-        self._transactions.take(identity.sub, opened.kind, opened.header, room.surroundings.now_us() // 1_000_000)
+        message = parse_message(command.request)
+        # Only bytes that we issued are believed, and only then a signature is verified: with a key that we know.
+        identity = room.ledger.replay.stations.identify(find_signer(message), now)
+        verify_message(message)
+        self._transactions.take(identity.sub, message.kind, message.header, int(now.timestamp()))
+        asked = Asked(message, read_body(message), command.authority, identity, caller.actor.src)
         responder = await room.act(lambda: self._protection.find(command.authority))
+        return CmpAnswered(await self._answer(asked, responder))
+
+    async def _answer(self, asked: Asked, responder: Responder) -> bytes:
+        kind, header = asked.message.kind, asked.message.header
         try:
-            reply, nonce = await self._carry_out(Asked(opened, command.authority, identity, caller.actor.src))
+            reply, nonce = await self._carry_out(asked)
         except (KeyroomError, PkiError) as error:
             if error.code not in FAILURES:
                 raise
             said = f"{error.code}: {error.message}"
-            reply, nonce = Reply(refuse(opened.kind, FAILURES[error.code], said)), room.surroundings.entropy(16)
-        found = (responder, nonce)
-        return CmpAnswered(await room.act(lambda: self._protection.sign(opened.header, opened.kind, reply, found)))
+            reply, nonce = Reply(refuse(kind, FAILURES[error.code], said)), self._room.surroundings.entropy(16)
+        return await self._room.act(lambda: self._protection.sign(header, kind, reply, (responder, nonce)))
 
     async def _carry_out(self, asked: Asked) -> tuple[Reply, bytes]:
         """What a message asks for, done as a command of its signer; the answer, and its nonce."""
-        room, body = self._room, asked.opened.body
-        nonce = room.surroundings.entropy(16)
+        body, nonce = asked.body, self._room.surroundings.entropy(16)
         match body:
             case CertificateAsked():
                 return await self._issue(asked, body)
@@ -120,7 +126,7 @@ class Cmp:
                 return Reply(confirm_revocation()), nonce
             case Acknowledged(sha256, accepted):
                 acknowledge = AcknowledgeCertificate(sha256.hex(), accepted)
-                await self._do(asked, acknowledge, partial(self._acknowledge, asked.opened.header))
+                await self._do(asked, acknowledge, partial(self._acknowledge, asked.message.header))
                 return Reply(confirm()), nonce
             case Question():
                 inform = partial(self._inform, body, asked.authority)
@@ -136,9 +142,9 @@ class Cmp:
         issued = await self._do(asked, command, partial(self._certify, body.old))
         certificate = read_pem(issued.certificate, "CERTIFICATE")
         modified = read_tbs(split_signed(certificate)[0]).subject != body.subject
-        header = asked.opened.header
+        header = asked.message.header
         reply = Reply(
-            grant_certificate(asked.opened.kind, certificate, modified=modified),
+            grant_certificate(asked.message.kind, certificate, modified=modified),
             tuple(read_intermediates(issued.chain)),
             header.implicit,
         )

@@ -1,5 +1,4 @@
-"""A reader: the process that reads what strangers send (certification requests, messages of CMP), verifies it, and
-prepares certificates.
+"""A reader: the process that reads what strangers send (certification requests) and prepares their certificates.
 
 It has no key, no token and no database, and answers on the one socket that it is given. Frames are those of
 `ceremonies.frames`: a list of asks in, the list of their answers out, in order. It ends when the socket does.
@@ -12,7 +11,6 @@ from typing import BinaryIO
 
 import msgspec
 
-from pki.cmp.envelopes import Opened, open_message
 from pki.errors import PkiError
 from pki.x509.intake import Intake, Place, TakenIn, take_in_all
 
@@ -34,19 +32,7 @@ class Taken(msgspec.Struct, frozen=True, tag="taken", array_like=True):
     value: TakenIn
 
 
-class Message(msgspec.Struct, frozen=True, tag="message", array_like=True):
-    """A message of CMP that was opened."""
-
-    value: Opened
-
-
-class Open(msgspec.Struct, frozen=True, tag="open", array_like=True):
-    """A message of CMP, DER."""
-
-    der: bytes
-
-
-class Ask(msgspec.Struct, frozen=True, tag="ask", array_like=True):
+class Ask(msgspec.Struct, frozen=True, array_like=True):
     """One request. place: the number of its place, -1 to have it only read; given: the place, where it is new."""
 
     intake: Intake
@@ -54,25 +40,15 @@ class Ask(msgspec.Struct, frozen=True, tag="ask", array_like=True):
     given: Place | None = None
 
 
-Answer = Taken | Message | Refused
+Answer = Taken | Refused
 
-_asks = msgspec.msgpack.Decoder(list[Ask | Open])
+_asks = msgspec.msgpack.Decoder(list[Ask])
 _encoder = msgspec.msgpack.Encoder()
 
 
-def answer(asks: Sequence[Ask | Open], places: dict[int, Place]) -> list[Answer]:
-    """Take in requests, and open messages. `places` holds those that were given, by number."""
-    requests = [ask for ask in asks if isinstance(ask, Ask)]
-    taken = iter(take_in_all([(ask.intake, find_place(ask, places)) for ask in requests]))
-    return [describe(next(taken) if isinstance(ask, Ask) else open_or_refuse(ask)) for ask in asks]
-
-
-def open_or_refuse(ask: Open) -> Opened | PkiError:
-    """A message that was opened, or what refuses it."""
-    try:
-        return open_message(ask.der)
-    except PkiError as error:
-        return error
+def answer(asks: Sequence[Ask], places: dict[int, Place]) -> list[Answer]:
+    """Take in requests. `places` holds those that were given, by number."""
+    return [describe(taken) for taken in take_in_all([(ask.intake, find_place(ask, places)) for ask in asks])]
 
 
 def find_place(ask: Ask, places: dict[int, Place]) -> Place | None:
@@ -82,18 +58,12 @@ def find_place(ask: Ask, places: dict[int, Place]) -> Place | None:
     return places.get(ask.place)
 
 
-def describe(found: TakenIn | Opened | PkiError) -> Answer:
-    """What was taken in or opened, or its refusal, as it travels."""
-    match found:
-        case PkiError():
-            return Refused(found.code, found.message, found.hint)
-        case Opened():
-            return Message(found)
-        case _:
-            return Taken(found)
+def describe(taken: TakenIn | PkiError) -> Answer:
+    """A request that was taken in, or its refusal, as it travels."""
+    return Refused(taken.code, taken.message, taken.hint) if isinstance(taken, PkiError) else Taken(taken)
 
 
-def read_asks(stream: BinaryIO) -> list[Ask | Open] | None:
+def read_asks(stream: BinaryIO) -> list[Ask] | None:
     """The next frame; None when the keyroom has closed its end."""
     header = stream.read(LENGTH.size)
     if len(header) < LENGTH.size:

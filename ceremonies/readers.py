@@ -1,5 +1,4 @@
-"""Readers: certification requests and messages of CMP are read in processes of their own, so that the keyroom's time is
-for keys.
+"""Readers: certification requests are read in processes of their own, so that the keyroom's time is for keys.
 
 All requests that wait go to a reader in one frame. A reader that ends, or does not answer in time, is replaced; what it
 had is refused with `reader-ended`, and may be sent again: nothing was recorded or signed.
@@ -13,21 +12,19 @@ import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import msgspec
 import structlog
 
 from ceremonies.errors import KeyroomError
-from ceremonies.reader import FRAME_LIMIT, LENGTH, Answer, Ask, Message, Open, Refused, Taken
-from pki.cmp.envelopes import Opened, open_message
+from ceremonies.reader import FRAME_LIMIT, LENGTH, Answer, Ask, Refused, Taken
 from pki.errors import PkiError
 from pki.x509.intake import Intake, Place, TakenIn, take_in
 
 log = structlog.get_logger()
 
 _encoder = msgspec.msgpack.Encoder()
-_answers = msgspec.msgpack.Decoder(list[Taken | Message | Refused])
+_answers = msgspec.msgpack.Decoder(list[Taken | Refused])
 
 FRAME = 16
 """Requests in one frame: few, so that the first are on their way to the door while the next are read."""
@@ -40,9 +37,7 @@ but a new one must start first, on a busy machine.
 PLACES = 256
 """How many work orders a reader is told before it is told anew."""
 
-Task = tuple[Intake, Place | None] | Open
-Waiting = tuple[Task, "asyncio.Future[Any]"]
-"""What a reader is asked, and who waits for its answer: a TakenIn, or an Opened for what is to be opened."""
+Waiting = tuple[Intake, Place | None, "asyncio.Future[TakenIn]"]
 
 
 class ReaderEnded(KeyroomError):
@@ -109,15 +104,12 @@ class Readers:
         """See `pki.x509.intake.take_in`. Raises what that raises, by its code, or ReaderEnded."""
         if not self._count:
             return take_in(intake, place)
-        taken: TakenIn = await self._put((intake, place))
-        return taken
-
-    async def open(self, der: bytes) -> Opened:
-        """See `pki.cmp.envelopes.open_message`. Raises what that raises, by its code, or ReaderEnded."""
-        if not self._count:
-            return open_message(der)
-        opened: Opened = await self._put(Open(der))
-        return opened
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[TakenIn] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._send)
+        self._waiting.append((intake, place, future))
+        return await future
 
     def close(self) -> None:
         """End the processes. Who waits still is told that the reader has ended."""
@@ -129,14 +121,6 @@ class Readers:
             for waiting in reader.asked:
                 refuse(waiting)
         refuse(self._waiting)
-
-    async def _put(self, task: Task) -> Any:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._send)
-        self._waiting.append((task, future))
-        return await future
 
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -159,8 +143,7 @@ class Readers:
             try:
                 if reader.stream is None:
                     await self._connect(reader)
-                asks = [task if isinstance(task, Open) else reader.ask(*task) for task, _ in waiting]
-                body = _encoder.encode(asks)
+                body = _encoder.encode([reader.ask(intake, place) for intake, place, _ in waiting])
                 if reader.stream is not None:
                     reader.stream.write(LENGTH.pack(len(body)) + body)
             except Exception as error:  # noqa: BLE001  # who waits would be given the answers to those who come after
@@ -220,7 +203,7 @@ class Readers:
 
 def refuse(waiting: Sequence[Waiting]) -> None:
     """Tell those who wait still that their reader has ended."""
-    for _, future in waiting:
+    for _, _, future in waiting:
         if not future.done() and not future.get_loop().is_closed():
             future.set_exception(ReaderEnded("the reader of this request has ended", hint="send it again"))
 
@@ -233,7 +216,7 @@ def hand_out(waiting: Sequence[Waiting], answers: Sequence[Answer]) -> None:
     if len(waiting) != len(answers):
         raise ValueError(f"{len(answers)} answers to {len(waiting)} requests")
     results = [read_error(answer) if isinstance(answer, Refused) else answer.value for answer in answers]
-    for (_, future), result in zip(waiting, results, strict=True):
+    for (_, _, future), result in zip(waiting, results, strict=True):
         if future.done():
             continue
         if isinstance(result, PkiError):

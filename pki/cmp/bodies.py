@@ -34,7 +34,7 @@ _SHA256_NULL = bytes.fromhex("300d06096086480165030402010500")
 _NUMBER, _ISSUER = 0x81, 0xA3
 
 
-class CertificateAsked(msgspec.Struct, frozen=True, array_like=True, tag="certificate"):
+class CertificateAsked(msgspec.Struct, frozen=True):
     """A certificate for a device. request: PKCS #10, or with form `crmf` a CertReqMsg, DER; subject: its own, DER.
 
     serial: the device that the subject names. old: the certificate to be replaced.
@@ -47,21 +47,21 @@ class CertificateAsked(msgspec.Struct, frozen=True, array_like=True, tag="certif
     old: CertificateName | None = None
 
 
-class RevocationAsked(msgspec.Struct, frozen=True, array_like=True, tag="revocation"):
+class RevocationAsked(msgspec.Struct, frozen=True):
     """A certificate to be revoked, for a reason of `pki.x509.reasons`."""
 
     name: CertificateName
     reason: str
 
 
-class Acknowledged(msgspec.Struct, frozen=True, array_like=True, tag="acknowledged"):
+class Acknowledged(msgspec.Struct, frozen=True):
     """What became of a certificate that was handed out: the SHA-256 of its DER, and whether it was accepted."""
 
     sha256: bytes
     accepted: bool
 
 
-class Question(msgspec.Struct, frozen=True, array_like=True, tag="question"):
+class Question(msgspec.Struct, frozen=True):
     """A general message: infoType (OID, DER) and its value (DER, or empty)."""
 
     kind: bytes

@@ -1,15 +1,14 @@
-"""A message opened: its protection verified by the certificate that it shows, and its body read.
+"""Who made a message: the certificate that it shows, and whether the message is signed by that certificate's key.
 
-Whose certificate that is, and what its owner may ask, is not said here: whoever made the message holds the key of it.
+Whose certificate that is, and what its owner may ask, is not said here. Look it up before the signature is verified: no
+key of a stranger's choice is loaded then.
 """
 
-import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from pki.cmp.bodies import Body, read_body
 from pki.cmp.errors import MessageForged, MessageUnprotected
-from pki.cmp.messages import DIRECTORY_NAME, Header, Message, parse_message
+from pki.cmp.messages import DIRECTORY_NAME, Message
 from pki.errors import KeyUnsupported
 from pki.signatures import load_spki
 from pki.x509.der import OCTET_STRING, content, read_whole, write_element
@@ -19,34 +18,26 @@ from pki.x509.rules import SUBJECT_KEY_ID
 from pki.x509.tbs import Tbs, read_extensions, read_tbs, split_signed
 
 
-class Opened(msgspec.Struct, frozen=True, array_like=True):
-    """A message whose signature verifies under the key of `certificate` (DER)."""
+def find_signer(message: Message) -> bytes:
+    """The certificate (DER) whose key shall have signed the message: the first of extraCerts (RFC 9483 section 3.3).
 
-    kind: str
-    header: Header
-    certificate: bytes
-    body: Body
-
-
-def open_message(der: bytes) -> Opened:
-    """Read a message, in this order (RFC 9483 sections 3.1 to 3.3, 3.5):
-
-    1. size, DER, header: MessageMalformed, MessageUnsupported;
-    2. there is protection, and a certificate of the key: MessageUnprotected;
-    3. sender and senderKID are the certificate's; the signature verifies (ECDSA, SHA-2): MessageForged;
-    4. the body: what `read_body` raises.
+    Raises MessageUnprotected.
     """
-    message = parse_message(der)
     if not message.protection or not message.header.algorithm:
         raise MessageUnprotected("the message is not signed", hint="sign it with the key of your certificate")
     if not message.certificates:
         raise MessageUnprotected("the message shows no certificate", hint="send yours as the first of extraCerts")
-    certificate = message.certificates[0]
+    return message.certificates[0]
+
+
+def verify_message(message: Message) -> None:
+    """Sender and senderKID are those of the signer's certificate, and the signature is by its key: ECDSA with SHA-2
+    (RFC 9483 sections 3.1, 3.2, 3.5). Raises MessageUnprotected, MessageForged.
+    """
     try:
-        _verify(message, read_tbs(split_signed(certificate)[0]))
+        _verify(message, read_tbs(split_signed(find_signer(message))[0]))
     except (DerMalformed, KeyUnsupported, KeyError, InvalidSignature) as error:
         raise MessageForged("the message is not signed by the key of the certificate that it shows") from error
-    return Opened(message.kind, message.header, certificate, read_body(message))
 
 
 def _verify(message: Message, certificate: Tbs) -> None:

@@ -58,7 +58,7 @@ _FIELDS = MappingProxyType(
 )
 
 
-class Header(msgspec.Struct, frozen=True, array_like=True):
+class Header(msgspec.Struct, frozen=True):
     """A PKIHeader. sender: a GeneralName in DER. algorithm: DER, empty without protection. key: senderKID.
 
     time: seconds since 1970, -1 when it is not told. answered: recipNonce. implicit: no confirmation is wanted.

@@ -35,7 +35,7 @@ _NO_SIGNATURE = bytes.fromhex("300a06082a8648ce3d040302" + "030100")
 _VERSION_1 = bytes.fromhex("020100")
 
 
-class CertificateName(msgspec.Struct, frozen=True, array_like=True):
+class CertificateName(msgspec.Struct, frozen=True):
     """A certificate by its issuer's name (DER) and its number, in lowercase hex."""
 
     issuer: bytes

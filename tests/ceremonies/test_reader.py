@@ -7,12 +7,10 @@ import msgspec
 import pytest
 
 from ceremonies import reader as module
-from ceremonies.reader import LENGTH, Ask, Message, Open, Refused, Taken, answer, serve
-from pki.cmp.envelopes import open_message
+from ceremonies.reader import LENGTH, Ask, Refused, Taken, answer, serve
 from pki.x509.errors import PemMalformed
 from pki.x509.intake import Intake, Place
 from tests.ceremonies.test_readers import NUMBER, find_place, make_intake
-from tests.pki.cmp.vectors import MESSAGES
 from tests.world import World, make_request
 
 ANSWERS = msgspec.msgpack.Decoder(list[Taken | Refused])
@@ -36,22 +34,6 @@ def test_a_request_is_taken_or_refused_with_the_code_of_the_rule(factory_world: 
     assert isinstance(refused, Refused)
     assert refused.code in (PemMalformed.code, "request-malformed")
     assert refused.message
-
-
-def test_a_message_is_opened_or_refused_between_requests() -> None:
-    asks: list[Ask | Open] = [
-        Open(MESSAGES["ir"]),
-        Ask(make_intake()),
-        Open(MESSAGES["ir unprotected"]),
-        Ask(make_intake(b"x")),
-    ]
-    opened, taken, refused, malformed = answer(asks, {})
-    assert isinstance(opened, Message)
-    assert opened.value == open_message(MESSAGES["ir"])
-    assert isinstance(taken, Taken)
-    assert isinstance(refused, Refused)
-    assert isinstance(malformed, Refused)
-    assert (refused.code, malformed.code) == ("message-unprotected", "request-malformed")
 
 
 def test_what_is_wrong_with_the_request_is_said_before_what_is_wrong_with_its_terms(factory_world: World) -> None:

@@ -18,14 +18,11 @@ from ceremonies import readers as module
 from ceremonies.issuance import load_line
 from ceremonies.reader import LENGTH, Refused, Taken
 from ceremonies.readers import Reader, ReaderEnded, Readers, error_kinds, hand_out, read_error
-from pki.cmp.envelopes import open_message
-from pki.cmp.errors import MessageUnprotected
 from pki.errors import KeyUnsupported
 from pki.names import NameMalformed
 from pki.x509.errors import CertificateNumberRefused, ChainInvalid, LintFailed, RequestMalformed, X509Error
 from pki.x509.intake import Intake, Place, TakenIn, take_in
 from tests.ceremonies.small import act
-from tests.pki.cmp.vectors import MESSAGES
 from tests.world import World, copy_world, issue_device, make_request
 
 NUMBER = "1" + "0" * 38
@@ -378,16 +375,3 @@ def test_a_reader_that_never_answers_is_replaced(factory_world: World, monkeypat
         assert len(readers._tasks) <= 2 * len(readers._readers)
 
     with_readers(1, task)
-
-
-@pytest.mark.req("T17")
-def test_messages_are_opened_there_too() -> None:
-    async def task(readers: Readers) -> None:
-        opened, taken = await asyncio.gather(readers.open(MESSAGES["kur"]), readers.take_in(make_intake(), None))
-        assert opened == open_message(MESSAGES["kur"])
-        assert taken.prepared is None
-        with pytest.raises(MessageUnprotected):
-            await readers.open(MESSAGES["ir unprotected"])
-
-    with_readers(1, task)
-    assert asyncio.run(Readers(0).open(MESSAGES["kur"])) == open_message(MESSAGES["kur"])

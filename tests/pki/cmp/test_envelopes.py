@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -11,8 +10,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pki.cmp.envelopes import Opened, open_message
+from pki.cmp.bodies import Body, read_body
+from pki.cmp.envelopes import find_signer, verify_message
 from pki.cmp.errors import CmpError, MessageForged, MessageUnprotected
+from pki.cmp.messages import parse_message
 from pki.errors import PkiError
 from pki.x509.crmf import parse_certificate_message
 from pki.x509.der import BIT_STRING, SEQUENCE, read_children, read_whole, whole, write_element
@@ -36,18 +37,25 @@ BODY = ask_information("1.3.6.1.5.5.7.4.17")
 SIGNED = {name: data for name, data in MESSAGES.items() if name not in ("ir unprotected", "genm of nothing")}
 
 
+def open_message(der: bytes) -> Body:
+    """All of it, as the keyroom does when it knows the signer."""
+    message = parse_message(der)
+    verify_message(message)
+    return read_body(message)
+
+
 @pytest.mark.req("CA-11")
 @pytest.mark.parametrize("name", [name for name in SIGNED if not name.startswith(("ir without", "ir raV"))])
-def test_what_openssl_signs_verifies_and_travels(name: str) -> None:
-    opened = open_message(MESSAGES[name])
-    assert opened.certificate in MESSAGES[name]
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(opened), type=Opened) == opened
+def test_what_openssl_signs_verifies(name: str) -> None:
+    open_message(MESSAGES[name])
+    assert find_signer(parse_message(MESSAGES[name])) in MESSAGES[name]
 
 
 def test_of_several_certificates_the_first_is_the_signers() -> None:
     message = write_message(SENDER, BODY)
     longer = write_element(SEQUENCE, *_split(message)[:3], _show(SENDER.certificate, OTHER.certificate))
-    assert open_message(longer).certificate == SENDER.certificate
+    open_message(longer)
+    assert find_signer(parse_message(longer)) == SENDER.certificate
     with pytest.raises(MessageForged):
         open_message(write_element(SEQUENCE, *_split(message)[:3], _show(OTHER.certificate, SENDER.certificate)))
 
@@ -72,8 +80,10 @@ def _show(*certificates: bytes) -> bytes:
     ],
 )
 def test_a_message_that_is_not_signed(change: Callable[[list[bytes]], list[bytes]]) -> None:
-    with pytest.raises(MessageUnprotected):
-        open_message(write_element(SEQUENCE, *change(_split(write_message(SENDER, BODY)))))
+    message = parse_message(write_element(SEQUENCE, *change(_split(write_message(SENDER, BODY)))))
+    for read in (find_signer, verify_message):
+        with pytest.raises(MessageUnprotected):
+            read(message)
 
 
 @pytest.mark.req("AZ-5", "T25")
@@ -121,7 +131,7 @@ def test_the_key_is_one_on_a_curve() -> None:
 
 def test_p384_is_a_key_too() -> None:
     sender = make_sender(ec.generate_private_key(ec.SECP384R1()))
-    assert open_message(write_message(sender, BODY)).certificate == sender.certificate
+    open_message(write_message(sender, BODY))
 
 
 BODIES = [
