@@ -17,7 +17,7 @@ DOMAIN_APP: Final = 2
 TOKENS: Final = {
     "kedge-main": (
         "identity-root", "device-ca", "site-ca", "service-ca", "oem-root", "manifest-signer", "image-app", "counter",
-        "director", "ocsp",
+        "director", "ocsp", "cmp",
     ),
     "kedge-journal": ("journal",),
     "kedge-recovery": ("recovery",),
@@ -40,7 +40,7 @@ _TWO_OFFICERS: Final = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "transition-index", "counter-update",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
     "certificate.service-ca", "log.key.rotate", "log.recover", "station.enrol", "station.resume", "certificate.revoke",
-    "certificate.ocsp-responder", "key.deactivated", "baseline", "register-import",
+    "certificate.ocsp-responder", "certificate.cmp-responder", "key.deactivated", "baseline", "register-import",
 )  # fmt: skip
 _BY_RULE: Final = (
     "certificate.idevid", "certificate.ieee2030-5-device", "certificate.ldevid", "certificate.station-tls",
