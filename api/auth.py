@@ -42,6 +42,7 @@ ROLES: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("GET", "/.well-known/est/{label}/csrattrs"): PUBLIC,
     ("POST", "/.well-known/est/{label}/simpleenroll"): _STATION,
     ("POST", "/.well-known/est/{label}/simplereenroll"): _STATION,
+    ("POST", "/.well-known/cmp/p/{label}"): PUBLIC,
     ("GET", "/v1/stations"): STAFF,
     ("PUT", "/v1/stations/{station}/certificate"): PUBLIC,
     ("POST", "/v1/stations/{station}/suspension"): _OFFICER,
@@ -133,9 +134,9 @@ async def authorise(request: Request) -> Caller:  # async: else each request cos
     if not roles:
         raise InternalError("the route has no roles")
     request.scope["route_path"] = path
+    if roles == PUBLIC:  # whoever signs a message of CMP is told apart by where it is, too
+        return Caller(request.app.state.keyroom, "", b"", read_address(request))
     source = request.client.host[:64] if request.client else ""
-    if roles == PUBLIC:
-        return Caller(request.app.state.keyroom, "", b"", source)
     certificate = read_certificate(request)
     if certificate and "station" in roles and "authorization" not in request.headers:
         return Caller(request.app.state.keyroom, "", certificate, read_address(request))

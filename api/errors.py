@@ -121,7 +121,7 @@ _BY_STATUS: Final[dict[int, str]] = {
         approval-malformed approval-refused body-missing cbor-invalid cbor-key-duplicate cbor-not-deterministic
         cbor-text-invalid cbor-too-large cbor-trailing cbor-truncated cbor-type-forbidden
         client-certificate-malformed cose-invalid cose-key-invalid der-malformed export-refused frame-invalid
-        json-malformed name-malformed
+        json-malformed message-malformed message-unsupported name-malformed
         payload-invalid pem-malformed plan-malformed proof-of-possession-failed request-malformed
         request-refused request-unreadable ssh-signature-malformed status-request-malformed submission-invalid
         type-mismatch upload-refused""",
@@ -131,7 +131,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         token-key-unknown token-malformed token-missing token-not-yet-valid token-refused token-replayed
         token-sender-wrong token-signature-invalid token-too-old""",
     403: """
-        address-refused approval-unsigned binding-mismatch key-purpose-refused not-listed officer-unknown policy-refuses
+        address-refused approval-unsigned binding-mismatch key-purpose-refused message-forged message-unprotected
+        not-listed officer-unknown policy-refuses
         peer-refused quorum-not-met recovery-refused report-refused role-refused serial-not-in-order
         ssh-signature-invalid station-key-wrong station-suspended token-grant-missing""",
     404: """
@@ -144,28 +145,29 @@ _BY_STATUS: Final[dict[int, str]] = {
         already-decided approval-mismatch artefact-missing authority-not-issuing authority-unavailable ceremony-exists
         ceremony-over certificate-replaced chain-mismatch element-taken floor-refused gate-closed genesis-refused
         hsm-key-exists import-refused journal-key-needed key-known key-not-active key-transition-refused label-taken
-        nothing-locked number-taken overlap-refused place-refused quota-exhausted request-mismatch request-open
-        revocation-refused rework-exhausted sequence-stale serial-taken state-refused step-done step-outdated
-        switch-refused unit-scrapped version-taken
+        message-replayed nothing-locked number-taken overlap-refused place-refused quota-exhausted request-mismatch
+        request-open revocation-refused rework-exhausted sequence-stale serial-taken state-refused step-done
+        step-outdated switch-refused unit-scrapped version-taken
         work-order-ambiguous work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",
     422: """
         action-unknown audit-failed authorization-missing bank-pinned bootloader-mismatch certificate-number-refused
-        chain-invalid checkpoint-invalid class-unknown condition-unmet certificate-revoked confirmation-invalid
-        consistency-invalid cosignature-missing crl-expired crl-invalid crl-out-of-scope crl-outdated crl-refused
-        counter-unreachable dependency-unmet device-refusal element-error element-path-refused endorsement-refused
-        fallback-missing fallback-not-needed fields-invalid fleet-mismatch floor-from-exceeded floor-not-met
-        format-error identity-mismatch image-already-signed image-denied image-digest-mismatch image-fact-conflict
-        image-fact-missing image-flag-refused image-key-refused image-malformed image-not-confirmed
-        image-signature-invalid image-signature-unknown image-tlv-refused inclusion-invalid issuer-refused key-refused
-        key-unprotected key-unsupported known-test-key limit-exceeded lint-failed log-error manifest-image-mismatch
-        manifest-refused nonce-mismatch note-invalid note-unsigned origin-unknown policy-malformed possession-unproven
-        profile-forbids profile-unknown proof-invalid reason-unknown receipt-refused recovery-changed rehearsal-failed
-        release-refused role-undefined roster-malformed self-test-failed set-chain-detached set-index-refused
-        set-malformed set-outranked set-previous-mismatch set-ref-mismatch signature-invalid slot-empty slots-unready
-        soak-unmet stamp-invalid subject-refused summary-wrong target-mismatch threshold-not-met tile-invalid
-        tpm-activation-failed tpm-area-refused trust-error trust-policy-invalid trust-set-missing validity-refused
+        certificate-revoked chain-invalid checkpoint-invalid class-unknown cmp-error condition-unmet
+        confirmation-invalid consistency-invalid cosignature-missing counter-unreachable crl-expired crl-invalid
+        crl-out-of-scope crl-outdated crl-refused dependency-unmet device-refusal element-error element-path-refused
+        endorsement-refused fallback-missing fallback-not-needed fields-invalid fleet-mismatch floor-from-exceeded
+        floor-not-met format-error identity-mismatch image-already-signed image-denied image-digest-mismatch
+        image-fact-conflict image-fact-missing image-flag-refused image-key-refused image-malformed
+        image-not-confirmed image-signature-invalid image-signature-unknown image-tlv-refused inclusion-invalid
+        issuer-refused key-refused key-unprotected key-unsupported known-test-key limit-exceeded lint-failed log-error
+        manifest-image-mismatch manifest-refused message-unexpected message-untimely nonce-mismatch note-invalid
+        note-unsigned origin-unknown policy-malformed possession-unproven profile-forbids profile-unknown
+        proof-invalid reason-unknown receipt-refused recovery-changed rehearsal-failed release-refused role-undefined
+        roster-malformed self-test-failed set-chain-detached set-index-refused set-malformed set-outranked
+        set-previous-mismatch set-ref-mismatch signature-invalid slot-empty slots-unready soak-unmet stamp-invalid
+        subject-refused summary-wrong target-mismatch threshold-not-met tile-invalid tpm-activation-failed
+        tpm-area-refused trust-error trust-policy-invalid trust-set-missing validity-refused
         verifier-key-invalid witnesses-missing write-failed x509-error""",
     429: "station-too-fast",
     431: "headers-too-large",
@@ -182,8 +184,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         anchor-unwritten clock-behind clock-went-back crl-unsigned
         door-closed hsm-circuit-open hsm-closed hsm-ended hsm-pin-locked
         hsm-token-not-found hsm-token-replaced hsm-token-unavailable jwk-malformed jwks-unavailable keyroom-busy
-        keyroom-down keyroom-locked keyroom-stopping log-key-missing reader-ended sink-failed stamp-failed store-locked
-        store-lost store-unavailable witness-failed witnesses-behind""",
+        keyroom-down keyroom-locked keyroom-stopping log-key-missing reader-ended responder-missing sink-failed
+        stamp-failed store-locked store-lost store-unavailable witness-failed witnesses-behind""",
 }
 STATUS: Final[Mapping[str, int]] = {code: status for status, codes in _BY_STATUS.items() for code in codes.split()}
 

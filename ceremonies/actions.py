@@ -11,7 +11,7 @@ from ceremonies.genesis import GENESIS, GENESIS_ACTION
 from ceremonies.imports import IMPORT_ACTION
 from ceremonies.opening import WORK_ORDER_ACTION
 from ceremonies.procedures import Action
-from ceremonies.responders import RESPONDER_ACTION
+from ceremonies.responders import CMP_RESPONDER_ACTION, RESPONDER_ACTION
 from ceremonies.retirement import DESTROY_ACTION, RESUME_ACTION
 from ceremonies.rotation import ROTATION_ACTION, TRANSITION_ACTION
 from ceremonies.selections import REVOKE_ACTION
@@ -35,6 +35,7 @@ ACTIONS: dict[str, Action] = {
     "ca-rotate": CA_ROTATE_ACTION,
     "ca-switch": CA_SWITCH_ACTION,
     "ocsp-responder": RESPONDER_ACTION,
+    "cmp-responder": CMP_RESPONDER_ACTION,
     "revoke": REVOKE_ACTION,
     "log-key-rotate": LOG_KEY_ROTATE_ACTION,
     "log-key-retire": LOG_KEY_RETIRE_ACTION,

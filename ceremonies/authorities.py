@@ -25,8 +25,7 @@ from ceremonies.orders import KeyPlan
 from ceremonies.plans import Name, PlanMalformed, Positive, read_plan, write_plan
 from ceremonies.procedures import Action, Closing, Item, LastWords
 from ceremonies.quorums import StepOutdated
-from ceremonies.responders import ROLE as RESPONDER
-from ceremonies.responders import read_responder
+from ceremonies.responders import OCSP, read_responder
 from ceremonies.room import Room
 from ceremonies.trustsets import KeyBook, rehearse_keys
 from pki.x509.certificates import draft_certificate
@@ -250,7 +249,7 @@ def check_lists(room: Room, key: KeyEntry) -> None:
 
 def has_responder(room: Room, key: KeyEntry) -> bool:
     """Whether a CA's questions of OCSP are answered. Writer's thread."""
-    return any(read_responder(room, item) for item in room.door.keyring.active(RESPONDER, key.label))
+    return any(read_responder(room, item) for item in room.door.keyring.active(OCSP.role, key.label))
 
 
 def guard_switch(room: Room, shown: Mapping[str, Any]) -> None:

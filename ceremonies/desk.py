@@ -102,25 +102,11 @@ class Desk:
         except KeyroomError as error:
             self.gather(request.source, error)
             raise
-        actor = Actor(cred=identity.cred, role=identity.role, src=request.source, sub=identity.sub)
         try:
-            await self._admit(identity, request)
+            return await admit(self._room, identity, command, request.source)
         except StationTooFast as error:
             self.gather(request.source, error)
             raise
-        except KeyroomError as refusal:
-            await record_request(self._room, "auth.fail", command, actor, refusal)
-            raise
-        return Caller(actor, identity)
-
-    async def _admit(self, identity: Identity, request: Request) -> None:
-        """The role may ask this, and a station is not stopped. Raises RoleRefused, and what `Vigilance` raises."""
-        roles = request.command.roles
-        if identity.role == "station":
-            await self._room.vigilance.admit(identity, request.command, request.source)
-        if identity.role not in roles:
-            allowed = ", ".join(sorted(roles - LOCAL)) or "none; it is taken on the keyroom's own machine only"
-            raise RoleRefused(f"role {identity.role} may not ask this", hint=f"roles: {allowed}")
 
     async def _verify(self, request: Request) -> Identity:
         if not request.token and request.certificate:
@@ -174,6 +160,26 @@ class Desk:
         for source, (count, digest) in gathered.items():
             later, end = self._suppressed.get(source, (0, b""))
             self._suppressed[source] = (count + later, hashlib.sha256(digest + end).digest() if later else digest)
+
+
+async def admit(room: Room, identity: Identity, command: Command, source: str) -> Caller:
+    """The role may ask this, and a station is not stopped; else an entry says so.
+
+    Raises RoleRefused, and what `Vigilance` raises; of those StationTooFast leaves no entry.
+    """
+    actor = Actor(cred=identity.cred, role=identity.role, src=source, sub=identity.sub)
+    try:
+        if identity.role == "station":
+            await room.vigilance.admit(identity, command, source)
+        if identity.role not in command.roles:
+            allowed = ", ".join(sorted(command.roles - LOCAL)) or "none; it is taken on the keyroom's own machine only"
+            raise RoleRefused(f"role {identity.role} may not ask this", hint=f"roles: {allowed}")
+    except StationTooFast:
+        raise
+    except KeyroomError as refusal:
+        await record_request(room, "auth.fail", command, actor, refusal)
+        raise
+    return Caller(actor, identity)
 
 
 async def answer_any(room: Room, command: Command, work: Callable[[], Awaitable[R]]) -> R | Problem:

@@ -4,6 +4,7 @@ Officers approve a station's name, its place and its key. From then on whoever p
 station's certificate, again and again before it ends: no officer is needed, and nobody else gains anything by it.
 """
 
+import hashlib
 import ipaddress
 from collections.abc import Mapping
 from datetime import timedelta
@@ -109,7 +110,8 @@ class Enrolment:
         subject = ServiceSubject(read_organization(issuer), station.name, station.plant)
         terms = Terms(number, now, now + LIFE)
         prepared = prepare_certificate(profile, subject, request.public_key, issuer, terms)
-        draft = draft_prepared(profile, issuer.public_key, prepared, station=station.name)
+        csr = hashlib.sha256(request.der).hexdigest()
+        draft = draft_prepared(profile, issuer.public_key, prepared, station=station.name, csr=csr)
         key = RequestKey(f"station/{station.name}:{number:x}", draft.digest, b"{}")
         order = Order(
             draft=draft, by=caller.actor, name=station.name, request=key, blobs=(request.der,),

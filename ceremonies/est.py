@@ -54,7 +54,7 @@ class Est:
                 f"serial {command.serial} stands in {len(found)} orders: {', '.join(found[:4])}",
                 hint="name the order: PUT /v1/work-orders/{order}/devices/{serial}",
             )
-        return await self._issue(IssueDevice(found[0], command.serial, command.csr), caller)
+        return await self._issue(IssueDevice(found[0], command.serial, command.csr, command.form), caller)
 
     def _choose(self, orders: Sequence[WorkOrder]) -> list[str]:
         """Those that are open; when none is, those that were: a repeated request gets its answer."""

@@ -68,3 +68,9 @@ class StationsListed(Struct, frozen=True, tag="stations-listed"):
     """All stations."""
 
     stations: tuple[StationShown, ...]
+
+
+class CmpAnswered(Struct, frozen=True, tag="cmp-answered"):
+    """A PKIMessage (DER), signed by the responder's key."""
+
+    response: bytes

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 from ceremonies import commands
+from ceremonies.cmp import Cmp
+from ceremonies.cmp_protection import Protection
 from ceremonies.commands import Command
 from ceremonies.conduct import Conduct
 from ceremonies.desk import Handler
@@ -17,9 +19,11 @@ from ceremonies.room import Room
 from ceremonies.uploads import Uploads
 
 
-def handlers(room: Room, revocation: Revocation | None = None) -> Mapping[type[Command], Handler]:
-    """Every command with who answers it. revocation: the one whose chores run."""
-    return {
+def handlers(
+    room: Room, revocation: Revocation | None = None, protection: Protection | None = None
+) -> Mapping[type[Command], Handler]:
+    """Every command with who answers it. revocation, protection: those whose chores run."""
+    answering: dict[type[Command], Handler] = {
         **factory_handlers(room),
         **release_handlers(room),
         **ceremony_handlers(room),
@@ -28,6 +32,7 @@ def handlers(room: Room, revocation: Revocation | None = None) -> Mapping[type[C
         **register_handlers(room),
         **(revocation or Revocation(room)).handlers,
     }
+    return {**answering, commands.TransactCmp: Cmp(room, protection or Protection(room), answering).transact}
 
 
 def release_handlers(room: Room) -> Mapping[type[Command], Handler]:

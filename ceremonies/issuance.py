@@ -85,7 +85,7 @@ class Issuance:
     async def issue(self, command: IssueDevice, caller: Caller) -> DeviceIssued:
         """Answer a station. The same serial with the same key gets the same bytes, and uses no quota."""
         now = self._room.surroundings.now_us() // 1_000_000
-        intake = Intake(command.csr, command.serial, await self._numbers.draw(), now)
+        intake = Intake(command.csr, command.serial, await self._numbers.draw(), now, command.form)
         kind = KIND
         try:
             line = await self._find_line(command, caller)
@@ -112,7 +112,7 @@ class Issuance:
         except RequestOpen as opened:
             # A crash left this request's intent open: the same bytes are sealed again, and nothing else may be.
             line = await self._room.act(partial(move_line, self._room, line, opened.seq))
-            intake = Intake(command.csr, command.serial, **read_shown(opened.recipe))
+            intake = Intake(command.csr, command.serial, **read_shown(opened.recipe), form=command.form)
             taken = await self._room.readers.take_in(intake, line.place)
             sealed = await self._seal(command, caller, line, (intake, taken))
         return await self._answer(command, taken, line, sealed)

@@ -19,11 +19,18 @@ KINDS: dict[str, frozenset[str]] = {
         }
     ),
     "device-ca": frozenset(
-        {"certificate.idevid", "certificate.ieee2030-5-device", "certificate.ocsp-responder", "crl"}
+        {
+            "certificate.idevid",
+            "certificate.ieee2030-5-device",
+            "certificate.ocsp-responder",
+            "certificate.cmp-responder",
+            "crl",
+        }
     ),
     "site-ca": frozenset({"certificate.ldevid", "certificate.ocsp-responder", "crl"}),
     "service-ca": frozenset({"certificate.station-tls", "certificate.ocsp-responder", "crl"}),
     "ocsp": frozenset(),
+    "cmp": frozenset(),
     "oem-root": frozenset({"trust-set"}),
     "recovery": frozenset({"trust-set"}),
     "manifest-signer": frozenset({"fw-manifest", "transition-index", "birth-package", "baseline"}),

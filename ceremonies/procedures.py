@@ -19,7 +19,7 @@ from ceremonies.approvals import ApprovalTemplate, LogCheckpoint
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import EntryDraft, Placed
 from ceremonies.keysteps import change_listed_states, work_listed_keys
-from ceremonies.orders import Actor, Order, RequestKey, Sealed, StepRef
+from ceremonies.orders import Actor, Order, RequestKey, Reservation, Sealed, StepRef
 from ceremonies.plans import read_shown
 from ceremonies.quorums import CeremonyOver, Mandate, StepOutdated, load_step, shown_draft
 from ceremonies.room import Room
@@ -59,6 +59,7 @@ class Item:
     changes: Callable[[Sealed], Sequence[Change]] = lambda _: ()
     blobs: tuple[bytes, ...] = ()
     inspect: Callable[[bytes], object] | None = None
+    reserve: tuple[Reservation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ async def execute_results(room: Room, action: Action, rows: tuple[Row, Row], by:
         request = RequestKey(f"{request_prefix(step.ceremony)}{item.name}", item.draft.digest, b"{}")
         order = Order(
             draft=item.draft, by=by, name=item.name, request=request, step=step, chg=ceremony["chg"],
-            blobs=item.blobs, changes=item.changes, inspect=item.inspect,
+            blobs=item.blobs, changes=item.changes, inspect=item.inspect, reserve=item.reserve,
         )  # fmt: skip
         await room.seal(order)
 

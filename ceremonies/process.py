@@ -16,6 +16,7 @@ import uvloop
 
 from ceremonies import entries
 from ceremonies.chores import attempt, repeat
+from ceremonies.cmp_protection import Protection
 from ceremonies.desk import Desk
 from ceremonies.door import Door
 from ceremonies.feeds import LOOK_EVERY_S, Feeds
@@ -186,8 +187,8 @@ async def serve(room: Room, source: Path) -> None:
     """Answer requests until SIGTERM or SIGINT; then finish what is under way and record the stop. SIGHUP: who is let in
     over TLS is read again from `source`, the settings file.
     """
-    revocation = Revocation(room)
-    desk = Desk(room, handlers(room, revocation))
+    revocation, protection = Revocation(room), Protection(room)
+    desk = Desk(room, handlers(room, revocation, protection))
     servers, publisher = open_servers(desk, room), Publisher(room)
     upkeep = Upkeep(room, os._exit)
     feeds, stamping = Feeds(room), Stamping(room)
@@ -209,7 +210,7 @@ async def serve(room: Room, source: Path) -> None:
         asyncio.create_task(repeat(upkeep.pin, room.anchor.every_s)),
         asyncio.create_task(repeat(stamping.turn, UPKEEP_EVERY_S)),
         asyncio.create_task(repeat(upkeep.scrub, SCRUB_EVERY_S)),
-        *(asyncio.create_task(repeat(*chore)) for chore in (*token_chores(room), *revocation.chores)),
+        *(asyncio.create_task(repeat(*chore)) for chore in (*token_chores(room), *revocation.chores, protection.chore)),
         *(asyncio.create_task(repeat(turn, LOOK_EVERY_S)) for turn in (feeds.tell, *(f.turn for f in feeds.feeds))),
     ]
     await stopping.wait()
@@ -218,7 +219,7 @@ async def serve(room: Room, source: Path) -> None:
     for chore in chores:
         chore.cancel()
     stop = partial(room.act, partial(record_stop, room.ledger))
-    before = (desk.record_suppressed, revocation.last)
+    before = (desk.record_suppressed, revocation.last, protection.record)
     for last in (*before, stop, room.witnesses.advance, publisher.publish, upkeep.pin, upkeep.keep):
         await attempt(last)
     await attempt(partial(room.act, room.door.strongbox.close))

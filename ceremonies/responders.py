@@ -1,16 +1,18 @@
-"""Responders of OCSP: per CA a key of role `ocsp`, and a certificate by the CA that lets it answer (RFC 6960, 4.2.2.2).
+"""Responders: a key that answers and signs nothing else, and a certificate by a CA that lets it answer.
 
-The ceremony `ocsp-responder` makes both. Its certificate lives for months, at most; the next ceremony makes a new key,
-and ends the one that it replaces.
+Those of OCSP have the role `ocsp`, one per CA (RFC 6960 section 4.2.2.2); those of CMP the role `cmp` (RFC 9810 section
+4.5). The ceremonies `ocsp-responder` and `cmp-responder` make both. The certificate lives for months, at most; the next
+ceremony makes a new key, and ends the one that it replaces.
 """
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 
-from ceremonies.certified import load_authority, read_released
+from ceremonies.certified import load_authority, place_issuer, read_released, reserve_number
 from ceremonies.genesis import draw_number
 from ceremonies.keyring import KINDS, KeyEntry, check_plan
 from ceremonies.orders import KeyPlan
@@ -22,13 +24,28 @@ from ceremonies.trustsets import KeyBook, rehearse_keys
 from pki.names import ServiceSubject
 from pki.x509.certificates import draft_certificate
 from pki.x509.issuers import Issuer
-from pki.x509.profiles import OCSP_RESPONDER
+from pki.x509.profiles import CMP_RESPONDER, OCSP_RESPONDER, Profile
 from pki.x509.rules import ORGANIZATION, ORGANIZATIONAL_UNIT
 from pki.x509.tbs import read_name
 from pki.x509.terms import Terms
 
-ROLE = "ocsp"
-KIND = f"certificate.{OCSP_RESPONDER.name}"
+
+class Delegate(msgspec.Struct, frozen=True):
+    """One kind of responder: its key's role, its certificate's profile, what its name ends with."""
+
+    role: str
+    profile: Profile
+    title: str
+
+    @property
+    def kind(self) -> str:
+        """The kind of the certificate's draft."""
+        return f"certificate.{self.profile.name}"
+
+
+OCSP: Final = Delegate("ocsp", OCSP_RESPONDER, "OCSP")
+CMP: Final = Delegate("cmp", CMP_RESPONDER, "CMP")
+_BY_ROLE: Final = {delegate.role: delegate for delegate in (OCSP, CMP)}
 
 
 class ResponderPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,26 +61,28 @@ class ResponderPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     replaces: Name | None = None
 
 
-def prepare_responder(room: Room, data: bytes) -> dict[str, Any]:
+def prepare_responder(delegate: Delegate, room: Room, data: bytes) -> dict[str, Any]:
     """The key, and the states that change with it. Drafted with a throw-away key first. Raises PlanMalformed."""
     plan: ResponderPlan = read_plan(data, ResponderPlan)
-    key = KeyPlan(plan.label, ROLE, "p256", plan.token, plan.ca)
+    key = KeyPlan(plan.label, delegate.role, "p256", plan.token, plan.ca)
     check_plan(key.role, key.algorithm)
     if any(other.label == plan.label for other in room.door.keyring):
         raise PlanMalformed(f"plan: a key {plan.label} exists already", hint="give the new key a label of its own")
-    if not room.settings.may_hold(plan.token, ROLE):
-        raise PlanMalformed(f"plan: key {plan.label} is to live on {plan.token}, the settings place {ROLE} elsewhere")
+    if not room.settings.may_hold(plan.token, key.role):
+        raise PlanMalformed(
+            f"plan: key {plan.label} is to live on {plan.token}, the settings place {key.role} elsewhere"
+        )
     ca = room.door.keyring.labelled(plan.ca)
-    if KIND not in KINDS.get(ca.role, ()) or ca.state != "active":
-        raise PlanMalformed(f"plan: {plan.ca} is no active CA key that has responders")
+    if delegate.kind not in KINDS.get(ca.role, ()) or ca.state != "active":
+        raise PlanMalformed(f"plan: {plan.ca} is no active CA key that has {delegate.title} responders")
     states = {"active": [plan.label]}
     if plan.replaces is not None:
         old = room.door.keyring.labelled(plan.replaces)
-        if (old.role, old.scope, old.state) != (ROLE, plan.ca, "active"):
+        if (old.role, old.scope, old.state) != (delegate.role, plan.ca, "active"):
             raise PlanMalformed(f"plan: {plan.replaces} is no active responder key of {plan.ca}")
         states["deactivated"] = [plan.replaces]
     recipe = {"now": room.surroundings.now_us() // 1_000_000, "number": f"{1 << 158:x}"}
-    room.writer.run_now(lambda: draft_items(room, rehearse_keys([key]), plan, recipe))
+    room.writer.run_now(lambda: draft_items(room, rehearse_keys([key]), (delegate, plan), recipe))
     return {"content": write_plan(plan), "keys": [key.fields], "states": states}
 
 
@@ -73,27 +92,35 @@ def draw_responder(room: Room, shown: Mapping[str, Any]) -> dict[str, Any]:
     return {"now": room.surroundings.now_us() // 1_000_000, "number": f"{number:x}"}
 
 
-def draft_responder(room: Room, shown: Mapping[str, Any], recipe: Mapping[str, Any]) -> Sequence[Item]:
+def draft_responder(
+    delegate: Delegate, room: Room, shown: Mapping[str, Any], recipe: Mapping[str, Any]
+) -> Sequence[Item]:
     """The certificate of the key that exists now."""
     plan = msgspec.convert(shown["content"], ResponderPlan)
-    return draft_items(room, KeyBook(room.door.keyring, room.store.blob), plan, recipe)
+    return draft_items(room, KeyBook(room.door.keyring, room.store.blob), (delegate, plan), recipe)
 
 
-def draft_items(room: Room, book: KeyBook, plan: ResponderPlan, recipe: Mapping[str, Any]) -> Sequence[Item]:
+def draft_items(
+    room: Room, book: KeyBook, wanted: tuple[Delegate, ResponderPlan], recipe: Mapping[str, Any]
+) -> Sequence[Item]:
     """The responder's certificate. Writer's thread. Raises PlanMalformed, and what the draft raises."""
+    delegate, plan = wanted
     issuer = load_authority(room, room.door.keyring.labelled(plan.ca).spki)
     if issuer is None:
         raise PlanMalformed(f"plan: {plan.ca} has no certificate")
-    start = datetime.datetime.fromtimestamp(recipe["now"], datetime.UTC)
-    terms = Terms(int(recipe["number"], 16), start, start + datetime.timedelta(days=plan.days))
-    draft = draft_certificate(OCSP_RESPONDER, name_responder(plan, issuer), book.public_key(plan.label), issuer, terms)
-    return [Item(plan.label, draft)]
+    start, number = datetime.datetime.fromtimestamp(recipe["now"], datetime.UTC), int(recipe["number"], 16)
+    terms = Terms(number, start, start + datetime.timedelta(days=plan.days))
+    subject, public_key = name_responder(plan, issuer, delegate.title), book.public_key(plan.label)
+    if delegate.profile.no_check:  # nobody asks for its status
+        return [Item(plan.label, draft_certificate(delegate.profile, subject, public_key, issuer, terms))]
+    draft = draft_certificate(delegate.profile, subject, public_key, place_issuer(room, issuer), terms)
+    return [Item(plan.label, draft, reserve=(reserve_number(number),))]
 
 
-def name_responder(plan: ResponderPlan, issuer: Issuer) -> ServiceSubject:
+def name_responder(plan: ResponderPlan, issuer: Issuer, title: str) -> ServiceSubject:
     """The responder's name: O of its CA, and OU where that is a site's. Raises NameMalformed."""
     named = {item.oid: item.value.decode() for item in read_name(issuer.subject)}
-    return ServiceSubject(named[ORGANIZATION], f"{plan.ca} OCSP", named.get(ORGANIZATIONAL_UNIT, ""))
+    return ServiceSubject(named[ORGANIZATION], f"{plan.ca} {title}", named.get(ORGANIZATIONAL_UNIT, ""))
 
 
 def read_responder(room: Room, key: KeyEntry) -> bytes | None:
@@ -103,11 +130,16 @@ def read_responder(room: Room, key: KeyEntry) -> bytes | None:
     """
     ceremony = room.ledger.replay.makers.get(key.spki, "")
     request = room.store.find(RequestRow, id=f"{request_prefix(ceremony)}{key.label}")
-    if request is None or request["document"] is None:
+    if request is None or request["document"] is None or key.role not in _BY_ROLE:
         return None
-    return read_released(room, request["document"], KIND)
+    return read_released(room, request["document"], _BY_ROLE[key.role].kind)
 
 
-RESPONDER_ACTION = Action(
-    prepare=prepare_responder, kinds=("key.generate",), draw=draw_responder, draft=draft_responder
-)
+def make_action(delegate: Delegate) -> Action:
+    """The ceremony that makes a responder of a kind."""
+    prepare, draft = partial(prepare_responder, delegate), partial(draft_responder, delegate)
+    return Action(prepare=prepare, kinds=("key.generate",), draw=draw_responder, draft=draft)
+
+
+RESPONDER_ACTION = make_action(OCSP)
+CMP_RESPONDER_ACTION = make_action(CMP)

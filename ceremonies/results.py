@@ -4,6 +4,7 @@ from msgspec import Struct, field
 
 from ceremonies.element_results import ElementsListed, ManifestChecked, TpmActivated, TpmChallenged
 from ceremonies.factory_results import (
+    CmpAnswered,
     DeviceIssued,
     DevicesConfirmed,
     DevicesIssued,
@@ -237,4 +238,5 @@ AnyResult = (
     | ManifestChecked
     | TpmActivated
     | TpmChallenged
+    | CmpAnswered
 )

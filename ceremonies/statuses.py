@@ -20,7 +20,7 @@ from ceremonies.desk import Caller
 from ceremonies.door import key_name
 from ceremonies.keyring import KeyEntry
 from ceremonies.orders import Actor
-from ceremonies.responders import ROLE, read_responder
+from ceremonies.responders import OCSP, read_responder
 from ceremonies.revoked import RevokedRow, partition_of, write_number
 from ceremonies.room import Room
 from ceremonies.sums import Tally
@@ -223,7 +223,7 @@ class Statuses:
 
     def _load_responders(self) -> list[Responder]:
         found = []
-        for key in self._room.door.keyring.active(ROLE):
+        for key in self._room.door.keyring.active(OCSP.role):
             pem = read_responder(self._room, key)
             public_key = self._room.store.blob(key.spki)
             if pem is None or public_key is None:

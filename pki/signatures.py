@@ -7,7 +7,7 @@ Ed25519 (RFC 8032). The hash follows from the key: P-256 with SHA-256, P-384 wit
 import hashlib
 from functools import lru_cache
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -38,7 +38,7 @@ def load_spki(der: bytes) -> PublicKey:
     """
     try:
         key = serialization.load_der_public_key(der)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyUnsupported(f"public key does not parse: {error}", hint="send a DER SubjectPublicKeyInfo") from error
     if isinstance(key, ed25519.Ed25519PublicKey):
         return key

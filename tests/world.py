@@ -68,13 +68,14 @@ MAIN_ROLES = (
     "counter",
     "director",
     "ocsp",
+    "cmp",
 )
 KINDS = (
     "key.generate", "key.active", "key.destroy", "work-order", "trust-set", "counter-update", "transition-index",
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
     "certificate.service-ca", "policy.change", "log.key.rotate", "log.recover", "station.enrol", "station.resume",
     "certificate.revoke", "certificate.ocsp-responder", "key.deactivated", "baseline", "register-import",
-    "elements-import", "certificate.root-link", "certificate.switch",
+    "elements-import", "certificate.root-link", "certificate.switch", "certificate.cmp-responder",
 )  # fmt: skip
 UNATTENDED = (
     "certificate.idevid",

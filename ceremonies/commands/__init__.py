@@ -18,6 +18,7 @@ from ceremonies.commands.certificates import (
     RevokeCertificate,
     ShowCertificate,
 )
+from ceremonies.commands.cmp import TransactCmp
 from ceremonies.commands.command import LOCAL, PUBLIC, STAFF, Command, Document, Hex32, Name, RequestId, Text
 from ceremonies.commands.elements import ELEMENTS_LIMIT, ActivateTpm, ChallengeTpm, CheckManifest, ListElements
 from ceremonies.commands.factory import BATCH_LIMIT, DeviceRequest, EnrolDevice, IssueDevice, IssueDevices
@@ -76,7 +77,7 @@ from ceremonies.commands.units import (
 )
 
 from ceremonies.factory_results import (  # isort: skip
-    DeviceIssued, DevicesConfirmed, DevicesIssued, StationIssued, StationShown, StationsListed,
+    CmpAnswered, DeviceIssued, DevicesConfirmed, DevicesIssued, StationIssued, StationShown, StationsListed,
 )  # fmt: skip
 from ceremonies.outcomes import (  # isort: skip
     Problem, Proven,
@@ -106,8 +107,8 @@ AnyCommand = (
     ExportParty | SummarizeJournal | ListEvents | ShowHealth | IssueStation | ListStations | SuspendStation |
     RevokeStation | RevokeCertificate | PreviewRevocation | ShowCertificate | ListRevocations | AskStatus |
     ConfirmDevice | ConfirmDevices | ListWorkOrders | PermitRework | ReportUnits | ScrapDevice | ShowWorkOrder |
-    RecordStatements | CheckImport | QueryFleet | ShowLabel | ReadBaseline |
-    CheckManifest | ListElements | ChallengeTpm | ActivateTpm
+    RecordStatements | CheckImport | QueryFleet | ShowLabel | ReadBaseline | CheckManifest | ListElements |
+    ChallengeTpm | ActivateTpm | TransactCmp
 )  # fmt: skip
 
 
@@ -132,23 +133,23 @@ class Answer(Struct, frozen=True):
 
 __all__ = [
     "ARTEFACT_LIMIT", "ActivateTpm", "Answer", "AnyCommand", "AnyResult", "AskStatus", "AssetShown", "BATCH_LIMIT",
-    "BadLine", "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown", "CertificateShown", "ChallengeTpm",
-    "CheckImport", "CheckManifest", "Command", "ConfirmDevice", "ConfirmDevices", "Confirmation", "DecideStep",
+    "BadLine", "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown", "CertificateShown", "ChallengeTpm", "CheckImport",
+    "CheckManifest", "CmpAnswered", "Command", "ConfirmDevice", "ConfirmDevices", "Confirmation", "DecideStep",
     "Decommission", "DeviceConfirmed", "DeviceIssued", "DeviceRequest", "DeviceScrapped", "DevicesConfirmed",
     "DevicesIssued", "Document", "DocumentRead", "DocumentsListed", "ELEMENTS_LIMIT", "ElementShown",
     "ElementsListed", "EnrolDevice", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal", "ExportParty",
-    "FLEET_LIMIT", "FleetDevice", "FleetQueried", "HealthShown", "Hex32", "ImportChecked", "Install",
-    "IssueDevice", "IssueDevices", "IssueStation", "JournalPart", "KeyShown", "KeysListed", "LOCAL", "LabelShown",
+    "FLEET_LIMIT", "FleetDevice", "FleetQueried", "HealthShown", "Hex32", "ImportChecked", "Install", "IssueDevice",
+    "IssueDevices", "IssueStation", "JournalPart", "KeyShown", "KeysListed", "LOCAL", "LabelShown",
     "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListElements", "ListEvents", "ListKeys",
     "ListRevocations", "ListStations", "ListTrustSets", "ListWorkOrders", "ManifestChecked", "Move", "Name",
     "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "PermitRework", "PreviewRevocation", "Problem",
-    "ProofShown", "Proven", "QueryFleet", "ROWS_LIMIT", "ReadBaseline", "ReadDocument", "ReadTile",
-    "ReceiptsTaken", "RecordStatements", "RefusedElement", "ReleaseSigned", "Replace", "ReportUnits", "Request",
-    "RequestId", "Return", "RevocationListShown", "RevocationPreviewed", "RevocationsListed", "RevokeCertificate",
+    "ProofShown", "Proven", "QueryFleet", "ROWS_LIMIT", "ReadBaseline", "ReadDocument", "ReadTile", "ReceiptsTaken",
+    "RecordStatements", "RefusedElement", "ReleaseSigned", "Replace", "ReportUnits", "Request", "RequestId",
+    "Return", "RevocationListShown", "RevocationPreviewed", "RevocationsListed", "RevokeCertificate",
     "RevokeStation", "ReworkPermitted", "STAFF", "STATEMENTS_LIMIT", "ScrapDevice", "Ship", "ShowCeremony",
     "ShowCertificate", "ShowHealth", "ShowLabel", "ShowProof", "ShowWorkOrder", "SignRelease", "Statement",
     "StatementVerdict", "StatementsRecorded", "StationIssued", "StationShown", "StationsListed", "StatusAnswered",
     "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey", "SuspendStation", "Text", "TileRead",
-    "TpmActivated", "TpmChallenged", "UnitShown", "UnitsReported", "Upload", "Uploaded", "WorkOrderShown",
-    "WorkOrdersListed",
+    "TpmActivated", "TpmChallenged", "TransactCmp", "UnitShown", "UnitsReported", "Upload", "Uploaded",
+    "WorkOrderShown", "WorkOrdersListed",
 ]  # fmt: skip

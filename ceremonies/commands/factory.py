@@ -1,12 +1,14 @@
 """Device certificates inside work orders."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from ceremonies.commands.command import Command, Csr, Name
 
 BATCH_LIMIT = 1000
+Form = Literal["", "crmf"]
+"""What a request is: PKCS #10, or a CertReqMsg (RFC 4211)."""
 
 
 class IssueDevice(Command, frozen=True, tag="issue-device"):
@@ -16,6 +18,7 @@ class IssueDevice(Command, frozen=True, tag="issue-device"):
     work_order: Name
     serial: Name
     csr: Csr
+    form: Form = ""
 
 
 class EnrolDevice(Command, frozen=True, tag="enrol-device"):
@@ -25,6 +28,7 @@ class EnrolDevice(Command, frozen=True, tag="enrol-device"):
     authority: Name
     serial: Name
     csr: Csr
+    form: Form = ""
 
 
 class DeviceRequest(Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,10 +14,13 @@ import msgspec
 from pki.errors import PkiError
 from pki.names import DeviceSubject, ModuleSubject, read_serial_number
 from pki.x509.certificates import Prepared, prepare_certificate
+from pki.x509.crmf import parse_certificate_message
 from pki.x509.issuers import Issuer
 from pki.x509.profiles import Profile, find_profile
-from pki.x509.requests import CertificateRequest, check_request, parse_request, prove_possession
+from pki.x509.requests import CertificateRequest, ParsedRequest, check_request, parse_request, prove_possession
 from pki.x509.terms import Terms
+
+CRMF = "crmf"
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -36,13 +39,14 @@ class Place(msgspec.Struct, frozen=True):
 class Intake(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One request: PKCS #10 in PEM or DER, the device's serial, and number and notBefore (UTC, seconds) to be used.
 
-    number: from 2^64 to below 2^159, in lowercase hex.
+    number: from 2^64 to below 2^159, in lowercase hex. form: `crmf` for a CertReqMsg (RFC 4211, DER) in its place.
     """
 
     csr: bytes
     serial: str
     number: str
     not_before: int
+    form: str = ""
 
 
 class TakenIn(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -80,7 +84,7 @@ def take_in_all(tasks: Sequence[Task]) -> list[TakenIn | PkiError]:
 
     Each step is taken for all before the next: code and tables of a step are found in the processor's caches then.
     """
-    parsed = [_attempt(parse_request, intake.csr) for intake, _ in tasks]
+    parsed = [_attempt(_parse, intake) for intake, _ in tasks]
     proven = [_go_on(prove_possession, item) for item in parsed]
     return [_go_on(partial(_prepare, *task), item) for task, item in zip(tasks, proven, strict=True)]
 
@@ -102,6 +106,10 @@ def _attempt(step: Callable[[T], Result], item: T) -> Result | PkiError:
         return step(item)
     except PkiError as error:
         return error
+
+
+def _parse(intake: Intake) -> ParsedRequest:
+    return parse_certificate_message(intake.csr) if intake.form == CRMF else parse_request(intake.csr)
 
 
 def _prepare(intake: Intake, place: Place | None, request: CertificateRequest) -> TakenIn:

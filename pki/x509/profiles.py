@@ -16,6 +16,7 @@ from pki.x509.errors import ProfileUnknown
 CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"
 SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
 OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"  # RFC 6960 section 4.2.2.2
+CMC_RA = "1.3.6.1.5.5.7.3.28"  # RFC 6402 section 2.10, RFC 9810 section 4.5
 TEST_POLICY = "1.3.6.1.4.1.40732.2.1"  # IEEE 2030.5-2018 clause 6.11.7.3
 Curve = Literal["secp256r1", "secp384r1"]
 KeyUsage = Literal["digital_signature", "key_agreement", "key_cert_sign", "crl_sign"]
@@ -191,6 +192,21 @@ OCSP_RESPONDER = Profile(
     no_check=True,
 )
 
+# Signs what CMP answers, as a registration authority that the CA names; a device CA has no purposes of its own, so that
+# nobody finds them too narrow for it.
+CMP_RESPONDER = Profile(
+    name="cmp-responder",
+    citation="RFC 9810 section 4.5; RFC 6402 section 2.10; RFC 5280 sections 4.2.1.3, 4.2.1.12",
+    issuers=("device-ca",),
+    curves=("secp256r1",),
+    key_usage=_SIGNS,
+    authority=False,
+    naming="service",
+    within_issuer=True,
+    extended_key_usage=(CMC_RA,),
+    longest=92 * _DAY,
+)
+
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
         profile.name: profile
@@ -205,6 +221,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             LDEVID,
             STATION_TLS,
             OCSP_RESPONDER,
+            CMP_RESPONDER,
         )
     }
 )

@@ -110,14 +110,11 @@ def prove_possession(parsed: ParsedRequest) -> CertificateRequest:
     Raises ProofOfPossessionFailed.
     """
     signed, key = parsed.signed, parsed.key
-    body, algorithm, signature = parsed.parts
     try:
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            if not signed.is_signature_valid:
-                raise InvalidSignature
-        else:
-            digest, scheme = _ALGORITHMS[algorithm]
-            key.verify(signature, digest(body).digest(), scheme)
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            verify_ecdsa(key, parsed.parts)
+        elif not signed.is_signature_valid:
+            raise InvalidSignature
     except KeyError as error:
         raise ProofOfPossessionFailed(
             f"the request is signed with {signed.signature_algorithm_oid.dotted_string}",
@@ -128,6 +125,16 @@ def prove_possession(parsed: ParsedRequest) -> CertificateRequest:
             "the request is not signed by the key that it carries", hint="sign the request on the device again"
         ) from error
     return parsed.request
+
+
+def verify_ecdsa(key: ec.EllipticCurvePublicKey, parts: tuple[bytes, bytes, bytes]) -> None:
+    """Verify what `split_signed` gives: the signed part, the algorithm and the signature, both in DER.
+
+    Raises InvalidSignature, and KeyError for an algorithm that is not ECDSA with SHA-256, -384 or -512.
+    """
+    body, algorithm, signature = parts
+    digest, scheme = _ALGORITHMS[algorithm]
+    key.verify(signature, digest(body).digest(), scheme)
 
 
 def check_request(request: CertificateRequest, profile: Profile) -> None:

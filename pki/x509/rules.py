@@ -161,5 +161,17 @@ RULES: Mapping[str, Rules] = MappingProxyType(
             longest=92 * _DAY,
             authority=False,
         ),
+        "cmp-responder": Rules(
+            key=P256_KEY,
+            subject=(COMMON_NAME,),
+            within_issuer=True,
+            fixed={
+                BASIC_CONSTRAINTS: _NO_CA,
+                KEY_USAGE: _SIGNS,
+                EXTENDED_KEY_USAGE: (False, bytes.fromhex("300a06082b0601050507031c")),
+            },
+            longest=92 * _DAY,
+            authority=False,
+        ),
     }
 )

@@ -11,6 +11,7 @@ from ceremonies import commands
 from pki.x509.pem import write_pem
 from tests.api.est_requests import make_est_request
 from tests.api.peer import Reply
+from tests.pki.cmp.writing import make_cmp_message
 
 VECTORS = Path(__file__).parents[1] / "vectors/x509/certificates.json"
 CERTIFICATES = {
@@ -129,6 +130,7 @@ REPLIES: dict[type, Reply] = {
     commands.ListWorkOrders: commands.WorkOrdersListed((ORDER,)),
     commands.ShowWorkOrder: ORDER,
     commands.ReportUnits: commands.UnitsReported("wo-1", UNITS, ""),
+    commands.TransactCmp: commands.CmpAnswered(b"0\x00"),
 }
 
 RELEASE = {
@@ -169,6 +171,11 @@ REQUESTS: dict[tuple[str, str], tuple[str, dict[str, Any], type[commands.Command
         "/.well-known/est/device-ca/simplereenroll",
         {"content": EST_REQUEST, "headers": {"Content-Type": "application/pkcs10"}},
         commands.EnrolDevice,
+    ),
+    ("POST", "/.well-known/cmp/p/{label}"): (
+        "/.well-known/cmp/p/device-ca",
+        {"content": make_cmp_message(), "headers": {"Content-Type": "application/pkixcmp"}},
+        commands.TransactCmp,
     ),
     ("GET", "/v1/stations"): ("/v1/stations", {}, commands.ListStations),
     ("PUT", "/v1/stations/{station}/certificate"): (

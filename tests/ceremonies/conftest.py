@@ -1,12 +1,15 @@
 """Worlds after genesis: held once per session and kind of keys, then copied, keys and all, for each test."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from tests.ceremonies.messaging import Messaging, prepare
 from tests.ceremonies.protected import make_protected, prepare_protected
+from tests.ceremonies.revoking import open_copy
 from tests.ceremonies.rotated import Fleet, move_all, rotate
 from tests.ceremonies.templates import Keys, Templates
 from tests.engines import Engine
@@ -35,6 +38,23 @@ def genesis_template(templates: Templates) -> World:
 def factory_template(templates: Templates) -> World:
     """The same with the work order `wo-1` of 20, serials BMS-000001 to BMS-000025."""
     return templates.factory()
+
+
+@pytest.fixture(scope="session")
+def messaging_template(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Messaging:
+    """A stopped world with `wo-1`, a responder of CMP and a certified station. Copy it; never start it."""
+    world = copy_world(templates.factory(), tmp_path_factory.mktemp("messaging") / "world").start()
+    station = asyncio.run(prepare(world))
+    world.stop()
+    return Messaging(world, station)
+
+
+@pytest.fixture
+def messaging(messaging_template: Messaging, tmp_path: Path) -> Iterator[Messaging]:
+    """A started copy of it, and its clock."""
+    world, watch = open_copy(messaging_template.world, tmp_path / "world")
+    yield Messaging(world, messaging_template.station, watch)
+    world.stop()
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ def example(kind: type[Command]) -> Command:
         commands.ShowCertificate("BMS-000001"),
         commands.ListRevocations(),
         commands.AskStatus(b"0"),
+        commands.TransactCmp("device-ca", b"0"),
         commands.ConfirmDevice("wo-1", "BMS-000001", digest, bytes(64)),
         commands.ConfirmDevices("wo-1", (commands.Confirmation("BMS-000001", digest, bytes(64)),)),
         commands.PermitRework("wo-1", "BMS-000001", "module replaced"),

@@ -17,7 +17,7 @@ from ceremonies.enrolment import LIFE
 from pki.signatures import spki_sha256
 from pki.x509.chains import verify_chain
 from tests.ceremonies.examples import read_leaves
-from tests.world import CLASS, PLANT, RefusedError, World, make_request
+from tests.world import CLASS, PLANT, RefusedError, World, audit_world, make_request
 
 NAME = "graz-3-a"
 
@@ -67,6 +67,7 @@ def test_a_station_works_by_its_certificate_until_an_officer_stops_it(factory_wo
         assert code_of(await ask_as(world, issued, request)) == "station-suspended"
         with pytest.raises(RefusedError, match="station-suspended"):
             await certify(world, key)
+        assert (await audit_world(world)).verdict == "authenticated"
         await world.ceremony("resume", "station-resume", {"station": NAME, "reason": "over"})
         assert (await ask_as(world, issued, request)).replayed
         listed = await world.ask(commands.RevokeStation(NAME, "stolen"), "officer", StationsListed)

@@ -86,7 +86,7 @@ def test_no_two_roles_share_a_kind_but_roots_and_recovery_and_what_each_ca_says_
         "certificate.ocsp-responder": {"device-ca", "site-ca", "service-ca"},
         "crl": {"identity-root", "device-ca", "site-ca", "service-ca"},
     }
-    assert KINDS["journal"] == KINDS["ocsp"] == frozenset()
+    assert KINDS["journal"] == KINDS["ocsp"] == KINDS["cmp"] == frozenset()
 
 
 @pytest.mark.req("KL-7", "CA-8")

@@ -9,6 +9,7 @@ from cryptography import x509
 
 from ceremonies.commands import OpenCeremony, Problem
 from ceremonies.responders import read_responder
+from tests.ceremonies import messaging
 from tests.ceremonies.revoking import authority, make_responder
 from tests.ceremonies.small import act
 from tests.ceremonies.templates import on_both_keys
@@ -53,3 +54,20 @@ def test_plans_that_are_refused_before_a_key_is_made(genesis_world: World, field
     answer = asyncio.run(genesis_world.try_ask(command, "officer"))
     assert isinstance(answer, Problem)
     assert answer.code in ("plan-malformed", "lint-failed", "name-malformed")
+
+
+@pytest.mark.req("CA-11", "KL-2")
+def test_a_responder_of_cmp_is_made_in_the_same_way_and_is_none_of_ocsp(genesis_world: World) -> None:
+    world, room = genesis_world, genesis_world.room
+    asyncio.run(messaging.make_responder(world))
+    key = room.door.keyring.labelled("cmp-1")
+    assert (key.role, key.scope, key.state) == ("cmp", "device-ca", "active")
+    certificate = x509.load_pem_x509_certificate(act(world, lambda: read_responder(room, key)))
+    certificate.verify_directly_issued_by(authority(world, "device-ca"))
+    assert certificate.subject.rfc4514_string() == "CN=device-ca CMP,O=Acme Storage"
+    for fields in ({"ca": "site-ca"}, {"ca": "service-ca"}, {"replaces": "ocsp"}, {"days": 93}):
+        command = OpenCeremony("r", "cmp-responder", json.dumps(PLAN | {"label": "cmp-2"} | fields).encode())
+        answer = asyncio.run(world.try_ask(command, "officer"))
+        assert isinstance(answer, Problem)
+        assert answer.code in ("plan-malformed", "lint-failed")
+    assert asyncio.run(audit_world(world)).verdict == "authenticated"

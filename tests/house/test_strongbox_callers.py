@@ -68,7 +68,7 @@ def test_a_computed_import_counts_as_every_room_that_it_could_be(name: str, room
 
 # Who may have a key used, and how: the door signs drafts; key work generates (with its proof of possession), destroys,
 # and gives the journal's key to the signer of checkpoints. Recovery destroys what has no outcome. Tending has
-# probe keys sign. Answers about one certificate are signed by responder keys.
+# probe keys sign. Answers about one certificate, and answers of CMP, are signed by responder keys.
 USES = {
     ("ceremonies/door.py", "start"),
     ("ceremonies/keywork.py", "sign"),
@@ -77,6 +77,7 @@ USES = {
     ("ceremonies/recovery.py", "destroy"),
     ("ceremonies/tending.py", "tend"),
     ("ceremonies/statuses.py", "sign"),
+    ("ceremonies/protection.py", "sign"),
 }
 
 

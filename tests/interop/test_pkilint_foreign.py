@@ -35,7 +35,7 @@ ISSUERS = {
     "device-ca": "identity-root", "site-ca": "identity-root",
     "service-ca": "identity-root", "idevid": "device-ca", "ieee2030-5-device": "device-ca", "ldevid": "site-ca",
     "station-tls": "service-ca", "ocsp-responder": "device-ca", "ocsp-responder of site-ca": "site-ca",
-    "ocsp-responder of service-ca": "service-ca",
+    "ocsp-responder of service-ca": "service-ca", "cmp-responder": "device-ca",
 }  # fmt: skip
 # It says how the key identifier was made (RFC 7093 section 2 method 1), which is what we want.
 ALONE = ["pkix.subject_key_identifier_rfc7093_method_1_identified"]

@@ -17,7 +17,7 @@ DOMAIN_APP: Final = 2
 TOKENS: Final = {
     "kedge-main": (
         "identity-root", "device-ca", "site-ca", "service-ca", "oem-root", "manifest-signer", "image-app", "counter",
-        "director", "ocsp",
+        "director", "ocsp", "cmp",
     ),
     "kedge-journal": ("journal",),
     "kedge-recovery": ("recovery",),
@@ -41,7 +41,7 @@ _TWO_OFFICERS: Final = (
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
     "certificate.service-ca", "log.key.rotate", "log.recover", "station.enrol", "station.resume", "certificate.revoke",
     "certificate.ocsp-responder", "key.deactivated", "baseline", "register-import", "elements-import",
-    "certificate.root-link", "certificate.switch",
+    "certificate.root-link", "certificate.switch", "certificate.cmp-responder",
 )  # fmt: skip
 _BY_RULE: Final = (
     "certificate.idevid", "certificate.ieee2030-5-device", "certificate.ldevid", "certificate.station-tls",

@@ -60,6 +60,7 @@ def make_examples(hierarchy: Hierarchy | None = None, service_key: SoftKey | Non
         "ocsp-responder": (ServiceSubject("Acme Storage", "Device CA G1 OCSP"), device, 92),
         "ocsp-responder of site-ca": (ServiceSubject("Acme Storage", "Site CA G1 OCSP", "site-a"), site, 92),
         "ocsp-responder of service-ca": (ServiceSubject("Acme Storage", "Service CA G1 OCSP"), service, 92),
+        "cmp-responder": (ServiceSubject("Acme Storage", "Device CA G1 CMP"), device, 92),
     }
     return {
         name: Example(

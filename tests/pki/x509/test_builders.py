@@ -59,6 +59,7 @@ def test_an_ieee_2030_5_device() -> None:
         ),
         ("station-tls", "CN=eol-tester-3,OU=graz,O=Acme Storage", 30, (ExtendedKeyUsageOID.CLIENT_AUTH,)),
         ("ocsp-responder", "CN=Device CA G1 OCSP,O=Acme Storage", 92, (ExtendedKeyUsageOID.OCSP_SIGNING,)),
+        ("cmp-responder", "CN=Device CA G1 CMP,O=Acme Storage", 92, (x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28"),)),
     ],
 )
 def test_certificates_that_end(name: str, subject: str, days: int, purposes: tuple[x509.ObjectIdentifier, ...]) -> None:

@@ -19,9 +19,10 @@ from pki.x509.errors import (
     RequestMalformed,
     RequestTooLarge,
 )
-from pki.x509.intake import Intake, Place, TakenIn, take_in, take_in_all
+from pki.x509.intake import CRMF, Intake, Place, TakenIn, take_in, take_in_all
 from pki.x509.profiles import IDEVID, IEEE2030_5_DEVICE
 from pki.x509.terms import Terms
+from tests.pki.cmp.writing import name_serial, write_certificate_message, write_template
 from tests.pki.x509.soft_keys import BEGIN, NUMBER, make_hierarchy, make_key
 from tests.pki.x509.soft_profiles import HW_TYPE
 from tests.pki.x509.test_requests import make_request, to_pem
@@ -125,3 +126,16 @@ def test_a_device_of_ieee_2030_5_is_taken_in_by_the_type_of_its_class() -> None:
     assert taken.prepared.tbs == draft.payload
     with pytest.raises(NameMalformed, match="OID"):
         take_in(INTAKE, msgspec.structs.replace(place, hw_type=""))
+
+
+@pytest.mark.req("CA-11")
+def test_a_request_in_crmf_gets_the_same_certificate() -> None:
+    message = write_certificate_message(write_template(name_serial("SN-0001"), KEY.private), KEY.private)
+    intake = msgspec.structs.replace(INTAKE, csr=message, form=CRMF)
+    taken = take_in(intake, PLACE)
+    assert (taken.der, taken.spki, taken.prepared) == (message, KEY.spki, take_in(INTAKE, PLACE).prepared)
+    for csr, form in ((message, ""), (CSR, CRMF)):
+        with pytest.raises((RequestMalformed, ProofOfPossessionFailed)):
+            take_in(msgspec.structs.replace(INTAKE, csr=csr, form=form), PLACE)
+    with pytest.raises(ProofOfPossessionFailed):
+        take_in(msgspec.structs.replace(intake, csr=message[:-1] + bytes((message[-1] ^ 1,))), PLACE)

@@ -57,6 +57,7 @@ def test_who_may_issue_what() -> None:
         ("ldevid", "site-ca"),
         ("station-tls", "service-ca"),
         ("ocsp-responder", "device-ca"),
+        ("cmp-responder", "device-ca"),
         ("ocsp-responder", "site-ca"),
         ("ocsp-responder", "service-ca"),
     }

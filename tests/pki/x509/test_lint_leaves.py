@@ -210,6 +210,12 @@ OWN: dict[str, dict[str, tuple[Change, str]]] = {
         "a plant": (_add(OU, "graz"), "in order"),
     },
 }
+OWN["cmp-responder"] = {
+    "another organization": (_rename(ORG, "Other Storage"), "begin with the issuer's names"),
+    "93 days": (_last(92), "more than 92 days"),
+    "also a client": (_set(EKU, x509.ExtendedKeyUsage([x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28"), CLIENT])), EKU),
+    "no purpose": (_drop(EKU), f"missing extension {EKU}"),
+}
 OWN["ocsp-responder of site-ca"] = {"another site": (_rename(OU, "site-b"), "begin with the issuer's names")}
 OWN["ocsp-responder of service-ca"] = OWN["ocsp-responder"]
 CASES = [(name, bug) for name in EXAMPLES for bug in [*EVERYWHERE, *OWN.get(name, ())]]
@@ -293,6 +299,7 @@ PROFILE_BUGS: list[tuple[str, dict[str, object]]] = [
     ("station-tls", {"extended_key_usage": ("1.3.6.1.5.5.7.3.1",)}),
     ("station-tls", {"no_check": True}),
     ("ocsp-responder", {"no_check": False}),
+    ("cmp-responder", {"extended_key_usage": ()}),
     ("ocsp-responder", {"extended_key_usage": ("1.3.6.1.5.5.7.3.2",)}),
 ]
 

@@ -8,6 +8,7 @@ def test_profiles_are_found_by_name() -> None:
     assert set(PROFILES) == {
         "identity-root", "root-link", "device-ca", "site-ca", "service-ca",
         "idevid", "ieee2030-5-device", "ldevid", "station-tls", "ocsp-responder",
+        "cmp-responder",
     }  # fmt: skip
     for name, profile in PROFILES.items():
         assert find_profile(name) is profile
@@ -31,6 +32,7 @@ def test_each_profile_names_its_one_issuer_but_the_responder() -> None:
         "ldevid": ("site-ca",),
         "station-tls": ("service-ca",),
         "ocsp-responder": ("device-ca", "site-ca", "service-ca"),
+        "cmp-responder": ("device-ca",),
     }
 
 

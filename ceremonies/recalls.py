@@ -1,0 +1,79 @@
+"""A station takes back a certificate that it was given for a unit, as long as the unit is not confirmed (CMP, rr).
+
+What is confirmed, and what another station was given, only people revoke: a station's key must not end a fleet.
+"""
+
+from typing import Final
+
+from ceremonies.certified import CertificateUnknown, Issued, find_by_number
+from ceremonies.commands import Command
+from ceremonies.desk import Caller
+from ceremonies.issuance import check_business, load_order
+from ceremonies.revocations import Grounds, RevocationRefused, find_revoked, revoke_changes
+from ceremonies.revoked import write_number
+from ceremonies.rework import is_confirmed, read_present
+from ceremonies.room import Room
+from ceremonies.store import Row
+from ceremonies.tables import DeviceRow
+from pki.x509.pem import read_pem
+from pki.x509.tbs import read_tbs, split_signed
+
+FORBIDDEN: Final = frozenset({"cACompromise", "aACompromise"})
+"""Reasons that a station knows nothing of."""
+
+
+class RecallCertificate(Command, frozen=True, tag="recall-certificate"):
+    """Revoke the certificate with this number (hex), which this station was given and which is not confirmed. Only the
+    keyroom asks this, for the signer of a message.
+    """
+
+    roles = frozenset({"station"})
+    number: str
+    reason: str
+
+
+class Recalls:
+    """Revokes what stations take back."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    async def recall(self, issuer: bytes, command: RecallCertificate, caller: Caller) -> None:
+        """issuer: the name (DER) that the certificate shall have. What is revoked already stays so.
+
+        Raises CertificateUnknown, BindingMismatch, RevocationRefused.
+        """
+        await self._room.act(lambda: self._recall(issuer, command, caller), urgent=True)
+
+    def _recall(self, issuer: bytes, command: RecallCertificate, caller: Caller) -> None:
+        room = self._room
+        issued, device = find_unit(room, command.number, issuer)
+        order = load_order(room, device["work_order"])
+        check_business(order, caller)
+        _, leaf = room.ledger.read_entry(issued.seq)
+        if not leaf.actor or leaf.actor.sub != caller.actor.sub or command.reason in FORBIDDEN:
+            raise RevocationRefused(
+                f"this is no reason or no certificate of station {caller.actor.sub}", hint="officers revoke it"
+            )
+        if find_revoked(room, issued) is None and is_confirmed(room, device):
+            raise RevocationRefused(f"unit {issued.serial} is confirmed", hint="call the supervisor: scrap or rework")
+        facts = {"station": caller.actor.sub, "work_order": order.id}
+        words = revoke_changes(room, [issued], Grounds(command.reason, "taken back", facts), caller.actor)
+        room.ledger.commit(
+            lambda _: words.drafts, lambda placed: (words.changes(placed), ()), settles=room.ledger.settled
+        )
+
+
+def find_unit(room: Room, number: str, issuer: bytes) -> tuple[Issued, Row]:
+    """The present certificate of a device by its number (hex) and its issuer's name (DER), and the device's row.
+
+    Writer's thread. Raises CertificateUnknown, JournalForked.
+    """
+    issued = find_by_number(room, write_number(int(number, 16)))
+    device = room.store.find(DeviceRow, serial=issued.serial) if issued and issued.serial else None
+    if issued is None or device is None or read_present(room, device) != issued:
+        raise CertificateUnknown(f"certificate number {number[:40]} is no device's", hint="check issuer and number")
+    pem = room.store.blob(issued.document) or b""
+    if read_tbs(split_signed(read_pem(pem, "CERTIFICATE"))[0]).issuer != issuer:
+        raise CertificateUnknown(f"certificate number {number[:40]} has another issuer", hint="check issuer and number")
+    return issued, device
