@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from ceremonies import commands
 from ceremonies.batches import Batches
+from ceremonies.boards import Boards
 from ceremonies.confirmation import Confirmations
 from ceremonies.desk import Handler
 from ceremonies.enrolment import Enrolment
@@ -33,4 +34,5 @@ def factory_handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
         commands.ListWorkOrders: orders.list,
         commands.ShowWorkOrder: orders.show,
         commands.ReportUnits: orders.report,
+        commands.ShowLineBoard: Boards(room).show,
     }

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from ceremonies.journal import RESTORE, EntryDraft, Journal, JournalForked, Placed
 from ceremonies.keyring import KeyEntry
+from ceremonies.paces import Paces
 from ceremonies.revoked import Revoked
 from ceremonies.stations import KIND as STATION_CERTIFICATE
 from ceremonies.stations import Stations
@@ -54,6 +55,7 @@ class Replay(msgspec.Struct):
     intent has no document yet. token_anchor: whether the last start kept an anchor in the journal's token. recovered:
     the entries by which officers let the journal go on after a loss. units: of work orders. revoked: certificates, and
     lists of them. register: of devices after the factory. births: the newest birth package of each class (hex id).
+    paces: how stations get on.
     """
 
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
@@ -76,6 +78,7 @@ class Replay(msgspec.Struct):
     revoked: Revoked = msgspec.field(default_factory=Revoked)
     register: Register = msgspec.field(default_factory=Register)
     births: dict[str, str] = msgspec.field(default_factory=dict)
+    paces: Paces = msgspec.field(default_factory=Paces)
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry."""
@@ -110,6 +113,7 @@ class Replay(msgspec.Struct):
         elif kind == "log.recover":
             self._recover(placed.seq, entry)
         self.units.take(placed, entry)
+        self.paces.take(placed, entry)
 
     def _recover(self, seq: int, entry: EntryDraft) -> None:
         """What the lost entries may have used is spent: uses of keys, and every approval given so far."""

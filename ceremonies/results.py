@@ -2,6 +2,7 @@
 
 from msgspec import Struct, field
 
+from ceremonies.board_results import LineBoardShown
 from ceremonies.factory_results import (
     DeviceIssued,
     DevicesConfirmed,
@@ -198,6 +199,7 @@ class HealthShown(Struct, frozen=True, tag="health-shown"):
 AnyResult = (
     DeviceIssued
     | CertificateShown
+    | LineBoardShown
     | RevocationPreviewed
     | RevocationsListed
     | StatusAnswered

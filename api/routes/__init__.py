@@ -19,6 +19,7 @@ from api.routes import (
     health,
     journal,
     keys,
+    line_boards,
     ocsp,
     orders,
     receipts,
@@ -33,6 +34,7 @@ from api.routes import (
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     work_orders.router,
     stations.router,
+    line_boards.router,
     est.router,
     confirmations.router,
     units.router,

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from ceremonies.commands.boards import ShowLineBoard
 from ceremonies.commands.certificates import (
     AskStatus,
     ListRevocations,
@@ -74,6 +75,9 @@ from ceremonies.commands.units import (
     ShowWorkOrder,
 )
 
+from ceremonies.board_results import (  # isort: skip
+    LineBoardShown, OrderOnBoard, StationOnBoard,
+)  # fmt: skip
 from ceremonies.factory_results import (  # isort: skip
     DeviceIssued, DevicesConfirmed, DevicesIssued, StationIssued, StationShown, StationsListed,
 )  # fmt: skip
@@ -102,7 +106,7 @@ AnyCommand = (
     ExportParty | SummarizeJournal | ListEvents | ShowHealth | IssueStation | ListStations | SuspendStation |
     RevokeStation | RevokeCertificate | PreviewRevocation | ShowCertificate | ListRevocations | AskStatus |
     ConfirmDevice | ConfirmDevices | ListWorkOrders | PermitRework | ReportUnits | ScrapDevice | ShowWorkOrder |
-    RecordStatements | CheckImport | QueryFleet | ShowLabel | ReadBaseline
+    RecordStatements | CheckImport | QueryFleet | ShowLabel | ReadBaseline | ShowLineBoard
 )  # fmt: skip
 
 
@@ -127,20 +131,20 @@ class Answer(Struct, frozen=True):
 
 __all__ = [
     "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AskStatus", "AssetShown", "BATCH_LIMIT", "BadLine",
-    "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown", "CertificateShown", "CheckImport", "Command",
-    "ConfirmDevice", "ConfirmDevices", "Confirmation", "DecideStep", "Decommission", "DeviceConfirmed",
-    "DeviceIssued", "DeviceRequest", "DeviceScrapped", "DevicesConfirmed", "DevicesIssued", "Document",
-    "DocumentRead", "DocumentsListed", "EnrolDevice", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal",
-    "ExportParty", "FLEET_LIMIT", "FleetDevice", "FleetQueried", "HealthShown", "Hex32", "ImportChecked", "Install",
-    "IssueDevice", "IssueDevices", "IssueStation", "JournalPart", "KeyShown", "KeysListed", "LOCAL", "LabelShown",
-    "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys", "ListRevocations",
-    "ListStations", "ListTrustSets", "ListWorkOrders", "Move", "Name", "OpenCeremony", "OpenChallenge",
-    "OpenGenesis", "PUBLIC", "PermitRework", "PreviewRevocation", "Problem", "ProofShown", "Proven", "QueryFleet",
-    "ROWS_LIMIT", "ReadBaseline", "ReadDocument", "ReadTile", "ReceiptsTaken", "RecordStatements", "ReleaseSigned",
-    "Replace", "ReportUnits", "Request", "RequestId", "Return", "RevocationListShown", "RevocationPreviewed",
-    "RevocationsListed", "RevokeCertificate", "RevokeStation", "ReworkPermitted", "STAFF", "STATEMENTS_LIMIT",
-    "ScrapDevice", "Ship", "ShowCeremony", "ShowCertificate", "ShowHealth", "ShowLabel", "ShowProof",
-    "ShowWorkOrder", "SignRelease", "Statement", "StatementVerdict", "StatementsRecorded", "StationIssued",
+    "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown", "CertificateShown", "CheckImport", "Command", "ConfirmDevice",
+    "ConfirmDevices", "Confirmation", "DecideStep", "Decommission", "DeviceConfirmed", "DeviceIssued", "DeviceRequest",
+    "DeviceScrapped", "DevicesConfirmed", "DevicesIssued", "Document", "DocumentRead", "DocumentsListed",
+    "EnrolDevice", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal", "ExportParty", "FLEET_LIMIT",
+    "FleetDevice", "FleetQueried", "HealthShown", "Hex32", "ImportChecked", "Install", "IssueDevice", "IssueDevices",
+    "IssueStation", "JournalPart", "KeyShown", "KeysListed", "LOCAL", "LabelShown", "LineBoardShown", "ListCeremonies",
+    "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys", "ListRevocations", "ListStations",
+    "ListTrustSets", "ListWorkOrders", "Move", "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "OrderOnBoard",
+    "PUBLIC", "PermitRework", "PreviewRevocation", "Problem", "ProofShown", "Proven", "QueryFleet", "ROWS_LIMIT",
+    "ReadBaseline", "ReadDocument", "ReadTile", "ReceiptsTaken", "RecordStatements", "ReleaseSigned", "Replace",
+    "ReportUnits", "Request", "RequestId", "Return", "RevocationListShown", "RevocationPreviewed", "RevocationsListed",
+    "RevokeCertificate", "RevokeStation", "ReworkPermitted", "STAFF", "STATEMENTS_LIMIT", "ScrapDevice", "Ship",
+    "ShowCeremony", "ShowCertificate", "ShowHealth", "ShowLabel", "ShowLineBoard", "ShowProof", "ShowWorkOrder",
+    "SignRelease", "Statement", "StatementVerdict", "StatementsRecorded", "StationIssued", "StationOnBoard",
     "StationShown", "StationsListed", "StatusAnswered", "StepShown", "SubmitReceipts", "SummarizeJournal",
     "SuspendKey", "SuspendStation", "Text", "TileRead", "UnitShown", "UnitsReported", "Upload", "Uploaded",
     "WorkOrderShown", "WorkOrdersListed",

@@ -78,6 +78,7 @@ def example(kind: type[Command]) -> Command:
         commands.QueryFleet(),
         commands.ShowLabel("BMS-000001"),
         commands.ReadBaseline(),
+        commands.ShowLineBoard(PLANT),
     )
     found = [item for item in examples if type(item) is kind]
     assert found, f"{kind.__name__} has no example here: add one, and with it the tests of roles and of entries"
