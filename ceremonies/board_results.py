@@ -6,7 +6,7 @@ from msgspec import Struct
 class StationOnBoard(Struct, frozen=True):
     """A station of the plant, or one that comes with tokens and was last at work there (by its pseudonym).
 
-    state: enrolled, expired (its certificate), suspended, revoked. issued, refused: seconds since 1970 of the last time,
+    state: enrolled, expired (its certificate), suspended, revoked. issued, refused: the last time, seconds since 1970,
     0 for never. minute, hour: certificates in the last one; refused_hour: refusals. refusal: the code of the last.
     unconfirmed: units of open work orders that it issued and that were not confirmed.
     """
@@ -43,7 +43,7 @@ class OrderOnBoard(Struct, frozen=True):
 
 
 class LineBoardShown(Struct, frozen=True, tag="line-board-shown"):
-    """A plant at a moment (`at`, seconds since 1970). alarms: what keeps keys from being used; empty when all is well."""
+    """A plant at a moment (`at`, seconds since 1970). alarms: what keeps keys from being used."""
 
     plant: str
     at: int

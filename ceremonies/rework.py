@@ -32,8 +32,8 @@ class ReworkExhausted(KeyroomError):
 
 
 class Unit(msgspec.Struct, frozen=True):
-    """A unit of an order: its row, its certificate as the journal has it, the station that had it issued, and whether it
-    is confirmed.
+    """A unit of an order: its row; as the journal has it, its certificate, the station that had it issued, and whether
+    it is confirmed.
     """
 
     order: WorkOrder
@@ -122,7 +122,10 @@ class Rework:
 
 
 def read_present(room: Room, device: Row) -> tuple[Issued, str]:
-    """A device's certificate, the last that its serial got, and the station that had it issued. Raises JournalForked when the journal says otherwise."""
+    """A device's certificate, the last that its serial got, and the station that had it issued.
+
+    Raises JournalForked when the journal says otherwise.
+    """
     issued = find_by_serial(room, device["serial"])
     _, leaf = room.ledger.read_entry(issued.seq)
     what = (leaf.op and leaf.op.what) or {}

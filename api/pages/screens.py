@@ -7,10 +7,11 @@ say what colours say. All text is escaped by the template engine; style stands i
 import base64
 import enum
 import hashlib
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import msgspec
 from jinja2 import Environment, StrictUndefined
@@ -18,12 +19,17 @@ from jinja2 import Environment, StrictUndefined
 from ceremonies.commands import LineBoardShown, OrderOnBoard, StationOnBoard
 
 STATIONS_AT_ONCE: Final = 6
+STATIONS_BELOW: Final = 4
+"""As many fit below a banner."""
 ORDERS_AT_ONCE: Final = 3
 RENEWED_S: Final = 5
 TURNED_S: Final = 10
 """How long a part is shown where there are several."""
 IDLE_S: Final = 300
 """After how long without a certificate a station counts as idle."""
+LONG: Final = 16
+LONGEST: Final = 44
+"""Characters of a name: more are written smaller, and of still more the middle is left out."""
 FEW: Final = 0.05
 """A work order with less than this share left is nearly used up."""
 
@@ -37,6 +43,9 @@ SCREEN_HEADERS: Final = {
 _PAGE: Final = Environment(
     autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
 ).from_string((_HERE / "screen.html").read_text("utf-8"))
+
+
+T = TypeVar("T")
 
 
 class Trouble(enum.Enum):
@@ -60,7 +69,7 @@ class Screen(msgspec.Struct, frozen=True):
     @property
     def seconds(self) -> int:
         """When the page shall be asked for again."""
-        return TURNED_S if self.board is not None and count_turns(self.board) > 1 else RENEWED_S
+        return TURNED_S if count_turns(self) > 1 else RENEWED_S
 
 
 class Banner(msgspec.Struct, frozen=True):
@@ -74,6 +83,7 @@ class StationRow(msgspec.Struct, frozen=True):
     """A station in words. kind: how the row is drawn; refusal: what it was refused last, within the hour."""
 
     name: str
+    long: bool
     place: str
     kind: str
     state: str
@@ -89,6 +99,7 @@ class OrderCard(msgspec.Struct, frozen=True):
     """A work order in words. share: how much of it is used, in percent."""
 
     name: str
+    long: bool
     class_name: str
     kind: str
     state: str
@@ -100,28 +111,35 @@ class OrderCard(msgspec.Struct, frozen=True):
 
 def render_screen(screen: Screen, turn: int = 0) -> tuple[str, int]:
     """The page, and which turn follows."""
-    board = screen.board
-    turns = count_turns(board) if board is not None else 1
+    turns, board, banner = count_turns(screen), screen.board, find_banner(screen)
     turn %= turns
-    facts: dict[str, Any] = {
-        "style": STYLE, "plant": screen.plant, "banner": find_banner(screen), "stale": screen.trouble is not Trouble.NONE,
-        "clock": write_clock(board.at) if board else "", "turn": turn + 1, "turns": turns, "known": board is not None,
-        "stations": [describe_station(item, board.at) for item in _part(board.stations, STATIONS_AT_ONCE, turn)]
-        if board else [],
-        "orders": [describe_order(item) for item in _part(board.orders, ORDERS_AT_ONCE, turn)] if board else [],
-    }  # fmt: skip
-    return _PAGE.render(facts), (turn + 1) % turns
+    stations = _part(board.stations, count_rows(screen), turn) if board else ()
+    orders = _part(board.orders, ORDERS_AT_ONCE, turn) if board else ()
+    page = _PAGE.render(
+        style=STYLE, plant=screen.plant, banner=banner, stale=screen.trouble is not Trouble.NONE,
+        clock=write_clock(board.at) if board else "", turn=turn + 1, turns=turns, known=board is not None,
+        stations=[describe_station(item, board.at if board else 0) for item in stations],
+        orders=[describe_order(item) for item in orders],
+    )  # fmt: skip
+    return page, (turn + 1) % turns
 
 
-def count_turns(board: LineBoardShown) -> int:
+def count_rows(screen: Screen) -> int:
+    """How many stations are shown at once."""
+    return STATIONS_BELOW if find_banner(screen) else STATIONS_AT_ONCE
+
+
+def count_turns(screen: Screen) -> int:
     """How many parts it takes to show everything."""
-    stations, orders = -(-len(board.stations) // STATIONS_AT_ONCE), -(-len(board.orders) // ORDERS_AT_ONCE)
-    return max(1, stations, orders)
+    if screen.board is None:
+        return 1
+    stations, orders = len(screen.board.stations) / count_rows(screen), len(screen.board.orders) / ORDERS_AT_ONCE
+    return max(1, math.ceil(stations), math.ceil(orders))
 
 
-def _part(items: Sequence[Any], size: int, turn: int) -> Sequence[Any]:
+def _part(items: Sequence[T], size: int, turn: int) -> Sequence[T]:
     """What is shown of a list in a turn; a shorter list begins anew."""
-    parts = max(1, -(-len(items) // size))
+    parts = max(1, math.ceil(len(items) / size))
     start = turn % parts * size
     return items[start : start + size]
 
@@ -132,7 +150,7 @@ def find_banner(screen: Screen) -> Banner | None:
         old = f"These figures are {write_age(screen.age)} old." if screen.board else "There are no figures yet."
         return Banner(screen.trouble.value, f"{screen.why} {old}".strip())
     if screen.board is not None and screen.board.alarms:
-        return Banner("No certificates are issued", "; ".join(screen.board.alarms))
+        return Banner("Keyroom is not ready", "; ".join(screen.board.alarms))
     return None
 
 
@@ -141,8 +159,9 @@ def describe_station(station: StationOnBoard, now: int) -> StationRow:
     kind, state = judge_station(station, now)
     lines = f"line {', '.join(station.lines)}" if station.lines else ""
     return StationRow(
-        name=station.station, place=" · ".join(filter(None, (lines, station.work_order))), kind=kind, state=state,
-        last=f"{write_age(now - station.issued)} ago" if station.issued else "never", minute=station.minute,
+        name=shorten(station.station), long=len(station.station) > LONG,
+        place=" · ".join(filter(None, (lines, station.work_order))), kind=kind, state=state,
+        last=write_age(now - station.issued) if station.issued else "never", minute=station.minute,
         hour=station.hour, refused=station.refused_hour, refusal=station.refusal if station.refused_hour else "",
         unconfirmed=station.unconfirmed,
     )  # fmt: skip
@@ -168,10 +187,23 @@ def describe_order(order: OrderOnBoard) -> OrderCard:
     elif not order.remaining:
         kind, state = "stopped", "used up"
     elif order.remaining < order.quantity * FEW:
-        kind, state = "few", "nearly used up"
+        kind, state = "few", "few left"
     return OrderCard(
-        order.work_order, order.class_name, kind, state, order.remaining, order.quantity, order.unconfirmed, share
+        shorten(order.work_order),
+        len(order.work_order) > LONG,
+        order.class_name,
+        kind,
+        state,
+        order.remaining,
+        order.quantity,
+        order.unconfirmed,
+        share,
     )
+
+
+def shorten(name: str) -> str:
+    """A name that fits: its beginning and its end, by which names of one hall differ."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[-LONGEST // 2 + 1 :]}"
 
 
 def write_age(seconds: float) -> str:
