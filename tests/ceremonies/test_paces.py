@@ -7,8 +7,8 @@ import pytest
 from ceremonies.journal import Placed
 from ceremonies.paces import MINUTES, STATIONS_LIMIT, TENS, Paces, Recent
 
-STATION = {"actor": {"role": "station", "sub": "graz-3-a"}}
-OTHER = {"actor": {"role": "station", "sub": "graz-3-b"}}
+STATION: dict[str, Any] = {"actor": {"role": "station", "sub": "graz-3-a"}}
+OTHER: dict[str, Any] = {"actor": {"role": "station", "sub": "graz-3-b"}}
 AT = "2026-11-23T07:15:09.338312Z"
 
 

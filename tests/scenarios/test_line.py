@@ -55,26 +55,34 @@ def count_states(results: list[dict[str, Any]]) -> dict[str, int]:
     return {state: states.count(state) for state in set(states)}
 
 
-def show_board(floor: Floor, station: str = "graz-screen") -> LineBoardShown:
-    """The figures that the screen shows."""
+def act_as(floor: Floor, station: str) -> httpx.Client:
+    """A client with a station's certificate."""
     context = ssl.create_default_context(cafile=str(floor.ca))
     context.load_cert_chain(floor.path / station / "certificate.pem", floor.path / station / "key.pem")
-    with httpx.Client(base_url=floor.url, verify=context, trust_env=False) as http:
+    return httpx.Client(base_url=floor.url, verify=context, trust_env=False)
+
+
+def show_board(floor: Floor) -> LineBoardShown:
+    """The figures that the screen shows."""
+    with act_as(floor, "graz-screen") as http:
         answer = http.get("/v1/line-boards/graz")
         assert http.get("/line-boards/graz").text.count("<tr class=") == len(answer.json()["board"]["stations"])
-        refused = http.put(
-            "/v1/work-orders/wo-2/devices/BMS-001001",
-            content=make_request(),
-            headers={"Content-Type": "application/x-pem-file"},
-        )
-    assert (refused.status_code, refused.json()["code"]) == (403, "binding-mismatch")
     return msgspec.convert(answer.json()["board"], LineBoardShown)
+
+
+def check_screen(floor: Floor) -> None:
+    """The screen gets no certificate, and sees no other plant."""
+    with act_as(floor, "graz-screen") as http:
+        content, headers = make_request(), {"Content-Type": "application/x-pem-file"}
+        refused = http.put("/v1/work-orders/wo-2/devices/BMS-001001", content=content, headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (403, "binding-mismatch")
+        assert http.get("/line-boards/linz").json()["code"] == "binding-mismatch"
 
 
 @pytest.mark.req("CA-14", "AZ-4")
 def test_a_shift(floor: Floor) -> None:
     out, csrs = floor.path / "out", floor.path / "csr"
-    issue = ["issue", csrs, "--order", "wo-2", "--out", out, "--wait", "20"]
+    issue: list[str | Path] = ["issue", csrs, "--order", "wo-2", "--out", out, "--wait", "20"]
     book = floor.path / "graz-3-a" / "logbook"
 
     # The service is away: everything waits, and asking again adds nothing.
@@ -103,6 +111,7 @@ def test_a_shift(floor: Floor) -> None:
         assert [(order.work_order, order.used) for order in board.orders] == [("wo-1", 0), ("wo-2", UNITS)]
         (station,) = board.stations
         assert (station.station, station.hour, station.unconfirmed) == ("graz-3-a", UNITS, UNITS)
+        check_screen(floor)
 
         # Units are read back and sign.
         for path in out.glob("*.crt.pem"):

@@ -188,10 +188,10 @@ def read_logbook(path: Path) -> Content:
     head, end = START, 0
     while end < len(data):
         stop = data.find(b"\n", end) + 1 or len(data)
-        records = read_line(head, data[end:stop])
+        records = read_line(data[end:stop])
         if records is None and stop == len(data):
             return Content(items, head, end, torn=True)
-        if records is None:
+        if records is None or not is_next(head, data[end:stop]):
             raise LogbookBroken(
                 f"{path}: byte {end} is not what was written", hint="keep the file for the supervisor; use another one"
             )
@@ -200,16 +200,19 @@ def read_logbook(path: Path) -> Content:
     return Content(items, head, end, torn=False)
 
 
-def read_line(head: str, line: bytes) -> Sequence[Record] | None:
-    """The records of a line; None when it is not one that follows the line with these digits."""
-    digits, body = line[:64], line[65:-1]
-    expected = hashlib.sha256(head.encode() + body).hexdigest().encode()
-    if line[-1:] != b"\n" or line[64:65] != b" " or digits != expected:
+def read_line(line: bytes) -> Sequence[Record] | None:
+    """The records of a line; None when it is no whole line."""
+    if line[-1:] != b"\n" or line[64:65] != b" ":
         return None
     try:
-        return _DECODE.decode(body)
+        return _DECODE.decode(line[65:-1])
     except msgspec.MsgspecError:
         return None
+
+
+def is_next(head: str, line: bytes) -> bool:
+    """Whether a line follows the line with these digits."""
+    return hashlib.sha256(head.encode() + line[65:-1]).hexdigest().encode() == line[:64]
 
 
 def follow(items: dict[int, Item], records: Iterable[Record]) -> None:

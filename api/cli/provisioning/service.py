@@ -124,7 +124,7 @@ def read_verdicts(batch: Sequence[Queued], content: bytes) -> list[Verdict]:
 
 def read_verdict(request: Queued, raw: msgspec.Raw) -> Verdict:
     """One verdict: a problem has a `code`."""
-    if "code" not in msgspec.json.decode(raw):
+    if "code" not in msgspec.json.decode(raw, type=dict):
         kind: Any = Device if request.act == "issue" else Confirmed
         verdict: Device | Confirmed = msgspec.json.decode(raw, type=kind)
         return verdict
