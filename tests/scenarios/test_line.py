@@ -1,7 +1,10 @@
 """A shift as a line's software sees it: `kedge station` killed, cut off, refused, and going on; and the screen."""
 
 import json
+import os
+import re
 import ssl
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from api.boards import FRESH_S
 from api.cli.provisioning.logbook import read_logbook
 from ceremonies.commands import LineBoardShown
+from tests.api.cli.running import ROOT
 from tests.scenarios.floor import Floor, standing_floor
 from tests.world import World, make_request
 
@@ -79,6 +83,24 @@ def check_screen(floor: Floor) -> None:
         assert http.get("/line-boards/linz").json()["code"] == "binding-mismatch"
 
 
+def follow_page(floor: Floor) -> None:
+    """The commands of docs/stations.md, in a shell."""
+    script = "".join(re.findall(r"```sh\n(.*?)```", (ROOT / "docs/stations.md").read_text("utf-8"), re.DOTALL))
+    assert script.count("kedge station") == 6
+    begin = f'kedge() {{ "{sys.executable}" -m api.cli.main "$@"; }}\n'
+    environment = {**os.environ, "KEDGE_URL": floor.url, "KEDGE_CA": str(floor.ca), "PYTHONPATH": str(ROOT)}
+    place = floor.path / "page"
+    place.mkdir()
+    (place / "graz-3-a").symlink_to(floor.path / "graz-3-a")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", begin + script],
+        cwd=place, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 done, 0 refused, 0 waiting" in done.stdout
+    assert (place / "out" / "BMS-000021.confirmed.json").exists()
+
+
 @pytest.mark.req("CA-14", "AZ-4")
 def test_a_shift(floor: Floor) -> None:
     out, csrs = floor.path / "out", floor.path / "csr"
@@ -128,6 +150,8 @@ def test_a_shift(floor: Floor) -> None:
             "01": "", "02": "chain-mismatch", "03": "",
         }  # fmt: skip
         assert json.loads((out / "BMS-001003.confirmed.json").read_text())["index"] > 0
+
+        follow_page(floor)
 
         # A refusal blocks no other unit; a cloned key is the first thing to know.
         more = floor.path / "more"

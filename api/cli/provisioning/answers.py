@@ -47,8 +47,16 @@ class Kept(msgspec.Struct, frozen=True):
     device: Device
 
 
+class Recorded(msgspec.Struct, frozen=True):
+    """SERIAL.confirmed.json. chain_sha256: what was read back; index: the journal's entry."""
+
+    work_order: str
+    chain_sha256: str
+    index: int
+
+
 class Confirmed(msgspec.Struct, frozen=True):
-    """SERIAL.confirmed.json. index: the journal's entry."""
+    """The answer to a confirmation."""
 
     serial: str
     index: int
@@ -78,8 +86,8 @@ def write_confirmed(request: Queued, confirmed: Confirmed) -> None:
     """Write that a unit is confirmed. A second confirmation of the same keeps the first's file."""
     if confirmed.serial != request.serial:
         raise AnswerMismatch(f"the service answered for {confirmed.serial[:64]!r}", hint="do not trust this service")
-    value = {"chain_sha256": request.chain_sha256, "index": confirmed.index, "work_order": request.order}
-    put(Path(request.out) / f"{request.serial}.confirmed.json", write_json(value))
+    recorded = Recorded(request.order, request.chain_sha256, confirmed.index)
+    put(Path(request.out) / f"{request.serial}.confirmed.json", write_json(recorded))
 
 
 def check_device(request: Queued, device: Device) -> None:
@@ -109,6 +117,18 @@ def is_answered(request: Queued) -> bool:
             f"{out} has an answer for {serial} to another request", hint="move it away, or use another --out"
         )
     return False
+
+
+def is_confirmed(out: Path, serial: str) -> bool:
+    """Whether it is written here that the unit was confirmed with the answer that is here. Raises AnswerInTheWay."""
+    kept, path = read_kept(out, serial), out / f"{serial}.confirmed.json"
+    if kept is None or not path.exists():
+        return False
+    try:
+        said: Recorded = msgspec.json.decode(read_file(path, ANSWER_LIMIT), type=Recorded)
+    except msgspec.MsgspecError as error:
+        raise AnswerInTheWay(f"{path} is no confirmation: {error}", hint="move it away") from error
+    return said.chain_sha256 == kept.chain_sha256
 
 
 def read_kept(out: Path, serial: str) -> Kept | None:

@@ -39,10 +39,15 @@ def show_results(session: Session, results: Sequence[Result]) -> None:
             sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
         return
     open_ones = [result for result in results if result.state != "answered"]
-    rows = [(item.serial, name_state(item), item.code, item.detail, item.hint) for item in open_ones]
+    rows = [(item.serial, name_state(item), item.code, explain(item)) for item in open_ones]
     if rows:
-        session.show(None, *align(("serial", "", "code", "why", "what to do"), *rows))
+        session.show(None, *align(("serial", "", "code", "why, and what to do"), *rows))
     session.show(None, count_results(results))
+
+
+def explain(result: Result) -> str:
+    """Why, and what to do."""
+    return "; ".join(filter(None, (result.detail, result.hint)))
 
 
 def name_state(result: Result) -> str:

@@ -13,7 +13,7 @@ import typer
 
 from api.cli.errors import CliError, FileRefused
 from api.cli.lines import align, list_facts
-from api.cli.provisioning.answers import is_answered
+from api.cli.provisioning.answers import is_answered, is_confirmed
 from api.cli.provisioning.dispatch import Result, dispatch, make_result
 from api.cli.provisioning.exits import Exit
 from api.cli.provisioning.intake import CSR, READBACK, Source, check_name, list_sources, read_confirmation, read_csr
@@ -144,6 +144,9 @@ def read_task(logbook: Logbook, task: Task) -> tuple[list[Queued], list[Result]]
     results: list[Result] = []
     for source in task.sources:
         try:
+            if task.act == "confirm" and is_confirmed(source.path.parent, source.serial):
+                results.append(Result(source.serial, "", "confirm", "answered", replayed=True))
+                continue
             request = task.read(source)
             if request.name in pending:
                 check_same(pending[request.name], request)

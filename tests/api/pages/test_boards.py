@@ -106,6 +106,11 @@ def test_a_hall_can_read_it(
     page = "[document.documentElement.scrollHeight, document.querySelector('main').scrollHeight]"
     shown = "[innerHeight, document.querySelector('main').clientHeight]"
     assert browser.evaluate(page) == browser.evaluate(shown)
+    peer.replies = {commands.ShowLineBoard: BOARD}  # few stations are written larger
+    browser.open(f"{served.url}/line-boards/graz-few-{height}")
+    assert min(measure(browser, ".figure")) > READABLE_PX * scale
+    assert browser.evaluate(CUT) == []
+    assert browser.evaluate(page) == browser.evaluate(shown)
     assert browser.read_console() == []
 
 

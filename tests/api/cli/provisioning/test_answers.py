@@ -11,10 +11,12 @@ from api.cli.provisioning.answers import (
     AnswerMismatch,
     Confirmed,
     is_answered,
+    is_confirmed,
     put,
     read_kept,
     write_confirmed,
     write_device,
+    write_json,
 )
 from tests.api.cli.provisioning.devices import CHAIN, NONCE, Unit
 
@@ -105,7 +107,19 @@ def test_a_confirmation_is_one_file(unit: Unit, tmp_path: Path) -> None:
     for replayed in (False, True):
         write_confirmed(request, Confirmed("S1", 420, replayed))
     assert [path.name for path in tmp_path.iterdir()] == ["S1.confirmed.json"]
+    assert not is_confirmed(tmp_path, "S1")  # there is no answer that it could be of
+    write_device(unit.request(tmp_path), unit.device)
+    assert is_confirmed(tmp_path, "S1")
+    other = msgspec.structs.replace(request, chain_sha256="0" * 64)
+    for asked, index in ((request, 421), (other, 420)):
+        with pytest.raises(AnswerInTheWay):
+            write_confirmed(asked, Confirmed("S1", index, replayed=False))
+    (tmp_path / "S1.confirmed.json").write_bytes(
+        write_json({"chain_sha256": "0" * 64, "index": 1, "work_order": "wo-1"})
+    )
+    assert not is_confirmed(tmp_path, "S1")
+    (tmp_path / "S1.confirmed.json").write_bytes(b"[]")
     with pytest.raises(AnswerInTheWay):
-        write_confirmed(request, Confirmed("S1", 421, replayed=False))
+        is_confirmed(tmp_path, "S1")
     with pytest.raises(AnswerMismatch):
         write_confirmed(request, Confirmed("S2", 420, replayed=False))

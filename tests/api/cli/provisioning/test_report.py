@@ -55,7 +55,7 @@ def show(results: list[Result], *, json: bool) -> str:
 
 def test_people_see_what_is_not_done(capsys: pytest.CaptureFixture[str]) -> None:
     shown = show([DONE, REFUSED, CLONED, WAITS], json=False)
-    assert "S2      REFUSED     serial-taken  taken  call the supervisor" in shown
+    assert "S2      REFUSED     serial-taken  taken; call the supervisor" in shown
     assert "S3      QUARANTINE" in shown
     assert "S4      waits" in shown
     assert "1 done, 2 refused, 1 waiting" in shown

@@ -110,7 +110,7 @@ def test_one_page_for_this_machine(wall: Wall) -> None:
             assert http.get("/", headers={"Host": host}).status_code == 403
 
 
-def test_a_wall_from_end_to_end(served: Served, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wall_from_end_to_end(served: Served, peer: Peer, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(TOKEN)
     peer.replies = {commands.ShowLineBoard: msgspec.structs.replace(BOARD, plant="wall")}
     session = Session(url=served.url, token_file=str(tmp_path / "token"))
