@@ -11,9 +11,11 @@ from fastapi.routing import APIRoute
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from api.access import AccessLog, configure_log
+from api.boards import Boards
 from api.errors import HANDLERS, PROBLEM_RESPONSES, ProblemOut
 from api.limits import BodyGuard
 from api.metrics import Metrics
+from api.pages import PAGES
 from api.routes import ROUTERS
 from api.settings import ApiSettings
 from ceremonies.client import KeyroomClient
@@ -49,7 +51,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.keyroom = KeyroomClient(settings.place, timeout=settings.keyroom_timeout)
-    for router in ROUTERS:
+    app.state.boards = Boards()
+    for router in (*ROUTERS, *PAGES):
         app.include_router(router)
     _describe(app)
     return app

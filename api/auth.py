@@ -5,6 +5,7 @@ compares the caller's role with the command's. This table says the same by route
 compares it with the routes and with the commands. A route that is not in the table answers nobody.
 """
 
+import hashlib
 import re
 from typing import Annotated, Final, TypeVar
 
@@ -43,6 +44,8 @@ ROLES: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/.well-known/est/{label}/simpleenroll"): _STATION,
     ("POST", "/.well-known/est/{label}/simplereenroll"): _STATION,
     ("POST", "/.well-known/cmp/p/{label}"): PUBLIC,
+    ("GET", "/v1/line-boards/{plant}"): STAFF | {"station"},
+    ("GET", "/line-boards/{plant}"): STAFF | {"station"},
     ("GET", "/v1/stations"): STAFF,
     ("PUT", "/v1/stations/{station}/certificate"): PUBLIC,
     ("POST", "/v1/stations/{station}/suspension"): _OFFICER,
@@ -103,6 +106,11 @@ class Caller:
         self._token = token
         self._certificate = certificate
         self._source = source
+
+    @property
+    def credential(self) -> bytes:
+        """A digest of the token or the certificate: the same for whoever shows the same."""
+        return hashlib.sha256(self._token.encode() + b"\0" + self._certificate).digest()
 
     async def ask(self, command: AnyCommand, expected: type[Result]) -> Result:
         """The keyroom's answer. Raises Refused or KeyroomDown; InternalError when it is of another kind."""

@@ -54,13 +54,14 @@ class ConfirmationInvalid(KeyroomError):
 
 class Evidence(msgspec.Struct, frozen=True):
     """What a confirmation is judged by, as the journal has it: the certificate (PEM) and its digest, the nonce, and the
-    chain of the CA that issued it, whichever issues now.
+    chain of the CA that issued it, whichever issues now; the station that had it issued.
     """
 
     sha256: str
     certificate: bytes
     nonce: bytes
     chain: bytes
+    station: str
 
 
 class Archive(msgspec.Struct, frozen=True):
@@ -82,7 +83,7 @@ class Judged(msgspec.Struct, frozen=True):
     @property
     def what(self) -> dict[str, Any]:
         """The facts for the journal."""
-        made = {"certificate": self.evidence.sha256} if self.evidence else {}
+        made = {"certificate": self.evidence.sha256, "station": self.evidence.station} if self.evidence else {}
         named = {"serial": self.command.serial, "work_order": self.command.work_order}
         return {"chain": self.command.chain_sha256, **named, **made}
 
@@ -186,7 +187,8 @@ def look_up(item: Judged, archive: Archive, find_chain: Callable[[str], bytes]) 
     if not named or not leaf or not leaf.out or leaf.out.doc != sha256 or certificate is None or placed is None:
         forked = JournalForked(f"device {command.serial}: its row is not what the journal says", hint=RESTORE)
         return msgspec.structs.replace(item, refusal=forked)
-    evidence = Evidence(sha256, certificate, placed.hash, find_chain(read_signer(placed.leaf)))
+    station = (leaf.actor and leaf.actor.sub) or ""
+    evidence = Evidence(sha256, certificate, placed.hash, find_chain(read_signer(placed.leaf)), station)
     return msgspec.structs.replace(item, evidence=evidence)
 
 

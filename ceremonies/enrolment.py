@@ -55,6 +55,7 @@ from pki.x509.terms import Terms
 LIFE: Final = timedelta(days=30)
 RENEWED_BELOW: Final = LIFE / 3
 Names = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=64)]
+Classes = Annotated[tuple[Name, ...], Meta(max_length=64)]
 
 
 class StationKeyWrong(KeyroomError):
@@ -65,13 +66,13 @@ class StationKeyWrong(KeyroomError):
 
 class StationPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A station: name, place, device classes, its key (hex SHA-256 of SubjectPublicKeyInfo), networks it may come from
-    (CIDR; none for any).
+    (CIDR; none for any). One without classes issues nothing: a screen (docs/adr/0015).
     """
 
     station: Name
     plant: Name
     lines: Names
-    classes: Names
+    classes: Classes
     key: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     addresses: Annotated[tuple[str, ...], Meta(max_length=16)] = ()
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ceremonies import commands
 from ceremonies.activations import Activations
 from ceremonies.batches import Batches
+from ceremonies.boards import Boards
 from ceremonies.confirmation import Confirmations
 from ceremonies.desk import Handler
 from ceremonies.element_imports import ElementImports
@@ -40,4 +41,5 @@ def factory_handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
         commands.ActivateTpm: activations.activate,
         commands.CheckManifest: imports.check,
         commands.ListElements: imports.list,
+        commands.ShowLineBoard: Boards(room).show,
     }

@@ -71,7 +71,7 @@ def find_unit(room: Room, number: str, issuer: bytes) -> tuple[Issued, Row]:
     """
     issued = find_by_number(room, write_number(int(number, 16)))
     device = room.store.find(DeviceRow, serial=issued.serial) if issued and issued.serial else None
-    if issued is None or device is None or read_present(room, device) != issued:
+    if issued is None or device is None or read_present(room, device)[0] != issued:
         raise CertificateUnknown(f"certificate number {number[:40]} is no device's", hint="check issuer and number")
     pem = room.store.blob(issued.document) or b""
     if read_tbs(split_signed(read_pem(pem, "CERTIFICATE"))[0]).issuer != issuer:

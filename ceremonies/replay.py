@@ -15,6 +15,7 @@ from ceremonies.elements import Elements
 from ceremonies.generations import AUTHORITIES, SWITCH, Generations
 from ceremonies.journal import RESTORE, EntryDraft, Journal, JournalForked, Placed
 from ceremonies.keyring import KeyEntry
+from ceremonies.paces import Paces
 from ceremonies.revoked import Revoked
 from ceremonies.stations import KIND as STATION_CERTIFICATE
 from ceremonies.stations import Stations
@@ -56,7 +57,7 @@ class Replay(msgspec.Struct):
     intent has no document yet. token_anchor: whether the last start kept an anchor in the journal's token. recovered:
     the entries by which officers let the journal go on after a loss. units: of work orders. revoked: certificates, and
     lists of them. register: of devices after the factory. births: the newest birth package of each class (hex id).
-    elements: keys that live in hardware. generations: of CAs.
+    elements: keys that live in hardware. generations: of CAs. paces: how stations get on.
     """
 
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
@@ -81,6 +82,7 @@ class Replay(msgspec.Struct):
     births: dict[str, str] = msgspec.field(default_factory=dict)
     elements: Elements = msgspec.field(default_factory=Elements)
     generations: Generations = msgspec.field(default_factory=Generations)
+    paces: Paces = msgspec.field(default_factory=Paces)
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry."""
@@ -115,6 +117,7 @@ class Replay(msgspec.Struct):
             self._recover(placed.seq, entry)
         self.units.take(placed, entry)
         self.elements.take(entry)
+        self.paces.take(placed, entry)
 
     def _follow_authority(self, kind: str, seq: int, what: Mapping[str, Any]) -> None:
         """What is said of certificates, and of which CA issues them."""

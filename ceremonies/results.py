@@ -2,6 +2,7 @@
 
 from msgspec import Struct, field
 
+from ceremonies.board_results import LineBoardShown
 from ceremonies.element_results import ElementsListed, ManifestChecked, TpmActivated, TpmChallenged
 from ceremonies.factory_results import (
     CmpAnswered,
@@ -204,6 +205,7 @@ class HealthShown(Struct, frozen=True, tag="health-shown"):
 AnyResult = (
     DeviceIssued
     | CertificateShown
+    | LineBoardShown
     | RevocationPreviewed
     | RevocationsListed
     | StatusAnswered

@@ -32,18 +32,22 @@ class ReworkExhausted(KeyroomError):
 
 
 class Unit(msgspec.Struct, frozen=True):
-    """A unit of an order: its row, its certificate as the journal has it, and whether that is confirmed."""
+    """A unit of an order: its row; as the journal has it, its certificate, the station that had it issued, and whether
+    it is confirmed.
+    """
 
     order: WorkOrder
     device: Row
     issued: Issued
+    station: str
     confirmed: bool
 
     @property
     def what(self) -> dict[str, Any]:
         """The facts for the journal."""
         named = {"serial": self.device["serial"], "spki": self.device["spki"], "work_order": self.order.id}
-        return {"certificate": self.device["certificate"], "confirmed": self.confirmed, **named}
+        made = {"certificate": self.device["certificate"], "station": self.station}
+        return {**made, "confirmed": self.confirmed, **named}
 
 
 class Rework:
@@ -114,11 +118,14 @@ class Rework:
         device = self._room.store.find(DeviceRow, serial=command.serial)
         if device is None or device["work_order"] != order.id:
             raise DeviceUnknown(f"{command.serial} has no certificate under {order.id}", hint="check the serial")
-        return Unit(order, device, read_present(self._room, device), is_confirmed(self._room, device))
+        return Unit(order, device, *read_present(self._room, device), is_confirmed(self._room, device))
 
 
-def read_present(room: Room, device: Row) -> Issued:
-    """A device's certificate: the last that its serial got. Raises JournalForked when the journal says otherwise."""
+def read_present(room: Room, device: Row) -> tuple[Issued, str]:
+    """A device's certificate, the last that its serial got, and the station that had it issued.
+
+    Raises JournalForked when the journal says otherwise.
+    """
     issued = find_by_serial(room, device["serial"])
     _, leaf = room.ledger.read_entry(issued.seq)
     what = (leaf.op and leaf.op.what) or {}
@@ -126,7 +133,7 @@ def read_present(room: Room, device: Row) -> Issued:
     replaced = room.ledger.replay.units.replaced.get(device["spki"]) == device["serial"]
     if replaced or said != (device["certificate"], device["spki"], device["work_order"]):
         raise JournalForked(f"device {device['serial']}: its row is not what the journal says", hint=RESTORE)
-    return issued
+    return issued, (leaf.actor and leaf.actor.sub) or ""
 
 
 def is_confirmed(room: Room, device: Row) -> bool:

@@ -100,12 +100,8 @@ class WorkOrders:
         )  # fmt: skip
 
     def _judge(self, order: WorkOrder) -> str:
-        now = self._room.surroundings.now_us() // 1_000_000
-        if self._room.ledger.replay.quotas[order.id].closed:
-            return "closed"
-        if now < order.valid_from:
-            return "waiting"
-        return "open" if now < order.valid_to else "over"
+        now, closed = self._room.surroundings.now_us() // 1_000_000, self._room.ledger.replay.quotas[order.id].closed
+        return tell_state(closed, order.valid_from, order.valid_to, now)
 
     def _report(self, order: WorkOrder, command: ReportUnits, standing: Standing) -> UnitsReported:
         rows = list_units(self._room.store, order, after=command.after)
@@ -139,6 +135,15 @@ class WorkOrders:
     async def _record(self, caller: Caller, what: dict[str, str]) -> None:
         draft = entries.event("export", caller.actor, what)
         await self._room.act(lambda: self._room.ledger.record([draft]))
+
+
+def tell_state(closed: bool, valid_from: int, valid_to: int, now: int) -> str:
+    """The state of a work order. Times are seconds since 1970."""
+    if closed:
+        return "closed"
+    if now < valid_from:
+        return "waiting"
+    return "open" if now < valid_to else "over"
 
 
 def may_see(caller: Caller, order: WorkOrder) -> bool:

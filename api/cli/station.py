@@ -20,13 +20,21 @@ from cryptography.x509.oid import NameOID
 from api.cli.errors import FileRefused
 from api.cli.files import Proven, read_file, write_proven, write_secret
 from api.cli.lines import align
+from api.cli.provisioning.exits import HELP
+from api.cli.provisioning.screen import board
+from api.cli.provisioning.verbs import confirm, issue, resume, status
 from api.cli.session import CERTIFICATE, KEY, Session, session_of
 from ceremonies.commands import StationsListed
 from pki.signatures import spki_sha256
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, add_completion=False, help="A station's certificate; stop a station."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    help=f"What a station runs: its own certificate, units, the logbook. Officers stop stations.\n\n{HELP}",
 )
+for verb in (issue, confirm, resume, status, board):
+    app.command()(verb)
 CHAIN: Final = "chain.pem"
 
 

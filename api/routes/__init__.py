@@ -21,6 +21,7 @@ from api.routes import (
     health,
     journal,
     keys,
+    line_boards,
     ocsp,
     orders,
     receipts,
@@ -35,6 +36,7 @@ from api.routes import (
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     work_orders.router,
     stations.router,
+    line_boards.router,
     est.router,
     cmp.router,
     confirmations.router,

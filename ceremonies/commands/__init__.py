@@ -11,6 +11,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from ceremonies.commands.boards import ShowLineBoard
 from ceremonies.commands.certificates import (
     AskStatus,
     ListRevocations,
@@ -76,6 +77,9 @@ from ceremonies.commands.units import (
     ShowWorkOrder,
 )
 
+from ceremonies.board_results import (  # isort: skip
+    LineBoardShown, OrderOnBoard, StationOnBoard,
+)  # fmt: skip
 from ceremonies.factory_results import (  # isort: skip
     CmpAnswered, DeviceIssued, DevicesConfirmed, DevicesIssued, StationIssued, StationShown, StationsListed,
 )  # fmt: skip
@@ -108,7 +112,7 @@ AnyCommand = (
     RevokeStation | RevokeCertificate | PreviewRevocation | ShowCertificate | ListRevocations | AskStatus |
     ConfirmDevice | ConfirmDevices | ListWorkOrders | PermitRework | ReportUnits | ScrapDevice | ShowWorkOrder |
     RecordStatements | CheckImport | QueryFleet | ShowLabel | ReadBaseline | CheckManifest | ListElements |
-    ChallengeTpm | ActivateTpm | TransactCmp
+    ChallengeTpm | ActivateTpm | TransactCmp | ShowLineBoard
 )  # fmt: skip
 
 
@@ -140,16 +144,17 @@ __all__ = [
     "ElementsListed", "EnrolDevice", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal", "ExportParty",
     "FLEET_LIMIT", "FleetDevice", "FleetQueried", "HealthShown", "Hex32", "ImportChecked", "Install", "IssueDevice",
     "IssueDevices", "IssueStation", "JournalPart", "KeyShown", "KeysListed", "LOCAL", "LabelShown",
-    "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListElements", "ListEvents", "ListKeys",
-    "ListRevocations", "ListStations", "ListTrustSets", "ListWorkOrders", "ManifestChecked", "Move", "Name",
-    "OpenCeremony", "OpenChallenge", "OpenGenesis", "PUBLIC", "PermitRework", "PreviewRevocation", "Problem",
-    "ProofShown", "Proven", "QueryFleet", "ROWS_LIMIT", "ReadBaseline", "ReadDocument", "ReadTile", "ReceiptsTaken",
-    "RecordStatements", "RefusedElement", "ReleaseSigned", "Replace", "ReportUnits", "Request", "RequestId",
-    "Return", "RevocationListShown", "RevocationPreviewed", "RevocationsListed", "RevokeCertificate",
-    "RevokeStation", "ReworkPermitted", "STAFF", "STATEMENTS_LIMIT", "ScrapDevice", "Ship", "ShowCeremony",
-    "ShowCertificate", "ShowHealth", "ShowLabel", "ShowProof", "ShowWorkOrder", "SignRelease", "Statement",
-    "StatementVerdict", "StatementsRecorded", "StationIssued", "StationShown", "StationsListed", "StatusAnswered",
-    "StepShown", "SubmitReceipts", "SummarizeJournal", "SuspendKey", "SuspendStation", "Text", "TileRead",
-    "TpmActivated", "TpmChallenged", "TransactCmp", "UnitShown", "UnitsReported", "Upload", "Uploaded",
-    "WorkOrderShown", "WorkOrdersListed",
+    "LineBoardShown", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListElements", "ListEvents",
+    "ListKeys", "ListRevocations", "ListStations", "ListTrustSets", "ListWorkOrders", "ManifestChecked", "Move",
+    "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "OrderOnBoard", "PUBLIC", "PermitRework",
+    "PreviewRevocation", "Problem", "ProofShown", "Proven", "QueryFleet", "ROWS_LIMIT", "ReadBaseline",
+    "ReadDocument", "ReadTile", "ReceiptsTaken", "RecordStatements", "RefusedElement", "ReleaseSigned", "Replace",
+    "ReportUnits", "Request", "RequestId", "Return", "RevocationListShown", "RevocationPreviewed",
+    "RevocationsListed", "RevokeCertificate", "RevokeStation", "ReworkPermitted", "STAFF", "STATEMENTS_LIMIT",
+    "ScrapDevice", "Ship", "ShowCeremony", "ShowCertificate", "ShowHealth", "ShowLabel", "ShowLineBoard",
+    "ShowProof", "ShowWorkOrder", "SignRelease", "Statement", "StatementVerdict", "StatementsRecorded",
+    "StationIssued", "StationOnBoard", "StationShown", "StationsListed", "StatusAnswered", "StepShown",
+    "SubmitReceipts", "SummarizeJournal", "SuspendKey", "SuspendStation", "Text", "TileRead", "TpmActivated",
+    "TpmChallenged", "TransactCmp", "UnitShown", "UnitsReported", "Upload", "Uploaded", "WorkOrderShown",
+    "WorkOrdersListed",
 ]  # fmt: skip

@@ -60,6 +60,18 @@ PLACED = commands.StationShown(
 )
 STATIONS = commands.StationsListed((PLACED,))
 
+BOARD = commands.LineBoardShown(
+    "graz", 1_795_435_200, (),
+    (
+        commands.StationOnBoard(
+            "graz-3-a", "enrolled", ("3",), "wo-1", 1_795_435_188, 4, 212, 1_795_434_000, 2, "serial-taken", 3
+        ),
+        commands.StationOnBoard("graz-3-b", "suspended", ("3",), "wo-1", 1_795_434_600, 0, 40, 0, 0, "", 0),
+        commands.StationOnBoard("graz-4-a", "enrolled", ("4", "5"), "", 0, 0, 0, 0, 0, "", 0),
+    ),
+    (commands.OrderOnBoard("wo-1", "bms-stm32h7", "open", 400, 252, 148, 249, 3, 2, 1_795_500_000),),
+)  # fmt: skip
+
 EST_REQUEST = base64.b64encode(make_est_request("BMS-000025"))
 CERTIFICATE = commands.CertificateShown(
     "ab" * 20, "device-ca", "idevid", "BMS-1", "O=Acme, CN=bms, serialNumber=BMS-1", DIGEST, 12, "revoked",
@@ -131,6 +143,7 @@ REPLIES: dict[type, Reply] = {
     commands.ShowWorkOrder: ORDER,
     commands.ReportUnits: commands.UnitsReported("wo-1", UNITS, ""),
     commands.TransactCmp: commands.CmpAnswered(b"0\x00"),
+    commands.ShowLineBoard: BOARD,
 }
 
 RELEASE = {
@@ -177,6 +190,9 @@ REQUESTS: dict[tuple[str, str], tuple[str, dict[str, Any], type[commands.Command
         {"content": make_cmp_message(), "headers": {"Content-Type": "application/pkixcmp"}},
         commands.TransactCmp,
     ),
+    # Two plants: the second reading of one would be answered from what is kept.
+    ("GET", "/v1/line-boards/{plant}"): ("/v1/line-boards/linz", {}, commands.ShowLineBoard),
+    ("GET", "/line-boards/{plant}"): ("/line-boards/graz", {}, commands.ShowLineBoard),
     ("GET", "/v1/stations"): ("/v1/stations", {}, commands.ListStations),
     ("PUT", "/v1/stations/{station}/certificate"): (
         "/v1/stations/graz-3-a/certificate",

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 
 from api.app import create_app
 from api.auth import ROLES, TOKEN_LIMIT, authorise
+from api.pages import PAGES
 from api.routes import ROUTERS
 from api.settings import ApiSettings
 from ceremonies import commands
@@ -39,7 +40,7 @@ def send(served: Served, route: tuple[str, str], extra: dict[str, str]) -> httpx
 
 
 def api_routes() -> Iterator[APIRoute]:
-    for router in ROUTERS:
+    for router in (*ROUTERS, *PAGES):
         for route in router.routes:
             assert isinstance(route, APIRoute)
             yield route

@@ -1,0 +1,133 @@
+"""The screen of a line: stations and open work orders of a plant, as the journal has them. Nothing of it is a row."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from ceremonies import entries
+from ceremonies.alarms import list_alarms
+from ceremonies.commands import LineBoardShown, OrderOnBoard, ShowLineBoard, StationOnBoard
+from ceremonies.desk import Caller
+from ceremonies.issuance import load_order
+from ceremonies.journal import format_time
+from ceremonies.paces import Pace
+from ceremonies.room import TRACE, Room
+from ceremonies.stations import Station
+from ceremonies.workorders import tell_state
+
+BOUND: Final = ("operator", "station")
+"""Roles that see their own plants only."""
+RECORDED_EVERY_US: Final = 3_600_000_000
+READERS_LIMIT: Final = 1024
+SECOND: Final = 1_000_000
+
+
+class Window(msgspec.Struct, frozen=True):
+    """What of a work order the journal's figures do not say."""
+
+    plant: str
+    class_name: str
+    valid_from: int
+    valid_to: int
+
+
+class Boards:
+    """Reads. Work orders never change once they are opened: each is loaded once."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._windows: dict[str, Window] = {}
+        self._recorded: dict[tuple[str, str], int] = {}
+
+    async def show(self, command: ShowLineBoard, caller: Caller) -> LineBoardShown:
+        """The plant now. Raises BindingMismatch."""
+        if caller.actor.role in BOUND:
+            caller.require("plant", command.plant)
+        await self._record(command.plant, caller)
+        replay = self._room.ledger.replay
+        unknown = [name for name in list(replay.paces.unconfirmed) if name not in self._windows]
+        if unknown:
+            self._windows |= await self._room.act(lambda: {name: self._load(name) for name in unknown})
+        now_us = self._room.surroundings.now_us()
+        return LineBoardShown(
+            plant=command.plant,
+            at=now_us // SECOND,
+            alarms=tuple(list_alarms(self._room).values()),
+            stations=tuple(self._list_stations(command.plant, now_us)),
+            orders=tuple(self._list_orders(command.plant, now_us // SECOND)),
+        )
+
+    def _load(self, name: str) -> Window:
+        """Writer's thread. Raises JournalForked."""
+        order = load_order(self._room, name)
+        return Window(order.plant, order.class_name, order.valid_from, order.valid_to)
+
+    def _list_stations(self, plant: str, now_us: int) -> Iterator[StationOnBoard]:
+        """Enrolled ones that may issue something, by name; then those with tokens."""
+        replay = self._room.ledger.replay
+        enrolled, paces = dict(replay.stations.enrolled), dict(replay.paces.stations)
+        for name in sorted(enrolled):
+            station = enrolled[name]
+            if station.plant == plant and station.classes and not (station.revoked and name not in paces):
+                yield self._describe(name, paces.get(name, Pace()), now_us, station)
+        for name in sorted(paces.keys() - enrolled.keys()):
+            window = self._windows.get(paces[name].order)
+            if window is not None and window.plant == plant:
+                yield self._describe(name, paces[name], now_us)
+
+    def _describe(self, name: str, pace: Pace, now_us: int, station: Station | None = None) -> StationOnBoard:
+        hour, minute = (format_time(now_us - ago * SECOND) for ago in (3600, 60))
+        waiting = list(self._room.ledger.replay.paces.unconfirmed.values())
+        return StationOnBoard(
+            station=name, state=self._judge(name, station), lines=station.lines if station else (),
+            work_order=pace.order, issued=read_seconds(pace.issued.last), minute=pace.issued.since_minute(minute),
+            hour=pace.issued.since_hour(hour), refused=read_seconds(pace.refused.last),
+            refused_hour=pace.refused.since_hour(hour), refusal=pace.refusal,
+            unconfirmed=sum(counts.get(name, 0) for counts in waiting),
+        )  # fmt: skip
+
+    def _judge(self, name: str, station: Station | None) -> str:
+        stations = self._room.ledger.replay.stations
+        if station is not None and station.revoked:
+            return "revoked"
+        if name in stations.suspended:
+            return "suspended"
+        newest = stations.newest(name)
+        expired = newest is not None and self._room.door.now() >= newest.expires
+        return "expired" if expired else "enrolled"
+
+    def _list_orders(self, plant: str, now: int) -> Iterator[OrderOnBoard]:
+        """By the end of their windows."""
+        replay = self._room.ledger.replay
+        own = [(item.valid_to, name) for name, item in self._windows.items() if item.plant == plant]
+        for _, name in sorted(own):
+            quota, figures, window = replay.quotas[name], replay.units.orders[name], self._windows[name]
+            state = tell_state(quota.closed, window.valid_from, window.valid_to, now)
+            if state == "closed" or (state == "over" and not figures.unconfirmed):
+                continue
+            yield OrderOnBoard(
+                work_order=name, class_name=window.class_name, state=state, quantity=quota.quantity,
+                used=quota.issued, remaining=quota.quantity - quota.issued, confirmed=figures.built,
+                unconfirmed=figures.unconfirmed, refused=figures.refused, valid_to=window.valid_to,
+            )  # fmt: skip
+
+    async def _record(self, plant: str, caller: Caller) -> None:
+        """An entry for the first reading of somebody, then one an hour: a screen must not fill the journal."""
+        key, now_us = (caller.actor.sub, plant), self._room.surroundings.mono_us()
+        if now_us - self._recorded.get(key, -RECORDED_EVERY_US) < RECORDED_EVERY_US:
+            trace = TRACE.get()
+            if trace is not None:
+                trace.recorded = True  # by the entry of before: the desk need not write another
+            return
+        if len(self._recorded) >= READERS_LIMIT:
+            del self._recorded[next(iter(self._recorded))]
+        draft = entries.event("export", caller.actor, {"read": "line board", "plant": plant})
+        await self._room.act(lambda: self._room.ledger.record([draft]))
+        self._recorded[key] = now_us
+
+
+def read_seconds(ts: str) -> int:
+    """A time of the journal in seconds since 1970; 0 for none."""
+    return int(datetime.fromisoformat(ts).timestamp()) if ts else 0
