@@ -17,6 +17,7 @@ import uvloop
 from ceremonies import entries
 from ceremonies.chores import attempt, repeat
 from ceremonies.desk import Desk
+from ceremonies.devices import Devices
 from ceremonies.door import Door
 from ceremonies.feeds import LOOK_EVERY_S, Feeds
 from ceremonies.governance import load_governing
@@ -187,7 +188,7 @@ async def serve(room: Room, source: Path) -> None:
     over TLS is read again from `source`, the settings file.
     """
     revocation = Revocation(room)
-    desk = Desk(room, handlers(room, revocation))
+    desk = Desk(room, handlers(room, revocation), Devices(room).identify)
     servers, publisher = open_servers(desk, room), Publisher(room)
     upkeep = Upkeep(room, os._exit)
     feeds, stamping = Feeds(room), Stamping(room)

@@ -9,6 +9,8 @@ from sqlalchemy import Connection, func, select
 from ceremonies.fleet_tables import BaselineRow, RegisterRequestRow, RegisterRow
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.keyring import Keyring
+from ceremonies.ldevid_tables import LdevidRow
+from ceremonies.ldevids import check_ldevids
 from ceremonies.registered import check_register
 from ceremonies.replay import Decision, Replay
 from ceremonies.revocation_tables import RevocationRow
@@ -73,6 +75,7 @@ def check_counts(store: Store, replay: Replay) -> None:
         for model, expected in list_counts(replay).items():
             check_count(connection, model, expected)
         check_register(connection, replay.register.tally)
+        check_ldevids(connection, replay.ldevids.tally)
 
 
 def list_counts(replay: Replay) -> Mapping[Any, int]:
@@ -87,6 +90,7 @@ def list_counts(replay: Replay) -> Mapping[Any, int]:
         ReplacedDeviceRow: replaced,
     }
     register = {RegisterRow: replay.register.tally.count, RegisterRequestRow: replay.register.requests}
+    register[LdevidRow] = replay.ldevids.tally.count
     counts = {RequestRow: replay.requests, DocumentRow: replay.documents, RevocationRow: replay.revoked.count}
     return counts | derived | units | register
 

@@ -13,6 +13,8 @@ from sqlalchemy import select
 
 from ceremonies.journal import RESTORE, EntryDraft, Journal, JournalForked, Placed
 from ceremonies.keyring import KeyEntry
+from ceremonies.ldevids import KIND as LDEVID
+from ceremonies.ldevids import Ldevids
 from ceremonies.revoked import Revoked
 from ceremonies.stations import KIND as STATION_CERTIFICATE
 from ceremonies.stations import Stations
@@ -54,6 +56,7 @@ class Replay(msgspec.Struct):
     intent has no document yet. token_anchor: whether the last start kept an anchor in the journal's token. recovered:
     the entries by which officers let the journal go on after a loss. units: of work orders. revoked: certificates, and
     lists of them. register: of devices after the factory. births: the newest birth package of each class (hex id).
+    ldevids: the newest of each device.
     """
 
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
@@ -76,6 +79,7 @@ class Replay(msgspec.Struct):
     revoked: Revoked = msgspec.field(default_factory=Revoked)
     register: Register = msgspec.field(default_factory=Register)
     births: dict[str, str] = msgspec.field(default_factory=dict)
+    ldevids: Ldevids = msgspec.field(default_factory=Ldevids)
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry."""
@@ -160,6 +164,8 @@ class Replay(msgspec.Struct):
             self.sealed[entry["op"]["kind"]] = self.sealed.get(entry["op"]["kind"], 0) + 1
             if entry["op"]["kind"] == STATION_CERTIFICATE:
                 self.stations.take_certificate(entry["out"]["doc"], seq, entry["op"]["what"])
+            if entry["op"]["kind"] == LDEVID:
+                self.ldevids.take(seq, entry)
             if entry["op"]["kind"] == "crl":
                 self.revoked.take_list(seq, entry)
             if entry["op"]["kind"] == "birth-package":

@@ -116,6 +116,21 @@ def find_revoked(room: Room, issued: Issued) -> RevokedRow | None:
     return _load(room, (issued.ca, partition_of(issued.number))).get(issued.number)
 
 
+def is_revoked(room: Room, certificate: Revocable) -> bool:
+    """Whether a certificate is revoked, by rows that are compared with the journal once for each change of their
+    partition. Writer's thread. Raises JournalForked.
+    """
+    at = (certificate.ca, partition_of(certificate.number))
+    expected = room.ledger.replay.revoked.tally(*at)
+    if not expected.count:
+        return False
+    tally, numbers = room.cache.get(("revoked", *at), (None, frozenset()))
+    if tally != expected:
+        numbers = frozenset(map(bytes.fromhex, _load(room, at)))
+        room.cache["revoked", *at] = (expected, numbers)
+    return bytes.fromhex(certificate.number) in numbers
+
+
 def _load(room: Room, at: Partition) -> dict[str, RevokedRow]:
     with room.store.read() as connection:
         rows = read_partition(connection, at, room.ledger.replay.revoked.tally(*at))

@@ -30,6 +30,12 @@ class CertificateReplaced(KeyroomError):
     code = "certificate-replaced"
 
 
+class CertificateWithdrawn(KeyroomError):
+    """The certificate for this key was revoked. It is not handed out again."""
+
+    code = "certificate-withdrawn"
+
+
 class Replacement(msgspec.Struct, frozen=True):
     """What comes with a certificate under a permit: the name that it spends, and what becomes of the one before."""
 

@@ -13,6 +13,8 @@ from sqlalchemy import Connection, select
 
 from ceremonies.fleet_tables import RegisterRow
 from ceremonies.journal import JournalForked
+from ceremonies.ldevid_tables import LdevidRow
+from ceremonies.ldevids import check_ldevids
 from ceremonies.milestones import EVERY, Milestone, Scrub, milestone_path, write_milestone
 from ceremonies.public import write_file
 from ceremonies.reckoning import check_count, list_counts
@@ -74,16 +76,18 @@ class Upkeep:
         """The rows that a reader sees who begins while nothing is under way are those of the journal at that moment."""
         with ExitStack() as reading:
 
-            def begin() -> tuple[Connection, int, Tally]:
+            def begin() -> tuple[Connection, int, Tally, Tally]:
                 connection = reading.enter_context(self._room.store.read())
                 connection.execute(select(table_of(HeadRow).c.size)).scalar()
                 replay = self._room.ledger.replay
-                return connection, list_counts(replay)[model], replay.register.tally
+                return connection, list_counts(replay)[model], replay.register.tally, replay.ldevids.tally
 
-            connection, expected, tally = await self._room.act(begin)
+            connection, expected, register, ldevids = await self._room.act(begin)
             await asyncio.to_thread(check_count, connection, model, expected)
             if model is RegisterRow:
-                await asyncio.to_thread(check_register, connection, tally)
+                await asyncio.to_thread(check_register, connection, register)
+            if model is LdevidRow:
+                await asyncio.to_thread(check_ldevids, connection, ldevids)
 
     async def pin(self) -> None:
         """Bring the anchor in the token up to the journal's head. One that contradicts the journal ends the keyroom."""
