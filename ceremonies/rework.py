@@ -14,7 +14,7 @@ from ceremonies.errors import DeviceUnknown, KeyroomError
 from ceremonies.issuance import load_order
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.plans import WorkOrder
-from ceremonies.revocations import Grounds, revoke_changes
+from ceremonies.revocations import Grounds, list_resting, revoke_changes
 from ceremonies.room import Room
 from ceremonies.standing import UnitScrapped, end_permits, is_begun
 from ceremonies.store import Insert, Row, Update
@@ -96,7 +96,7 @@ class Rework:
         ended = end_permits(room, [permit] if permit else [])
         draft = entries.event(SCRAP, caller.actor, {**unit.what, "reason": command.reason})
         grounds = Grounds("cessationOfOperation", f"scrapped: {command.reason}", {"work_order": unit.order.id})
-        words = revoke_changes(room, [unit.issued], grounds, caller.actor)
+        words = revoke_changes(room, [unit.issued, *list_resting(room, unit.issued)], grounds, caller.actor)
         placed = ledger.commit(
             lambda _: [draft, *words.drafts],
             lambda at: (

@@ -1,6 +1,6 @@
 """CAs of sites: which one a label names, which one serves a site, and the ceremony that makes one.
 
-A site may have several: the next generation is made while the one before still stands, or after it was compromised.
+A site may have several: one for each operator, or one in the place of another that was compromised.
 """
 
 import datetime
@@ -52,13 +52,12 @@ class SiteAuthority(msgspec.Struct, frozen=True):
 
 
 class SitePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A new CA of a site: key `label` on `token`; the certificate's name and generation, certified for `days`."""
+    """A new CA of a site: key `label` on `token`; the certificate's name (no CA has it yet), certified for `days`."""
 
     label: Name
     token: Name
     site: Annotated[str, Meta(min_length=1, max_length=64)]
-    name: Annotated[str, Meta(min_length=1, max_length=64)]
-    generation: Positive = 1
+    name: Annotated[str, Meta(min_length=1, max_length=60)]
     days: Positive
 
 
@@ -137,9 +136,9 @@ def draft_items(room: Room, book: KeyBook, plan: SitePlan, recipe: Mapping[str, 
     root = load_authority(room, roots[-1].spki) if roots else None
     if root is None:
         raise PlanMalformed("plan: no active identity root", hint="see `kedge key list`")
-    subject = AuthoritySubject(read_organization(root), plan.name, plan.generation, plan.site)
+    subject = AuthoritySubject(read_organization(root), plan.name, 1, plan.site)
     if any(item.subject == str(subject) and item.document != _find_own(room, plan) for item in list_authorities(room)):
-        raise PlanMalformed(f"plan: there is a CA {subject}", hint="count its generation up")
+        raise PlanMalformed(f"plan: there is a CA {subject}", hint="give the new one another name")
     start = datetime.datetime.fromtimestamp(recipe["now"], datetime.UTC)
     terms = Terms(int(recipe["number"], 16), start, start + datetime.timedelta(days=plan.days))
     public_key = book.public_key(plan.label)

@@ -21,6 +21,7 @@ from ceremonies.commands import (
 )
 from tests.ceremonies.fielded import say_all
 from tests.ceremonies.lines import Unit
+from tests.ceremonies.revoking import Watch
 from tests.world import PLANT, SITE, World, make_request
 
 OWNED = "graz-1"
@@ -55,8 +56,8 @@ def der_of(issued: DeviceIssued) -> bytes:
 class Owner:
     """A device that asks for LDevIDs: by its IDevID, or by what it shows instead."""
 
-    def __init__(self, world: World, unit: Unit) -> None:
-        self.world, self.unit = world, unit
+    def __init__(self, world: World, unit: Unit, watch: Watch) -> None:
+        self.world, self.unit, self.watch = world, unit, watch
         self.key = ec.generate_private_key(ec.SECP256R1())
 
     async def ask(self, csr: bytes = b"", shown: bytes = b"", **changed: Any) -> AnyResult | Problem:
@@ -73,12 +74,9 @@ class Owner:
         return answer
 
 
-async def make_site_ca(world: World, label: str, site: str = OWNED, generation: int = 2) -> None:
+async def make_site_ca(world: World, label: str, site: str = OWNED) -> None:
     """Hold the ceremony that makes a CA of a site."""
-    plan = {
-        "label": label, "token": "kedge-main", "site": site, "name": "Acme Site CA", "generation": generation,
-        "days": 3000,
-    }  # fmt: skip
+    plan = {"label": label, "token": "kedge-main", "site": site, "name": f"Acme {label}", "days": 3000}
     await world.ceremony(f"make-{label}", "site-ca", plan)
 
 

@@ -217,9 +217,9 @@ def test_permits_outlive_a_restart(line: World) -> None:
 
 
 @contextlib.contextmanager
-def failing(world: World) -> Iterator[None]:
-    """The token has lost the device CA's key: intents are written, and have no outcome."""
-    box, name = soft_keys(world), world.room.door.keyring.labelled("device-ca").cka_id
+def failing(world: World, ca: str = "device-ca") -> Iterator[None]:
+    """The token has lost a CA's key: intents are written, and have no outcome."""
+    box, name = soft_keys(world), world.room.door.keyring.labelled(ca).cka_id
     taken = box.keys.pop(("kedge-main", bytes.fromhex(name)))
     yield
     box.keys["kedge-main", bytes.fromhex(name)] = taken
