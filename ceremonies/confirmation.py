@@ -13,6 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ceremonies import entries
+from ceremonies.certified import Issued, read_outcome
 from ceremonies.claims import WorkOrderClosed
 from ceremonies.commands import ConfirmDevice, ConfirmDevices, DeviceConfirmed, DevicesConfirmed
 from ceremonies.desk import Caller, problem_of, tag_of
@@ -21,7 +22,7 @@ from ceremonies.issuance import Line
 from ceremonies.journal import RESTORE, EntryDraft, JournalForked, Placed
 from ceremonies.register import read_documents, read_entries
 from ceremonies.room import Room
-from ceremonies.standing import CertificateReplaced, UnitScrapped, find_excused
+from ceremonies.standing import CertificateReplaced, UnitScrapped, check_withdrawn, find_excused
 from ceremonies.statements import select_in
 from ceremonies.store import Change, Insert, Row
 from ceremonies.tables import DeviceRow
@@ -52,8 +53,11 @@ class ConfirmationInvalid(KeyroomError):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What a confirmation is judged by, as the journal has it: the certificate (PEM) and its digest, and the nonce."""
+    """What a confirmation is judged by, as the journal has it: what was issued, the certificate (PEM) and its digest,
+    and the nonce.
+    """
 
+    issued: Issued
     sha256: str
     certificate: bytes
     nonce: bytes
@@ -176,13 +180,14 @@ def look_up(item: Judged, archive: Archive) -> Judged:
         )
         return msgspec.structs.replace(item, refusal=unknown)
     sha256: str = device["certificate"]
-    placed, leaf = archive.entries.get(sha256, (None, None))
+    placed, _ = archive.entries.get(sha256, (None, None))
     certificate = archive.certificates.get(sha256)
-    named = leaf and leaf.op and leaf.op.what and leaf.op.what.get("serial") == command.serial
-    if not named or not leaf or not leaf.out or leaf.out.doc != sha256 or certificate is None or placed is None:
+    issued = read_outcome(placed.seq, placed.leaf) if placed else None
+    named = issued and (issued.serial, issued.document) == (command.serial, sha256)
+    if not named or certificate is None or placed is None or issued is None:
         forked = JournalForked(f"device {command.serial}: its row is not what the journal says", hint=RESTORE)
         return msgspec.structs.replace(item, refusal=forked)
-    return msgspec.structs.replace(item, evidence=Evidence(sha256, certificate, placed.hash))
+    return msgspec.structs.replace(item, evidence=Evidence(issued, sha256, certificate, placed.hash))
 
 
 def verify(item: Judged) -> Judged:
@@ -235,7 +240,12 @@ def decide(room: Room, item: Judged, books: Books) -> Verdict:
         return CertificateReplaced(f"unit {serial} was reworked meanwhile", hint="confirm its new certificate")
     earlier = books.confirmed.get((serial, item.evidence.sha256))
     if earlier is None and units.orders[order].closed is not None and serial not in find_excused(room, order):
-        return WorkOrderClosed(f"work order {order} was closed before {serial} was confirmed", hint="scrap the unit")
+        hint = "scrap the unit, or have it reworked under another order"
+        return WorkOrderClosed(f"work order {order} was closed before {serial} was confirmed", hint=hint)
+    try:
+        check_withdrawn(room, item.evidence.issued)
+    except KeyroomError as refusal:
+        return refusal
     return earlier
 
 
