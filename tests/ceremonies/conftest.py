@@ -1,11 +1,14 @@
 """Worlds after genesis: held once per session and kind of keys, then copied, keys and all, for each test."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from tests.ceremonies.owning import Owner, make_owned
+from tests.ceremonies.revoking import open_copy
 from tests.ceremonies.rotated import Fleet, move_all, rotate
 from tests.ceremonies.templates import Keys, Templates
 from tests.engines import Engine
@@ -49,6 +52,14 @@ def factory_world(templates: Templates, engine: Engine, keys: Keys, tmp_path: Pa
     """A started world with the open work order `wo-1`, on a private copy."""
     world = copy_world(templates.factory(engine, keys), tmp_path / "world").start()
     yield world
+    world.stop()
+
+
+@pytest.fixture
+def owner(factory_template: World, tmp_path: Path) -> Iterator[Owner]:
+    """A device at the site of `site-ca`, and a keyroom whose clock can be set forward."""
+    world, watch = open_copy(factory_template, tmp_path / "owned")
+    yield Owner(world, asyncio.run(make_owned(world)), watch)
     world.stop()
 
 

@@ -1,9 +1,7 @@
 """Owner enrolment: one LDevID that counts for each installed device, by its IDevID."""
 
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -16,7 +14,7 @@ from ceremonies.ldevid_tables import LdevidRow
 from ceremonies.revocation_tables import RevocationRow
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.fielded import say_all
-from tests.ceremonies.lines import Unit, check_books, code_of, make_units
+from tests.ceremonies.lines import check_books, code_of, make_units
 from tests.ceremonies.owning import (
     OWNED,
     Owner,
@@ -28,27 +26,9 @@ from tests.ceremonies.owning import (
     place,
     send_back,
 )
-from tests.ceremonies.revoking import Watch
-from tests.ceremonies.templates import Templates
 from tests.ceremonies.test_rework import failing, number_of
 from tests.engines import tamper
-from tests.world import SITE, World, audit_world, copy_world, make_request
-
-
-@pytest.fixture
-def owner(templates: Templates, tmp_path: Path) -> Iterator[Owner]:
-    """A device at the site of `site-ca`, and a keyroom whose clock can be set forward."""
-    units = list[Unit]()
-
-    async def prepare(world: World) -> None:
-        units.append(await make_owned(world))
-
-    world = copy_world(templates.factory(), tmp_path / "world")
-    watch = Watch(world)
-    world.start()
-    asyncio.run(prepare(world))
-    yield Owner(world, units[0], watch)
-    world.stop()
+from tests.world import SITE, World, audit_world, make_request
 
 
 def revoked(world: World) -> dict[str, str]:
