@@ -138,7 +138,8 @@ _BY_STATUS: Final[dict[int, str]] = {
         token-grant-missing unit-unconfirmed""",
     404: """
         authority-unknown baseline-unknown ceremony-unknown certificate-unknown device-unknown document-unknown
-        key-unknown no-trust-set nothing-there release-unknown route-unknown station-unknown tile-absent work-order-unknown""",
+        key-unknown no-trust-set nothing-there release-unknown route-unknown station-unknown tile-absent
+        work-order-unknown""",
     405: "method-not-allowed",
     408: "body-too-slow",
     409: """

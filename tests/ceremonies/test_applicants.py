@@ -1,6 +1,7 @@
 """Who may have an LDevID: built, in service, installed where the CA issues."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -60,4 +61,4 @@ def test_a_place_that_its_entry_does_not_say(owner: Owner, change: str) -> None:
     tamper(owner.world.room.store, f"UPDATE register SET {change}")  # the parameters above
     with pytest.raises(JournalForked):
         for serial in (owner.unit.serial, "BMS-000009"):
-            act(owner.world, lambda serial=serial: find_place(owner.world.room, serial))
+            act(owner.world, partial(find_place, owner.world.room, serial))

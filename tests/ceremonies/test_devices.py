@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ceremonies import commands
 from ceremonies.commands import Problem, Request
 from ceremonies.devices import ASKED, Allowance, Devices, DeviceTooFast
+from ceremonies.errors import TokenRefused
 from ceremonies.journal import JournalForked
-from ceremonies.tokens import TokenRefused
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.lines import Unit, code_of, permit
 from tests.ceremonies.owning import Owner, der_of

@@ -116,7 +116,7 @@ def site(hsm_template: World, tmp_path: Path) -> Iterator[Site]:
         yield Site(tmp_path, http, tls.ca, world, serial)
 
 
-@pytest.mark.req("CA-11", "AZ-4", "T37")
+@pytest.mark.req("CA-11", "AZ-5")
 def test_a_device_gets_and_renews_its_ldevid_by_curl(site: Site) -> None:
     first = site.make_request("first")
     status, head, _ = site.post("simpleenroll", first)
@@ -163,7 +163,7 @@ def wait_for(site: Site, name: str, words: str) -> None:
         time.sleep(0.5)
 
 
-@pytest.mark.req("CA-13", "CA-14", "T19")
+@pytest.mark.req("KL-9", "CA-9")
 def test_after_a_compromise_of_the_sites_ca_devices_rebind(factory_template: World, tmp_path: Path) -> None:
     """What the CA issued is revoked by the ceremony that selects by key, then its own; another CA serves the site."""
     world, watch = open_copy(factory_template, tmp_path / "world")
