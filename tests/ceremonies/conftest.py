@@ -56,9 +56,9 @@ def factory_world(templates: Templates, engine: Engine, keys: Keys, tmp_path: Pa
 
 
 @pytest.fixture
-def owner(factory_template: World, tmp_path: Path) -> Iterator[Owner]:
+def owner(templates: Templates, engine: Engine, tmp_path: Path) -> Iterator[Owner]:
     """A device at the site of `site-ca`, and a keyroom whose clock can be set forward."""
-    world, watch = open_copy(factory_template, tmp_path / "owned")
+    world, watch = open_copy(templates.factory(engine), tmp_path / "owned")
     yield Owner(world, asyncio.run(make_owned(world)), watch)
     world.stop()
 

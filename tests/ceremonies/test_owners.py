@@ -11,7 +11,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from ceremonies.commands import CertificateShown, Install, Move, Replace, RevokeCertificate, Ship
 from ceremonies.journal import JournalForked
 from ceremonies.ldevid_tables import LdevidRow
+from ceremonies.orders import Order, Sealed
 from ceremonies.revocation_tables import RevocationRow
+from ceremonies.room import Room
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.fielded import say_all
 from tests.ceremonies.lines import check_books, code_of, make_units
@@ -60,6 +62,7 @@ def test_an_installed_device_gets_an_ldevid_of_its_site(owner: Owner) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.engines
 @pytest.mark.req("CA-14")
 def test_another_key_replaces_the_ldevid_in_one_commit(owner: Owner) -> None:
     async def run() -> None:
@@ -232,6 +235,7 @@ def test_a_crash_between_intent_and_outcome(owner: Owner) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.engines
 @pytest.mark.req("CA-14")
 def test_two_requests_at_once_leave_one_ldevid(owner: Owner) -> None:
     async def run() -> None:
@@ -267,5 +271,33 @@ def test_rows_that_somebody_changed_give_no_second_ldevid(owner: Owner, statemen
         assert code_of(await owner.ask(make_request())) == "journal-forked"
         with pytest.raises(JournalForked):
             check_books(owner.world)
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("CA-14")
+@pytest.mark.parametrize(("happens", "code"), [("move", "site-mismatch"), ("revoke", "device-revoked")])
+def test_what_happens_while_a_request_is_under_way_holds_the_ldevid_back(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch, happens: str, code: str
+) -> None:
+    async def run() -> None:
+        world, serial = owner.world, owner.unit.serial
+
+        async def seal(room: Room, order: Order) -> Sealed:
+            if happens == "move":
+                await say_all(world, Move(serial, SITE), token=operator(world))
+            else:
+                command = RevokeCertificate(serial, reason="keyCompromise", why="stolen")
+                await world.ask(command, "officer", CertificateShown)
+            return await sealed(room, order)
+
+        sealed = Room.seal
+        monkeypatch.setattr(Room, "seal", seal)
+        before = world.room.ledger.journal.size
+        assert code_of(await owner.ask()) == code
+        (outcome,) = (leaf for leaf in read_leaves(world, before) if leaf["type"] == "key.sign.outcome")
+        assert outcome["out"]["status"] == "fail"
+        assert world.room.store.list(LdevidRow, "serial") == []
+        check_books(world)
 
     asyncio.run(run())
