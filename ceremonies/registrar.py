@@ -190,13 +190,13 @@ class Book:
 
         return LastWords([*drafts, *withdrawn.drafts], changes)
 
-    def _list_left(self) -> dict[str, list[str]]:
-        """The serials that have left a site where they were installed, by the reason of RFC 5280."""
-        left: dict[str, list[str]] = {}
+    def _list_left(self) -> dict[str, str]:
+        """The serials that have left a site where they were installed, each with the reason (RFC 5280)."""
+        left: dict[str, str] = {}
         for _, before, then, _ in self._written:
             if before.state == "installed" and (then.state, then.site) != ("installed", before.site):
-                reason = "affiliationChanged" if then.state == "installed" else "cessationOfOperation"
-                left.setdefault(reason, []).append(then.serial)
+                moved = then.state == "installed"
+                left.setdefault(then.serial, "affiliationChanged" if moved else "cessationOfOperation")
         return left
 
     def _draft(self, actor: Mapping[str, str], context: Mapping[str, Any]) -> list[EntryDraft]:

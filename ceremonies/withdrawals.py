@@ -54,13 +54,14 @@ def read_authorities(room: Room) -> Mapping[bytes | None, str]:
 
 
 def withdraw_ldevids(
-    room: Room, left: Mapping[str, Sequence[str]], by: Actor, context: Mapping[str, Any] | None = None
+    room: Room, left: Mapping[str, str], by: Actor, context: Mapping[str, Any] | None = None
 ) -> LastWords:
-    """What revokes the LDevIDs of devices that left their site: serials by the reason (RFC 5280). Writer's thread, as
-    `revoke_changes`. Raises JournalForked.
+    """What revokes the LDevIDs of devices that left their site: serials, each with the reason (RFC 5280). Writer's
+    thread, as `revoke_changes`. Raises JournalForked.
     """
     parts: list[LastWords] = []
-    for reason, serials in left.items():
+    for reason in sorted(set(left.values())):
+        serials = [serial for serial, why in left.items() if why == reason]
         grounds = Grounds(reason, "the device left its site")
         parts.append(revoke_changes(room, find_ldevids(room, serials), grounds, by, context))
 

@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from ceremonies.commands import CertificateShown, Install, Move, Replace, RevokeCertificate, Ship
+from ceremonies.commands import CertificateShown, Install, Move, Replace, Return, RevokeCertificate, Ship
 from ceremonies.journal import JournalForked
 from ceremonies.ldevid_tables import LdevidRow
 from ceremonies.orders import Order, Sealed
@@ -188,7 +188,7 @@ def test_keys_are_used_once(owner: Owner) -> None:
 
 
 @pytest.mark.req("CA-14")
-@pytest.mark.parametrize("act", ["move", "return", "replace", "decommission"])
+@pytest.mark.parametrize("act", ["move", "return", "replace", "decommission", "both"])
 def test_who_leaves_a_site_loses_its_ldevid_at_once(owner: Owner, act: str) -> None:
     async def run() -> None:
         world, serial = owner.world, owner.unit.serial
@@ -200,15 +200,18 @@ def test_who_leaves_a_site_loses_its_ldevid_at_once(owner: Owner, act: str) -> N
             await say_all(world, Move(serial, SITE), token=operator(world))
         elif act == "return":
             await send_back(world, serial)
+        elif act == "both":  # one request, two reasons
+            await say_all(world, Move(serial, SITE), Return(serial, "fan"), token=operator(world))
         elif act == "replace":
             (other,) = await make_units(world, range(2, 3))
             await say_all(world, Ship(other.serial), Replace(serial, other.serial), token=operator(world))
         else:
             await decommission(world, serial)
-        assert revoked(world) == {number_of(issued): "affiliationChanged" if act == "move" else "cessationOfOperation"}
+        moved = act in ("move", "both")
+        assert revoked(world) == {number_of(issued): "affiliationChanged" if moved else "cessationOfOperation"}
         assert read_leaves(world, before)[-1]["type"] == "certificate.revoke"
         assert read_leaves(world, before)[-1]["op"]["what"]["serial"] == serial
-        after = {"move": "site-mismatch", "return": "enrolment-pending"}
+        after = {"move": "site-mismatch", "return": "enrolment-pending", "both": "enrolment-pending"}
         assert code_of(await owner.ask()) == after.get(act, "device-out-of-service")
         check_books(world)
 

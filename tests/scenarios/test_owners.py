@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import re
 import subprocess
 import time
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 import httpx
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ceremonies.commands import DocumentsListed, ListCertificates
@@ -22,7 +24,7 @@ from tests.ceremonies.authorities import SERVER, Authority
 from tests.ceremonies.lines import Unit, check_books, code_of
 from tests.ceremonies.owning import OWNED, Owner, der_of, make_owned, make_site_ca, operator, suspend
 from tests.ceremonies.revoking import authority, open_copy, openssl, turn
-from tests.scenarios.keyrooms import Running
+from tests.scenarios.keyrooms import ROOT, Running
 from tests.scenarios.serving import served
 from tests.world import World, audit_world, copy_world, make_request
 
@@ -50,11 +52,39 @@ class Site(NamedTuple):
         head, _, body = done.stdout.partition(b"\r\n\r\n")
         return int(head.split()[1]), head.decode(), body
 
+    def ask_behind_proxy(self, request: bytes) -> tuple[int, bytes]:
+        """Status and body of a request that a proxy hands on with the certificate (RFC 9440)."""
+        der = x509.load_pem_x509_certificate((self.path / "idevid.pem").read_bytes()).public_bytes(Encoding.DER)
+        given = self.world.settings()
+        settings = {
+            "SOCKET": given.socket, "PUBLIC_DIR": given.public, "HOST": "127.0.0.1",
+            "CERTIFICATE_PROXIES": "127.0.0.1", "TRUSTED_PROXIES": "127.0.0.1",
+        }  # fmt: skip
+        with served(settings) as http:
+            told = {"Client-Cert": f":{base64.b64encode(der).decode()}:", "X-Forwarded-For": "192.0.2.9"}
+            answer = http.post(
+                f"{EST}/simpleenroll", content=request, headers={"Content-Type": "application/pkcs10", **told}
+            )
+        return answer.status_code, answer.content
+
     def make_request(self, name: str) -> bytes:
         """A request by openssl with a new key in `name`.key, as EST wants it."""
         key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{self.path}/{name}.key"]
         command = ["openssl", "req", "-new", *key, "-subj", f"/serialNumber={self.serial}", "-outform", "DER"]
         return base64.encodebytes(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    def follow_page(self) -> None:
+        """Run the commands of the page in a shell, for this device, this service and this CA."""
+        page = (ROOT / "docs/fleet.md").read_text()
+        (block,) = (part for part in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "simpleenroll" in part)
+        for told, ours in (
+            ("https://kedge.example", str(self.http.base_url).rstrip("/")), ("hornsea-ca", "site-ca"),
+            ("BMS-0000417", self.serial), ("service.pem", str(self.ca)),
+        ):  # fmt: skip
+            assert told in block
+            block = block.replace(told, ours)
+        environment = {**os.environ, "no_proxy": "*"}
+        subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=self.path, env=environment, check=True)
 
     def keep(self, name: str, body: bytes) -> None:
         """Write the certificate of an answer to `name`.pem, by openssl."""
@@ -136,6 +166,7 @@ def test_a_device_gets_and_renews_its_ldevid_by_curl(site: Site) -> None:
     assert (status, site.post("simpleenroll", first)[2]) == (200, body)
     site.keep("first", body)
     wait_for(site, "first", "first.pem: OK")
+    assert site.ask_behind_proxy(first) == (200, body)
 
     # Another key, by the LDevID itself: the one before ends.
     status, _, body = site.post("simplereenroll", site.make_request("second"), "first")
@@ -145,14 +176,19 @@ def test_a_device_gets_and_renews_its_ldevid_by_curl(site: Site) -> None:
     assert "second.pem: OK" in site.verify("second")
     assert json.loads(site.post("simplereenroll", first, "first")[2])["code"] == "device-revoked"
 
+    # What docs/fleet.md tells device makers, as it stands; the device has its IDevID still.
+    site.follow_page()
+    assert "ldevid.pem: OK" in site.verify("ldevid")
+
     # An officer revokes the IDevID: the device is nobody from the next request on, and its LDevID ends, too.
     headers = {"Authorization": f"Bearer {site.world.role_token('officer')}"}
     stolen = {"serial": site.serial, "reason": "keyCompromise", "why": "stolen"}
     assert site.http.post("/v1/revocations", json=stolen, headers=headers).status_code == 201
-    for identity in ("idevid", "second"):
+    for identity in ("idevid", "ldevid"):
         status, _, body = site.post("simpleenroll", first, identity)
         assert (status, json.loads(body)["code"]) == (401, "device-revoked")
-    wait_for(site, "second", "certificate revoked")
+    wait_for(site, "ldevid", "certificate revoked")
+    assert "certificate revoked" in site.verify("second")
 
 
 def wait_for(site: Site, name: str, words: str) -> None:
