@@ -178,7 +178,7 @@ class Revocations:
                     f"{issued.subject} is a CA: one officer cannot end it", hint="hold a ceremony `revoke`"
                 )
             if not command.dry_run:
-                words = revoke_changes(room, [issued, *list_resting(room, issued)], grounds, caller.actor)
+                words = revoke_changes(room, [issued, *list_resting(room, [issued])], grounds, caller.actor)
                 if words.drafts:
                     self._count(officer)
                 room.ledger.commit(
@@ -203,12 +203,12 @@ class Revocations:
         return await room.act(lambda: show_certificate(room, find_certificate(room, command.serial, command.number)))
 
 
-def list_resting(room: Room, issued: Issued) -> Iterator[Ldevid]:
-    """What rests on a certificate, and ends with it: on a device's IDevID its LDevID. Writer's thread.
+def list_resting(room: Room, certificates: Iterable[Issued]) -> Iterator[Ldevid]:
+    """What rests on certificates, and ends with them: on a device's IDevID its LDevID. Writer's thread.
 
     Raises JournalForked.
     """
-    return find_ldevids(room, [issued.serial] if issued.kind in ISSUED else [])
+    return find_ldevids(room, [item.serial for item in certificates if item.kind in ISSUED])
 
 
 def find_certificate(room: Room, serial: str, number: str) -> Issued:

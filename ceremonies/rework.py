@@ -100,7 +100,7 @@ class Rework:
         ended = end_permits(room, [permit] if permit else [])
         draft = entries.event(SCRAP, caller.actor, {**unit.what, "reason": command.reason})
         grounds = Grounds("cessationOfOperation", f"scrapped: {command.reason}", {"work_order": unit.order.id})
-        words = revoke_changes(room, [unit.issued, *list_resting(room, unit.issued)], grounds, caller.actor)
+        words = revoke_changes(room, [unit.issued, *list_resting(room, [unit.issued])], grounds, caller.actor)
         placed = ledger.commit(
             lambda _: [draft, *words.drafts],
             lambda at: (
