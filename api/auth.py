@@ -1,4 +1,4 @@
-"""Who may ask what: the table of roles by route, and the caller's bearer token, or a station's client certificate.
+"""Who may ask what: the table of roles by route, and the caller's bearer token, or a client certificate.
 
 The API cannot say what either is worth: the keyroom does, with issuers and bindings from the signed policy, and it
 compares the caller's role with the command's. This table says the same by route, so that a reader sees it, and a test
@@ -20,6 +20,7 @@ _OFFICER: Final = frozenset({"officer"})
 _AUDITOR: Final = frozenset({"auditor"})
 _OPERATOR: Final = frozenset({"operator"})
 _STATION: Final = frozenset({"station"})
+_ENROLLING: Final = frozenset({"station", "device"})
 _FIELD: Final = frozenset({"gateway", "operator"})
 _ORDER: Final = "/v1/work-orders/{work_order}"
 _CEREMONY: Final = "/v1/ceremonies/{ceremony}"
@@ -41,8 +42,8 @@ ROLES: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("GET", _ORDER + "/report"): STAFF,
     ("GET", "/.well-known/est/{label}/cacerts"): PUBLIC,
     ("GET", "/.well-known/est/{label}/csrattrs"): PUBLIC,
-    ("POST", "/.well-known/est/{label}/simpleenroll"): _STATION,
-    ("POST", "/.well-known/est/{label}/simplereenroll"): _STATION,
+    ("POST", "/.well-known/est/{label}/simpleenroll"): _ENROLLING,
+    ("POST", "/.well-known/est/{label}/simplereenroll"): _ENROLLING,
     ("POST", "/.well-known/cmp/p/{label}"): PUBLIC,
     ("GET", "/v1/line-boards/{plant}"): STAFF | {"station"},
     ("GET", "/line-boards/{plant}"): STAFF | {"station"},
@@ -146,7 +147,7 @@ async def authorise(request: Request) -> Caller:  # async: else each request cos
         return Caller(request.app.state.keyroom, "", b"", read_address(request))
     source = request.client.host[:64] if request.client else ""
     certificate = read_certificate(request)
-    if certificate and "station" in roles and "authorization" not in request.headers:
+    if certificate and roles & _ENROLLING and "authorization" not in request.headers:
         return Caller(request.app.state.keyroom, "", certificate, read_address(request))
     return Caller(request.app.state.keyroom, read_token(request), certificate, source)
 

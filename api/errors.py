@@ -117,6 +117,7 @@ class InternalError(ApiError):
 
 # 503 says: repeat the same request later; nothing was done, or recovery will close it. 500: a person must look.
 _BY_STATUS: Final[dict[int, str]] = {
+    202: "enrolment-pending",
     400: """
         approval-malformed approval-refused body-missing cbor-invalid cbor-key-duplicate cbor-not-deterministic
         cbor-text-invalid cbor-too-large cbor-trailing cbor-truncated cbor-type-forbidden
@@ -126,29 +127,30 @@ _BY_STATUS: Final[dict[int, str]] = {
         request-refused request-unreadable ssh-signature-malformed status-request-malformed submission-invalid
         type-mismatch upload-refused""",
     401: """
-        client-certificate-expired client-certificate-unknown station-revoked token-algorithm-refused
+        client-certificate-expired client-certificate-unknown device-revoked station-revoked token-algorithm-refused
         token-audience-wrong token-expired token-header-refused token-issuer-unknown
         token-key-unknown token-malformed token-missing token-not-yet-valid token-refused token-replayed
         token-sender-wrong token-signature-invalid token-too-old""",
     403: """
-        address-refused approval-unsigned binding-mismatch key-purpose-refused message-forged message-unprotected
-        not-listed officer-unknown policy-refuses
-        peer-refused quorum-not-met recovery-refused report-refused role-refused serial-not-in-order
-        ssh-signature-invalid station-key-wrong station-suspended token-grant-missing""",
+        address-refused approval-unsigned binding-mismatch device-out-of-service key-purpose-refused message-forged
+        message-unprotected not-listed officer-unknown peer-refused policy-refuses quorum-not-met recovery-refused
+        report-refused role-refused serial-not-in-order site-mismatch ssh-signature-invalid station-key-wrong
+        station-suspended token-grant-missing unit-unconfirmed""",
     404: """
-        baseline-unknown ceremony-unknown certificate-unknown device-unknown document-unknown key-unknown no-trust-set
-        nothing-there release-unknown route-unknown station-unknown tile-absent tpm-challenge-unknown
+        authority-unknown baseline-unknown ceremony-unknown certificate-unknown device-unknown document-unknown
+        key-unknown no-trust-set nothing-there release-unknown route-unknown station-unknown tile-absent
+        tpm-challenge-unknown
         work-order-unknown""",
     405: "method-not-allowed",
     408: "body-too-slow",
     409: """
         already-decided approval-mismatch artefact-missing authority-not-issuing authority-unavailable ceremony-exists
-        ceremony-over certificate-replaced chain-mismatch element-taken floor-refused gate-closed genesis-refused
-        hsm-key-exists import-refused journal-key-needed key-known key-not-active key-transition-refused label-taken
-        message-replayed nothing-locked number-taken overlap-refused place-refused quota-exhausted request-mismatch
-        request-open revocation-refused rework-exhausted sequence-stale serial-taken state-refused step-done
-        step-outdated switch-refused unit-scrapped version-taken
-        work-order-ambiguous work-order-closed""",
+        ceremony-over certificate-replaced certificate-withdrawn chain-mismatch element-taken enrolment-under-way
+        floor-refused gate-closed genesis-refused hsm-key-exists import-refused journal-key-needed key-known
+        key-not-active key-transition-refused key-used label-taken message-replayed nothing-locked number-taken
+        overlap-refused place-refused quota-exhausted request-mismatch request-open revocation-refused
+        rework-exhausted sequence-stale serial-taken state-refused step-done step-outdated switch-refused
+        unit-scrapped version-taken work-order-ambiguous work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",
     422: """
@@ -169,7 +171,7 @@ _BY_STATUS: Final[dict[int, str]] = {
         subject-refused summary-wrong target-mismatch threshold-not-met tile-invalid tpm-activation-failed
         tpm-area-refused trust-error trust-policy-invalid trust-set-missing validity-refused
         verifier-key-invalid witnesses-missing write-failed x509-error""",
-    429: "station-too-fast",
+    429: "device-too-fast station-too-fast",
     431: "headers-too-large",
     500: """
         assembly-failed checkpoint-rejected cursor-malformed frontier-invalid hsm-call-failed hsm-call-refused
@@ -233,7 +235,7 @@ def problem_response(
     if problem.status == 401:
         reason = "" if code == TokenMissing.code else ', error="invalid_token"'
         headers["WWW-Authenticate"] = f'Bearer realm="kedge"{reason}'
-    if problem.status in (429, 503):
+    if problem.status in (202, 429, 503):
         headers["Retry-After"] = str(problem.details.get("retry_after", RETRY_AFTER))
     return JSONResponse(problem.model_dump(mode="json"), problem.status, headers, PROBLEM_JSON)
 

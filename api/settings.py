@@ -23,10 +23,10 @@ class ApiSettings(BaseModel):
     allowed_hosts: names in the Host header; `*.example.com` covers subdomains. trusted_proxies: addresses whose
     X-Forwarded-For is believed; certificate_proxies: addresses of connections whose Client-Cert header (RFC 9440) is
     believed; empty believes nobody. tls_cert, tls_key: PEM files, for HTTPS; tls_client_ca: PEM file of the authorities
-    whose client certificates are taken (service CA and identity root, for stations). json_limit, csr_limit: bytes of a
-    body. Seconds: head_time for the head of a request and for an idle connection, body_gap between two pieces of a
-    body, body_time for all of it, keyroom_timeout for an answer of the keyroom. concurrency: open requests of one
-    process; more are answered 503.
+    whose client certificates are taken (the service CA for stations, device CA and site CAs for devices; the root).
+    json_limit, csr_limit: bytes of a body. Seconds: head_time for the head of a request and for an idle connection,
+    body_gap between two pieces of a body, body_time for all of it, keyroom_timeout for an answer of the keyroom.
+    concurrency: open requests of one process; more are answered 503.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -15,6 +15,7 @@ from ceremonies.responders import CMP_RESPONDER_ACTION, RESPONDER_ACTION
 from ceremonies.retirement import DESTROY_ACTION, RESUME_ACTION
 from ceremonies.rotation import ROTATION_ACTION, TRANSITION_ACTION
 from ceremonies.selections import REVOKE_ACTION
+from ceremonies.sites import SITE_ACTION
 from ceremonies.succession import LOG_KEY_RETIRE_ACTION, LOG_KEY_ROTATE_ACTION
 
 ACTIONS: dict[str, Action] = {
@@ -37,6 +38,7 @@ ACTIONS: dict[str, Action] = {
     "ocsp-responder": RESPONDER_ACTION,
     "cmp-responder": CMP_RESPONDER_ACTION,
     "revoke": REVOKE_ACTION,
+    "site-ca": SITE_ACTION,
     "log-key-rotate": LOG_KEY_ROTATE_ACTION,
     "log-key-retire": LOG_KEY_RETIRE_ACTION,
 }

@@ -13,7 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ceremonies import entries
-from ceremonies.certified import load_chain, read_signer
+from ceremonies.certified import Issued, load_chain, read_outcome
 from ceremonies.claims import WorkOrderClosed
 from ceremonies.commands import ConfirmDevice, ConfirmDevices, DeviceConfirmed, DevicesConfirmed
 from ceremonies.desk import Caller, problem_of, tag_of
@@ -22,7 +22,7 @@ from ceremonies.issuance import Line
 from ceremonies.journal import RESTORE, EntryDraft, JournalForked, Placed
 from ceremonies.register import read_documents, read_entries
 from ceremonies.room import Room
-from ceremonies.standing import CertificateReplaced, UnitScrapped, find_excused
+from ceremonies.standing import CertificateReplaced, UnitScrapped, check_withdrawn, find_excused
 from ceremonies.statements import select_in
 from ceremonies.store import Change, Insert, Row
 from ceremonies.tables import DeviceRow
@@ -53,10 +53,11 @@ class ConfirmationInvalid(KeyroomError):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What a confirmation is judged by, as the journal has it: the certificate (PEM) and its digest, the nonce, and the
-    chain of the CA that issued it, whichever issues now; the station that had it issued.
+    """What a confirmation is judged by, as the journal has it: what was issued, the certificate (PEM) and its digest,
+    the nonce, and the chain of the CA that issued it, whichever issues now; the station that had it issued.
     """
 
+    issued: Issued
     sha256: str
     certificate: bytes
     nonce: bytes
@@ -183,12 +184,13 @@ def look_up(item: Judged, archive: Archive, find_chain: Callable[[str], bytes]) 
     sha256: str = device["certificate"]
     placed, leaf = archive.entries.get(sha256, (None, None))
     certificate = archive.certificates.get(sha256)
-    named = leaf and leaf.op and leaf.op.what and leaf.op.what.get("serial") == command.serial
-    if not named or not leaf or not leaf.out or leaf.out.doc != sha256 or certificate is None or placed is None:
+    issued = read_outcome(placed.seq, placed.leaf) if placed else None
+    named = issued and (issued.serial, issued.document) == (command.serial, sha256)
+    if not named or certificate is None or placed is None or issued is None:
         forked = JournalForked(f"device {command.serial}: its row is not what the journal says", hint=RESTORE)
         return msgspec.structs.replace(item, refusal=forked)
-    station = (leaf.actor and leaf.actor.sub) or ""
-    evidence = Evidence(sha256, certificate, placed.hash, find_chain(read_signer(placed.leaf)), station)
+    station = (leaf and leaf.actor and leaf.actor.sub) or ""
+    evidence = Evidence(issued, sha256, certificate, placed.hash, find_chain(issued.ca), station)
     return msgspec.structs.replace(item, evidence=evidence)
 
 
@@ -242,7 +244,12 @@ def decide(room: Room, item: Judged, books: Books) -> Verdict:
         return CertificateReplaced(f"unit {serial} was reworked meanwhile", hint="confirm its new certificate")
     earlier = books.confirmed.get((serial, item.evidence.sha256))
     if earlier is None and units.orders[order].closed is not None and serial not in find_excused(room, order):
-        return WorkOrderClosed(f"work order {order} was closed before {serial} was confirmed", hint="scrap the unit")
+        hint = "scrap the unit, or have it reworked under another order"
+        return WorkOrderClosed(f"work order {order} was closed before {serial} was confirmed", hint=hint)
+    try:
+        check_withdrawn(room, item.evidence.issued)
+    except KeyroomError as refusal:
+        return refusal
     return earlier
 
 

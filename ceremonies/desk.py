@@ -1,7 +1,7 @@
 """The desk: finds out who asks, has it done, and turns every refusal into a Problem.
 
-Roles come from the token that the caller brought, or from a station's certificate, verified here; `local` is the
-keyroom's own user on the socket.
+Roles come from the token that the caller brought, or from the certificate of a station or a device, verified here;
+`local` is the keyroom's own user on the socket.
 Every request that is not public leaves an entry, done or refused: the one its handler wrote, else one by the desk.
 Failures without a valid token are gathered, one entry per minute and source: a stranger cannot fill the journal.
 """
@@ -21,6 +21,7 @@ from ceremonies.journal import EntryDraft
 from ceremonies.orders import Actor
 from ceremonies.remembered import Remembered
 from ceremonies.room import TRACE, Room, Trace
+from ceremonies.stations import ClientCertificateUnknown
 from ceremonies.tokens import Identity
 from ceremonies.vigilance import BATCHES, StationTooFast
 from pki.errors import PkiError
@@ -66,14 +67,17 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 Handler = Callable[[Any, Caller], Awaitable[AnyResult]]
+Identify = Callable[[bytes], Awaitable[Identity]]
 
 
 class Desk:
     """Answers requests with the handlers that the composition root gives it, one per command."""
 
-    def __init__(self, room: Room, handlers: Mapping[type[Command], Handler]) -> None:
+    def __init__(self, room: Room, handlers: Mapping[type[Command], Handler], identify: Identify | None = None) -> None:
+        """`identify`: which device shows a client certificate (DER) that is no station's; without it none is known."""
         self._room = room
         self._handlers = handlers
+        self._identify_device = identify
         self._tokens = Remembered(room.jwks)
         self._suppressed: dict[str, tuple[int, bytes]] = {}
 
@@ -110,7 +114,7 @@ class Desk:
 
     async def _verify(self, request: Request) -> Identity:
         if not request.token and request.certificate:
-            return self._room.ledger.replay.stations.identify(request.certificate, self._room.door.now())
+            return await self._recognise(request.certificate)
         if not request.token:
             raise TokenMissing("no token", hint="send Authorization: Bearer with a token of an issuer in the policy")
         policy, now = self._room.door.require_governing().policy, self._room.door.now()
@@ -124,6 +128,15 @@ class Desk:
             issuer = policy.issuer_of(str(error.details["issuer"]))
         await self._room.jwks.refresh(issuer, now, key_unknown=True)
         return self._tokens.verify(request.token, policy, now, shown)
+
+    async def _recognise(self, certificate: bytes) -> Identity:
+        """The station or the device that shows a client certificate. Raises TokenRefused, DeviceTooFast."""
+        try:
+            return self._room.ledger.replay.stations.identify(certificate, self._room.door.now())
+        except ClientCertificateUnknown:
+            if self._identify_device is None:
+                raise
+        return await self._identify_device(certificate)
 
     async def renew_keys(self) -> None:
         """Have the keys of issuers renewed that are due."""

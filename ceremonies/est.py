@@ -7,6 +7,7 @@ from ceremonies.commands import DeviceIssued, EnrolDevice, IssueDevice
 from ceremonies.desk import Caller
 from ceremonies.errors import BindingMismatch, KeyroomError
 from ceremonies.issuance import Line, SerialNotInOrder, WorkOrderUnknown, check_business, load_line, load_order
+from ceremonies.owners import Owners
 from ceremonies.plans import WorkOrder
 from ceremonies.room import Room
 
@@ -14,6 +15,8 @@ LARGEST = 4096
 """Work orders that are looked at, newest first."""
 AT_ONCE = 20
 """Work orders that are read in one task of the writer."""
+
+Issue = Callable[[IssueDevice, Caller], Awaitable[DeviceIssued]]
 
 
 class WorkOrderAmbiguous(KeyroomError):
@@ -25,17 +28,20 @@ class WorkOrderAmbiguous(KeyroomError):
 class Est:
     """Issues device certificates whose work order is found by the serial."""
 
-    def __init__(self, room: Room, issue: Callable[[IssueDevice, Caller], Awaitable[DeviceIssued]]) -> None:
+    def __init__(self, room: Room, issue: Issue, owners: Owners) -> None:
         self._room = room
         self._issue = issue
+        self._owners = owners
         self._orders: dict[str, WorkOrder] = {}
 
     async def enrol(self, command: EnrolDevice, caller: Caller) -> DeviceIssued:
-        """As the single request under the order that was found.
+        """As the single request under the order that was found; a device itself gets an LDevID.
 
         Raises SerialNotInOrder, WorkOrderAmbiguous; WorkOrderUnknown when another CA serves the order and
         AuthorityUnavailable when none does: that is no fault of the station's.
         """
+        if caller.actor.role == "device":
+            return await self._owners.enrol(command, caller)
         orders = [order for order in await self._list_orders() if fits(order, command.serial, caller)]
         if not orders:
             raise SerialNotInOrder(

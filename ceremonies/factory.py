@@ -12,6 +12,7 @@ from ceremonies.element_imports import ElementImports
 from ceremonies.enrolment import Enrolment
 from ceremonies.est import Est
 from ceremonies.issuance import Issuance
+from ceremonies.owners import Owners
 from ceremonies.rework import Rework
 from ceremonies.room import Room
 from ceremonies.workorders import WorkOrders
@@ -24,7 +25,7 @@ def factory_handlers(room: Room) -> Mapping[type[commands.Command], Handler]:
     activations, imports = Activations(room, issuance.admit), ElementImports(room)
     return {
         commands.IssueDevice: issuance.issue,
-        commands.EnrolDevice: Est(room, issuance.issue).enrol,
+        commands.EnrolDevice: Est(room, issuance.issue, Owners(room)).enrol,
         commands.IssueStation: enrolment.issue,
         commands.ListStations: enrolment.list,
         commands.SuspendStation: enrolment.suspend,

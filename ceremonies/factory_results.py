@@ -7,9 +7,10 @@ from ceremonies.tallies import DeviceConfirmed
 
 
 class DeviceIssued(Struct, frozen=True, tag="device-issued"):
-    """`certificate` and `chain` (device CA, identity root) are PEM. `trust_set` is the newest set's payload digest.
+    """`certificate` and `chain` (device CA or site CA, identity root) are PEM. `trust_set` is the newest set's payload
+    digest; None, as what belongs to the factory, for an LDevID.
 
-    `nonce`: what the unit signs with its confirmation, in hex (the leaf hash of the entry).
+    `nonce`: what the unit signs with its confirmation, in hex (the leaf hash of the entry); empty for an LDevID.
     lfdi, sfdi: how IEEE 2030.5 names the device, as 40 hex digits and 12 decimal ones; empty for other profiles.
     """
 

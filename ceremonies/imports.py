@@ -148,12 +148,12 @@ def close_import(room: Room, shown: Mapping[str, Any], closing: Closing) -> Last
         raise StepOutdated("the file is not the one that was approved", hint="propose a new ceremony")
     what = {"acts": acts, "file": digest, "reason": shown["content"]["reason"]}
     head = entries.event(IMPORT, closing.by, what, **closing.context)
-    drafts = [head, *book.draft(closing.by.fields, {"cer": closing.ceremony})]
+    words = book.write(closing.by, {"cer": closing.ceremony})
 
     def changes(placed: Sequence[Placed]) -> Sequence[Change]:
-        return book.changes(placed[1 : len(drafts)])
+        return words.changes(placed[1 : 1 + len(words.drafts)])
 
-    return LastWords(drafts, changes, [data])
+    return LastWords([head, *words.drafts], changes, [data])
 
 
 IMPORT_ACTION = Action(prepare=prepare_import, kinds=("register-import",), close=close_import, guard=guard_import)

@@ -24,7 +24,7 @@ from ceremonies.orders import Order, RequestKey, Reservation, Sealed
 from ceremonies.plans import WorkOrder, read_plan, read_shown
 from ceremonies.protection import Protection
 from ceremonies.room import Room
-from ceremonies.standing import Replacement, check_standing, find_replacement
+from ceremonies.standing import Replacement, check_standing, find_replacement, refuse_withdrawn
 from ceremonies.store import Change, Insert
 from ceremonies.tables import DeviceRow
 from ceremonies.trustsets import newest_set
@@ -95,11 +95,8 @@ class Issuance:
                 raise line  # only now: what is wrong with the request itself is said first
             await self._check_standing(line.order, command.serial, taken.spki)
         except (PkiError, KeyroomError) as error:
-            what = {
-                "serial": command.serial,
-                "work_order": command.work_order,
-                "csr": hashlib.sha256(command.csr).hexdigest(),
-            }
+            csr = hashlib.sha256(command.csr).hexdigest()
+            what = {"csr": csr, "serial": command.serial, "work_order": command.work_order}
             refused = entries.refused(kind, caller.actor, what, error)
             await self._room.act(lambda: self._room.ledger.record([refused]))
             raise
@@ -115,6 +112,8 @@ class Issuance:
             intake = Intake(command.csr, command.serial, **read_shown(opened.recipe), form=command.form)
             taken = await self._room.readers.take_in(intake, line.place)
             sealed = await self._seal(command, caller, line, (intake, taken))
+        if sealed.replayed:
+            await self._room.act(partial(refuse_withdrawn, self._room, caller.actor, line.order.id, sealed))
         return await self._answer(command, taken, line, sealed)
 
     async def _check_standing(self, order: WorkOrder, serial: str, spki: str) -> None:
@@ -164,7 +163,7 @@ class Issuance:
         about = {"csr": taken.csr_sha256, "class": order.class_name, "work_order": order.id}
         used = SerialTaken(
             f"serial {command.serial} has a certificate for another key",
-            hint="call the supervisor: a serial is certified once, for one key",
+            hint="call the supervisor: another key needs a permit for rework",
         )
         known = KeyKnown(
             "this public key belongs to another serial", hint="quarantine the unit: cloned key or copied image"

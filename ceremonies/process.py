@@ -18,6 +18,7 @@ from ceremonies import entries
 from ceremonies.chores import attempt, repeat
 from ceremonies.cmp_protection import Protection
 from ceremonies.desk import Desk
+from ceremonies.devices import Devices
 from ceremonies.door import Door
 from ceremonies.feeds import LOOK_EVERY_S, Feeds
 from ceremonies.governance import load_governing
@@ -188,7 +189,7 @@ async def serve(room: Room, source: Path) -> None:
     over TLS is read again from `source`, the settings file.
     """
     revocation, protection = Revocation(room), Protection(room)
-    desk = Desk(room, handlers(room, revocation, protection))
+    desk = Desk(room, handlers(room, revocation, protection), Devices(room).identify)
     servers, publisher = open_servers(desk, room), Publisher(room)
     upkeep = Upkeep(room, os._exit)
     feeds, stamping = Feeds(room), Stamping(room)

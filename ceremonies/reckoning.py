@@ -13,6 +13,8 @@ from ceremonies.fleet_tables import BaselineRow, RegisterRequestRow, RegisterRow
 from ceremonies.generations import AUTHORITIES, LINK
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.keyring import Keyring
+from ceremonies.ldevid_tables import LdevidRow
+from ceremonies.ldevids import check_ldevids
 from ceremonies.registered import check_register
 from ceremonies.replay import Decision, Replay
 from ceremonies.revocation_tables import RevocationRow
@@ -82,6 +84,7 @@ def list_checks(replay: Replay) -> Mapping[Any, Callable[[Connection], None]]:
     return {
         RegisterRow: partial(check_register, expected=replay.register.tally),
         ElementRow: partial(check_elements, expected=replay.elements.tally),
+        LdevidRow: partial(check_ldevids, expected=replay.ldevids.tally),
     }
 
 
@@ -97,6 +100,7 @@ def list_counts(replay: Replay) -> Mapping[Any, int]:
         ReplacedDeviceRow: replaced,
     }
     register = {RegisterRow: replay.register.tally.count, RegisterRequestRow: replay.register.requests}
+    register[LdevidRow] = replay.ldevids.tally.count
     counts = {RequestRow: replay.requests, DocumentRow: replay.documents, RevocationRow: replay.revoked.count}
     counts[ElementRow] = replay.elements.tally.count
     return counts | derived | units | register

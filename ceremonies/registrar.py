@@ -29,11 +29,14 @@ from ceremonies.errors import BindingMismatch, DeviceUnknown, KeyroomError
 from ceremonies.fleet_tables import RegisterRequestRow, RegisterRow
 from ceremonies.issuance import load_order
 from ceremonies.journal import RESTORE, EntryDraft, JournalForked, Placed
+from ceremonies.orders import Actor
+from ceremonies.procedures import LastWords
 from ceremonies.registered import read_row
 from ceremonies.room import Room
 from ceremonies.store import Change, Insert, Row, Update, table_of
 from ceremonies.tables import DeviceRow
 from ceremonies.whereabouts import BATCH, Act, Whereabouts, follow_way, list_facts
+from ceremonies.withdrawals import withdraw_ldevids
 
 PAGE: Final = 500
 
@@ -69,13 +72,13 @@ class Registrar:
             "done": len(verdicts) - refused, "refused": refused,
         }  # fmt: skip
         head = entries.event(BATCH, caller.actor, what, req=command.id)
-        drafts = [head, *book.draft(caller.actor.fields, {"req": command.id})]
+        words = book.write(caller.actor, {"req": command.id})
 
         def follow(placed: Sequence[Placed]) -> tuple[Sequence[Change], Iterable[bytes]]:
             request = Insert(RegisterRequestRow, {"id": key, "seq": placed[0].seq})
-            return [request, *book.changes(placed[1:])], [answer]
+            return [request, *words.changes(placed[1:])], [answer]
 
-        placed = room.ledger.commit(lambda _: drafts, follow, settles=room.ledger.settled)
+        placed = room.ledger.commit(lambda _: [head, *words.drafts], follow, settles=room.ledger.settled)
         return StatementsRecorded(verdicts, placed[0].seq, replayed=False)
 
     def _recall(self, seq: int, request: str, body: str) -> StatementsRecorded:
@@ -177,7 +180,26 @@ class Book:
             self._plants[order] = load_order(self._room, order).plant
         return self._plants[order]
 
-    def draft(self, actor: Mapping[str, str], context: Mapping[str, Any]) -> list[EntryDraft]:
+    def write(self, by: Actor, context: Mapping[str, Any]) -> LastWords:
+        """Entries and rows of all that was taken; who has left a site has no LDevID of it any more. Writer's thread."""
+        drafts = self._draft(by.fields, context)
+        withdrawn = withdraw_ldevids(self._room, self._list_left(), by, context)
+
+        def changes(placed: Sequence[Placed]) -> Sequence[Change]:
+            return [*self._change(placed[: len(drafts)]), *withdrawn.changes(placed[len(drafts) :])]
+
+        return LastWords([*drafts, *withdrawn.drafts], changes)
+
+    def _list_left(self) -> dict[str, str]:
+        """The serials that have left a site where they were installed, each with the reason (RFC 5280)."""
+        left: dict[str, str] = {}
+        for _, before, then, _ in self._written:
+            if before.state == "installed" and (then.state, then.site) != ("installed", before.site):
+                moved = then.state == "installed"
+                left.setdefault(then.serial, "affiliationChanged" if moved else "cessationOfOperation")
+        return left
+
+    def _draft(self, actor: Mapping[str, str], context: Mapping[str, Any]) -> list[EntryDraft]:
         """One entry for each device that a statement changed, in order."""
         drafts: list[EntryDraft] = []
         for kind, before, then, reason in self._written:
@@ -186,7 +208,7 @@ class Book:
             drafts.append({"type": kind, "actor": actor, "op": {"kind": kind, "what": what}, **context})
         return drafts
 
-    def changes(self, placed: Sequence[Placed]) -> list[Change]:
+    def _change(self, placed: Sequence[Placed]) -> list[Change]:
         """The rows that follow, now that the entries have places."""
         found: list[Change] = []
         for (_, _, then, _), at in zip(self._written, placed, strict=True):

@@ -15,6 +15,8 @@ from ceremonies.elements import Elements
 from ceremonies.generations import AUTHORITIES, SWITCH, Generations
 from ceremonies.journal import RESTORE, EntryDraft, Journal, JournalForked, Placed
 from ceremonies.keyring import KeyEntry
+from ceremonies.ldevids import KIND as LDEVID
+from ceremonies.ldevids import Ldevids
 from ceremonies.paces import Paces
 from ceremonies.revoked import Revoked
 from ceremonies.stations import KIND as STATION_CERTIFICATE
@@ -57,7 +59,8 @@ class Replay(msgspec.Struct):
     intent has no document yet. token_anchor: whether the last start kept an anchor in the journal's token. recovered:
     the entries by which officers let the journal go on after a loss. units: of work orders. revoked: certificates, and
     lists of them. register: of devices after the factory. births: the newest birth package of each class (hex id).
-    elements: keys that live in hardware. generations: of CAs. paces: how stations get on.
+    elements: keys that live in hardware. generations: of CAs. paces: how stations get on. ldevids: the newest of each
+    device.
     """
 
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
@@ -83,6 +86,7 @@ class Replay(msgspec.Struct):
     elements: Elements = msgspec.field(default_factory=Elements)
     generations: Generations = msgspec.field(default_factory=Generations)
     paces: Paces = msgspec.field(default_factory=Paces)
+    ldevids: Ldevids = msgspec.field(default_factory=Ldevids)
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry."""
@@ -178,6 +182,8 @@ class Replay(msgspec.Struct):
                 self.stations.take_certificate(entry["out"]["doc"], seq, entry["op"]["what"])
             if entry["op"]["kind"] in AUTHORITIES:
                 self.generations.take_certificate(entry)
+            if entry["op"]["kind"] == LDEVID:
+                self.ldevids.take(seq, entry)
             if entry["op"]["kind"] == "crl":
                 self.revoked.take_list(seq, entry)
             if entry["op"]["kind"] == "birth-package":

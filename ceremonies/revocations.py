@@ -18,12 +18,15 @@ from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
 from ceremonies.generations import AUTHORITIES, LINK
 from ceremonies.journal import Placed
+from ceremonies.ldevids import Ldevid
 from ceremonies.orders import Actor
+from ceremonies.owned import find_ldevids
 from ceremonies.procedures import LastWords
 from ceremonies.revocation_tables import RevocationRow
 from ceremonies.revoked import RevokedRow, partition_of
 from ceremonies.room import Room
 from ceremonies.store import Change, Insert
+from ceremonies.units import ISSUED
 from pki.x509.reasons import read_reason
 
 REVOKE = "certificate.revoke"
@@ -94,8 +97,9 @@ def revoke_changes(
         groups.setdefault(ca, []).append(number)
     parts = [(ca, part) for ca, numbers in groups.items() for part in _split(numbers)]
     facts = {**grounds.facts, "at": at, "reason": grounds.reason, "why": grounds.why}
-    if len(pending) == 1 and pending[0][2]:
-        facts["serial"] = pending[0][2]
+    serials = {serial for _, _, serial in pending}
+    if len(serials) == 1 and "" not in serials:
+        facts["serial"] = serials.pop()
     drafts = [entries.event(REVOKE, by, facts | _name(room, *part), **(context or {})) for part in parts]
 
     def changes(placed: Sequence[Placed]) -> list[Change]:
@@ -114,6 +118,21 @@ def revoke_changes(
 def find_revoked(room: Room, issued: Revocable) -> RevokedRow | None:
     """The revocation of a certificate; None when it is not revoked. Writer's thread. Raises JournalForked."""
     return _load(room, (issued.ca, partition_of(issued.number))).get(issued.number)
+
+
+def is_revoked(room: Room, certificate: Revocable) -> bool:
+    """Whether a certificate is revoked, by rows that are compared with the journal once for each change of their
+    partition. Writer's thread. Raises JournalForked.
+    """
+    at = (certificate.ca, partition_of(certificate.number))
+    expected = room.ledger.replay.revoked.tally(*at)
+    if not expected.count:
+        return False
+    tally, numbers = room.cache.get(("revoked", *at), (None, frozenset()))
+    if tally != expected:
+        numbers = frozenset(map(bytes.fromhex, _load(room, at)))
+        room.cache["revoked", *at] = (expected, numbers)
+    return bytes.fromhex(certificate.number) in numbers
 
 
 def _load(room: Room, at: Partition) -> dict[str, RevokedRow]:
@@ -146,7 +165,7 @@ class Revocations:
         self._done: dict[str, deque[int]] = {}
 
     async def revoke(self, command: RevokeCertificate, caller: Caller) -> CertificateShown:
-        """Revoke one certificate. Who asks again is told what was recorded the first time."""
+        """Revoke one certificate, and what rests on it. Who asks again is told what was recorded the first time."""
         room = self._room
         officer = caller.identity.only("officer") if caller.identity else ""
         room.door.require_governing().roster.officer(officer)
@@ -159,7 +178,7 @@ class Revocations:
                     f"{issued.subject} is a CA: one officer cannot end it", hint="hold a ceremony `revoke`"
                 )
             if not command.dry_run:
-                words = revoke_changes(room, [issued], grounds, caller.actor)
+                words = revoke_changes(room, [issued, *list_resting(room, [issued])], grounds, caller.actor)
                 if words.drafts:
                     self._count(officer)
                 room.ledger.commit(
@@ -182,6 +201,14 @@ class Revocations:
         """What is known of a certificate."""
         room = self._room
         return await room.act(lambda: show_certificate(room, find_certificate(room, command.serial, command.number)))
+
+
+def list_resting(room: Room, certificates: Iterable[Issued]) -> Iterator[Ldevid]:
+    """What rests on certificates, and ends with them: on a device's IDevID its LDevID. Writer's thread.
+
+    Raises JournalForked.
+    """
+    return find_ldevids(room, [item.serial for item in certificates if item.kind in ISSUED])
 
 
 def find_certificate(room: Room, serial: str, number: str) -> Issued:

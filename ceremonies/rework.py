@@ -14,7 +14,7 @@ from ceremonies.errors import DeviceUnknown, KeyroomError
 from ceremonies.issuance import load_order
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.plans import WorkOrder
-from ceremonies.revocations import Grounds, revoke_changes
+from ceremonies.revocations import Grounds, list_resting, revoke_changes
 from ceremonies.room import Room
 from ceremonies.standing import UnitScrapped, end_permits, is_begun
 from ceremonies.store import Insert, Row, Update
@@ -32,8 +32,8 @@ class ReworkExhausted(KeyroomError):
 
 
 class Unit(msgspec.Struct, frozen=True):
-    """A unit of an order: its row; as the journal has it, its certificate, the station that had it issued, and whether
-    it is confirmed.
+    """A unit of an order, or of one before it: its row; as the journal has it, its certificate, the station that had it
+    issued, and whether it is confirmed.
     """
 
     order: WorkOrder
@@ -46,8 +46,9 @@ class Unit(msgspec.Struct, frozen=True):
     def what(self) -> dict[str, Any]:
         """The facts for the journal."""
         named = {"serial": self.device["serial"], "spki": self.device["spki"], "work_order": self.order.id}
+        before = {} if self.device["work_order"] == self.order.id else {"before": self.device["work_order"]}
         made = {"certificate": self.device["certificate"], "station": self.station}
-        return {**made, "confirmed": self.confirmed, **named}
+        return {**made, "confirmed": self.confirmed, **named, **before}
 
 
 class Rework:
@@ -71,7 +72,8 @@ class Rework:
         if command.serial in units.scrapped:
             raise UnitScrapped(f"unit {command.serial} was scrapped", hint="quarantine the unit")
         if figures.closed is not None:
-            raise WorkOrderClosed(f"work order {unit.order.id} was closed", hint="open a new order for rework")
+            hint = "officers open another order for the serial, with a rework quantity: ask for the permit there"
+            raise WorkOrderClosed(f"work order {unit.order.id} was closed", hint=hint)
         permit = units.permits.get(command.serial)
         if permit is not None and not is_begun(self._room, permit):
             left = figures.rework - figures.reworked
@@ -100,7 +102,7 @@ class Rework:
         ended = end_permits(room, [permit] if permit else [])
         draft = entries.event(SCRAP, caller.actor, {**unit.what, "reason": command.reason})
         grounds = Grounds("cessationOfOperation", f"scrapped: {command.reason}", {"work_order": unit.order.id})
-        words = revoke_changes(room, [unit.issued], grounds, caller.actor)
+        words = revoke_changes(room, [unit.issued, *list_resting(room, [unit.issued])], grounds, caller.actor)
         placed = ledger.commit(
             lambda _: [draft, *words.drafts],
             lambda at: (
@@ -116,9 +118,17 @@ class Rework:
         order = load_order(self._room, command.work_order)
         caller.require("plant", order.plant)
         device = self._room.store.find(DeviceRow, serial=command.serial)
-        if device is None or device["work_order"] != order.id:
+        mine = device is not None and device["work_order"] == order.id
+        if device is None or not (mine or (isinstance(command, PermitRework) and self._takes_over(order, device))):
             raise DeviceUnknown(f"{command.serial} has no certificate under {order.id}", hint="check the serial")
         return Unit(order, device, *read_present(self._room, device), is_confirmed(self._room, device))
+
+    def _takes_over(self, order: WorkOrder, device: Row) -> bool:
+        """Whether an order may rework a unit of another, closed one: both are alike, and this one names the unit."""
+        before = load_order(self._room, device["work_order"])
+        alike = (before.plant, before.class_name, before.profile) == (order.plant, order.class_name, order.profile)
+        closed = self._room.ledger.replay.units.orders[before.id].closed is not None
+        return closed and alike and order.covers(device["serial"])
 
 
 def read_present(room: Room, device: Row) -> tuple[Issued, str]:

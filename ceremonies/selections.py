@@ -19,7 +19,7 @@ from ceremonies.desk import Caller
 from ceremonies.plans import Name, PlanMalformed, read_plan, write_plan
 from ceremonies.procedures import Action, Closing, LastWords
 from ceremonies.quorums import StepOutdated
-from ceremonies.revocations import REVOKE, Grounds, find_certificate, list_pending, revoke_changes
+from ceremonies.revocations import REVOKE, Grounds, find_certificate, list_pending, list_resting, revoke_changes
 from ceremonies.room import Room
 from pki.x509.errors import ReasonUnknown
 from pki.x509.reasons import read_reason
@@ -137,12 +137,15 @@ def _select_again(room: Room, shown: Mapping[str, Any], run: Run) -> Sequence[Is
 
 
 def close_revoke(room: Room, shown: Mapping[str, Any], closing: Closing) -> LastWords:
-    """Revoke what was selected, but for what is revoked already."""
+    """Revoke what was selected, but for what is revoked already; with devices that were named, what rests on them. A
+    CA's key says nothing of the keys of devices: what rests on those that it certified stays.
+    """
     selected = room.cache.pop(("selection", shown["selected"]["sha256"]), None)
     if selected is None:
         selected = _select_again(room, shown, lambda task: task())
     plan = msgspec.convert(shown["content"], RevokePlan)
-    return revoke_changes(room, selected, Grounds(plan.reason, plan.why), closing.by, closing.context)
+    resting = list_resting(room, selected) if plan.key is None else ()
+    return revoke_changes(room, [*selected, *resting], Grounds(plan.reason, plan.why), closing.by, closing.context)
 
 
 REVOKE_ACTION = Action(prepare=prepare_revoke, kinds=(REVOKE,), close=close_revoke, guard=guard_revoke)

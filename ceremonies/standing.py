@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from ceremonies import entries
+from ceremonies.certified import Issued, read_issued
 from ceremonies.claims import WorkOrderClosed
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, JournalForked, Placed
 from ceremonies.orders import Actor, Reservation, Rider, Sealed
+from ceremonies.owned import find_ldevids
 from ceremonies.plans import ClosePlan, WorkOrder, read_plan
-from ceremonies.revocations import Grounds, revoke_changes
+from ceremonies.revocations import Grounds, is_revoked, revoke_changes
 from ceremonies.room import Room
 from ceremonies.store import Change, Insert, Row, Update
 from ceremonies.tables import DeviceRow, ReservationRow
@@ -28,6 +31,12 @@ class CertificateReplaced(KeyroomError):
     """The unit was reworked, and has another key since."""
 
     code = "certificate-replaced"
+
+
+class CertificateWithdrawn(KeyroomError):
+    """The certificate for this key was revoked. It is not handed out again."""
+
+    code = "certificate-withdrawn"
 
 
 class Replacement(msgspec.Struct, frozen=True):
@@ -75,6 +84,29 @@ def check_standing(room: Room, order: WorkOrder, serial: str, spki: str) -> None
         raise WorkOrderClosed(f"work order {order.id} was closed", hint="call the supervisor")
 
 
+def check_withdrawn(room: Room, issued: Issued) -> None:
+    """A certificate that was given before still counts. Writer's thread. Raises CertificateWithdrawn, JournalForked."""
+    if is_revoked(room, issued):
+        raise CertificateWithdrawn(
+            f"the certificate of {issued.serial} was revoked",
+            hint="call the supervisor: under a permit for rework the unit gets another key and certificate",
+        )
+
+
+def refuse_withdrawn(room: Room, by: Actor, order: str, sealed: Sealed) -> None:
+    """A certificate is not handed out again once it was revoked; the refusal is an entry. Writer's thread.
+
+    Raises CertificateWithdrawn, JournalForked.
+    """
+    issued = read_issued(room, sealed.seq)
+    try:
+        check_withdrawn(room, issued)
+    except CertificateWithdrawn as error:
+        what = {"certificate": issued.document, "serial": issued.serial, "work_order": order}
+        room.ledger.record([entries.refused(issued.kind, by, what, error)])
+        raise
+
+
 def is_kept(room: Room, order: str, device: Row) -> bool:
     """Whether the closing of its order left a device's certificate as it was: confirmed before, or excused."""
     confirmed = room.store.find(ConfirmationRow, serial=device["serial"], certificate=device["certificate"])
@@ -112,7 +144,7 @@ def find_replacement(room: Room, by: Actor, order: WorkOrder, serial: str, spki:
     grounds = Grounds("superseded", f"rework, permit {permit.seq}", {"work_order": order.id})
 
     def ride() -> Rider:
-        words = revoke_changes(room, withdrawn, grounds, by)
+        words = revoke_changes(room, [*withdrawn, *find_ldevids(room, [serial])], grounds, by)
         return Rider(words.drafts, words.changes)
 
     return Replacement(permit, old, ride)

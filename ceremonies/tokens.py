@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NoReturn, Protocol, get_args
+from typing import Any, Final, Literal, NoReturn, Protocol, get_args
 
 import msgspec
 from jwt import PyJWS
@@ -103,7 +103,7 @@ class TokenGrantMissing(TokenRefused):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who asks, as a token proves it. Made by `verify_token` only.
+    """Who asks, as a token proves it (made by `verify_token` only), or a client certificate: no token makes a device.
 
     sub: stable pseudonym, hex of a hash over issuer and subject. jti: unique per issuer; a sign request reserves it.
     cred: SPKI SHA-256 of the key that signed the token. expires: when it stops counting, by `exp` and by age.
@@ -111,7 +111,7 @@ class Identity(msgspec.Struct, frozen=True):
     claims: those that the policy names, for release policies.
     """
 
-    role: Role
+    role: Role | Literal["device"]
     sub: str
     issuer: str
     jti: str

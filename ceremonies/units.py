@@ -74,7 +74,7 @@ class Figures(msgspec.Struct):
 
 class Permit(msgspec.Struct):
     """Leave for one serial to get a certificate for another key. seq: its entry; certificate, spki: what it replaces.
-    confirmed: whether that was confirmed.
+    confirmed: whether that was confirmed. before: the order that was issued under, where that is another one.
     """
 
     seq: int
@@ -82,6 +82,7 @@ class Permit(msgspec.Struct):
     certificate: str
     spki: str
     confirmed: bool
+    before: str = ""
 
 
 class Units(msgspec.Struct):
@@ -125,14 +126,15 @@ class Units(msgspec.Struct):
         if "rework" in what:
             permit = self.permits.pop(what["serial"])
             self.replaced[permit.spki] = what["serial"]
-            figures.replaced.add(what["serial"], permit.certificate)
-            figures.built -= permit.confirmed
+            before = self.orders[permit.before or permit.work_order]
+            before.replaced.add(what["serial"], permit.certificate)
+            before.built -= permit.confirmed
 
     def _permit(self, placed: Placed, entry: EntryDraft) -> None:
         what = entry["op"]["what"]
         self.orders[what["work_order"]].reworked += 1
         names = {name: what[name] for name in ("work_order", "certificate", "spki", "confirmed")}
-        self.permits[what["serial"]] = Permit(placed.seq, **names)
+        self.permits[what["serial"]] = Permit(placed.seq, **names, before=what.get("before", ""))
 
     def _confirm(self, placed: Placed, entry: EntryDraft) -> None:
         what: Mapping[str, Any] = entry["op"]["what"]

@@ -1,12 +1,20 @@
-"""Certificates that rework, scrap and the closing of a work order take back, as `ceremonies.revocations` names them."""
+"""Certificates that are taken back: by rework, scrap and the closing of a work order, as `ceremonies.revocations` names
+them; and LDevIDs of devices that leave their site.
+"""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from cryptography import x509
 
-from ceremonies.journal import RESTORE, JournalForked
+from ceremonies.journal import RESTORE, JournalForked, Placed
+from ceremonies.orders import Actor
+from ceremonies.owned import find_ldevids
+from ceremonies.procedures import LastWords
+from ceremonies.revocations import Grounds, revoke_changes
 from ceremonies.room import Room
+from ceremonies.store import Change
 from ceremonies.tables import CertificateRow
 from pki.x509.issuers import read_certificate
 
@@ -43,3 +51,25 @@ def read_authorities(room: Room) -> Mapping[bytes | None, str]:
         ski = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
         found[ski] = row["spki"]
     return found
+
+
+def withdraw_ldevids(
+    room: Room, left: Mapping[str, str], by: Actor, context: Mapping[str, Any] | None = None
+) -> LastWords:
+    """What revokes the LDevIDs of devices that left their site: serials, each with the reason (RFC 5280). Writer's
+    thread, as `revoke_changes`. Raises JournalForked.
+    """
+    parts: list[LastWords] = []
+    for reason in sorted(set(left.values())):
+        serials = [serial for serial, why in left.items() if why == reason]
+        grounds = Grounds(reason, "the device left its site")
+        parts.append(revoke_changes(room, find_ldevids(room, serials), grounds, by, context))
+
+    def changes(placed: Sequence[Placed]) -> list[Change]:
+        found, start = list[Change](), 0
+        for words in parts:
+            found += words.changes(placed[start : start + len(words.drafts)])
+            start += len(words.drafts)
+        return found
+
+    return LastWords([draft for words in parts for draft in words.drafts], changes)

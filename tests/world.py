@@ -21,6 +21,7 @@ from ceremonies import commands
 from ceremonies.approvals import parse_template, statement_bytes
 from ceremonies.commands import AnyCommand, AnyResult, CeremonyShown, Problem, Request
 from ceremonies.desk import Desk
+from ceremonies.devices import Devices
 from ceremonies.fleet import DeviceClass, Fleet
 from ceremonies.handlers import handlers
 from ceremonies.officers import Officer, Roster
@@ -80,6 +81,7 @@ KINDS = (
 UNATTENDED = (
     "certificate.idevid",
     "certificate.ieee2030-5-device",
+    "certificate.ldevid",
     "certificate.station-tls",
     "image.mcuboot",
     "fw-manifest",
@@ -169,7 +171,7 @@ class World:
         """Build the keyroom on what is on disk."""
         self.room = build_room(settings or self.settings(), self.around, self.strongbox)
         self.stopped = False
-        self.desk = Desk(self.room, handlers(self.room))
+        self.desk = Desk(self.room, handlers(self.room), Devices(self.room).identify)
         return self
 
     def stop(self) -> None:

@@ -22,9 +22,12 @@ class IssueDevice(Command, frozen=True, tag="issue-device"):
 
 
 class EnrolDevice(Command, frozen=True, tag="enrol-device"):
-    """As IssueDevice, for protocols that name a CA (`authority`, a label) and not the work order (RFC 7030)."""
+    """As IssueDevice, for protocols that name a CA (`authority`, a label) and not the work order (RFC 7030).
 
-    roles = IssueDevice.roles
+    A device itself gets an LDevID so, from a CA of the site where it is installed.
+    """
+
+    roles = IssueDevice.roles | {"device"}
     authority: Name
     serial: Name
     csr: Csr

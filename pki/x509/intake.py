@@ -5,7 +5,7 @@ All of it follows from its arguments, so it may be done in any process (`ceremon
 
 import hashlib
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ class Place(msgspec.Struct, frozen=True):
     """Where devices get certificates: the names that a work order gives them, and the CA that serves it.
 
     hw_type: dotted OID of the class, for a profile whose certificates have a hardwareModuleName in place of a name.
+    site: the OU of a site's CA, for what that issues; life_s: seconds that such a certificate lives, if its CA does.
     """
 
     profile: str
@@ -34,6 +35,8 @@ class Place(msgspec.Struct, frozen=True):
     class_name: str
     issuer: Issuer
     hw_type: str = ""
+    site: str = ""
+    life_s: int = 0
 
 
 class Intake(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -94,7 +97,7 @@ def name_subject(place: Place, profile: Profile, serial: str) -> DeviceSubject |
     number = read_serial_number(serial)
     if profile.naming == "module":
         return ModuleSubject(place.hw_type, number)
-    return DeviceSubject(place.organization, place.class_name, number)
+    return DeviceSubject(place.organization, place.class_name, number, None, place.site)
 
 
 def _go_on(step: Callable[[T], Result], item: T | PkiError) -> Result | PkiError:
@@ -118,7 +121,9 @@ def _prepare(intake: Intake, place: Place | None, request: CertificateRequest) -
         profile = find_profile(place.profile)
         subject = name_subject(place, profile, intake.serial)
         check_request(request, profile)
-        terms = Terms(int(intake.number, 16), datetime.fromtimestamp(intake.not_before, UTC))
+        begin = datetime.fromtimestamp(intake.not_before, UTC)
+        end = min(begin + timedelta(seconds=place.life_s), place.issuer.not_after) if place.life_s else None
+        terms = Terms(int(intake.number, 16), begin, end)
         prepared = prepare_certificate(profile, subject, request.public_key, place.issuer, terms)
     digest = hashlib.sha256(request.der).hexdigest()
     return TakenIn(request.der, digest, request.public_key, request.spki, prepared)

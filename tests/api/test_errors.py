@@ -64,7 +64,7 @@ def test_each_code_stands_in_one_row() -> None:
 
 
 def test_table_has_only_statuses_that_clients_know() -> None:
-    assert set(STATUS.values()) <= {400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 431, 500, 503, 507}
+    assert set(STATUS.values()) <= {202, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 431, 500, 503, 507}
     assert all(code == code.lower() and " " not in code for code in STATUS)
 
 
@@ -76,7 +76,7 @@ def test_problem_of_the_keyroom_is_mapped_by_its_code(
     response = served.http.get("/v1/keys", headers=bearer)
     assert response.status_code == status
     assert response.headers["Content-Type"] == "application/problem+json"
-    assert response.headers.get("Retry-After") == ("5" if status in (429, 503) else None)
+    assert response.headers.get("Retry-After") == ("5" if status in (202, 429, 503) else None)
     body = response.json()
     assert body["request"] == response.headers["X-Request-ID"]
     assert {name: body[name] for name in ("code", "status", "detail", "hint", "instance", "details")} == {

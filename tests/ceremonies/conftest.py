@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from tests.ceremonies.messaging import Messaging, prepare
+from tests.ceremonies.owning import Owner, make_owned
 from tests.ceremonies.protected import make_protected, prepare_protected
 from tests.ceremonies.revoking import open_copy
 from tests.ceremonies.rotated import Fleet, move_all, rotate
@@ -70,6 +71,14 @@ def factory_world(templates: Templates, engine: Engine, keys: Keys, tmp_path: Pa
     """A started world with the open work order `wo-1`, on a private copy."""
     world = copy_world(templates.factory(engine, keys), tmp_path / "world").start()
     yield world
+    world.stop()
+
+
+@pytest.fixture
+def owner(templates: Templates, engine: Engine, tmp_path: Path) -> Iterator[Owner]:
+    """A device at the site of `site-ca`, and a keyroom whose clock can be set forward."""
+    world, watch = open_copy(templates.factory(engine), tmp_path / "owned")
+    yield Owner(world, asyncio.run(make_owned(world)), watch)
     world.stop()
 
 

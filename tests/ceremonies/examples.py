@@ -13,6 +13,7 @@ from tests.engines import tamper
 from tests.world import CLASS, PLANT, World, make_request
 
 ROLES = ("station", "pipeline", "officer", "auditor", "operator", "gateway")
+"""Roles that tokens give. A device comes with its certificate alone."""
 COMMANDS: tuple[type[Command], ...] = get_args(AnyCommand)
 
 

@@ -9,7 +9,7 @@ from ceremonies import commands
 from ceremonies.commands import AnyCommand, Command, Request
 
 KINDS: tuple[type[Command], ...] = typing.get_args(AnyCommand)
-ROLES = {"station", "pipeline", "officer", "auditor", "operator", "gateway", "local", "public"}
+ROLES = {"station", "pipeline", "officer", "auditor", "operator", "gateway", "device", "local", "public"}
 encode, decode = msgspec.msgpack.encode, msgspec.msgpack.Decoder(Request).decode
 
 

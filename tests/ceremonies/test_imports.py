@@ -8,8 +8,12 @@ import pytest
 from ceremonies.commands import CheckImport, ImportChecked, Problem, Ship
 from ceremonies.fleet_tables import RegisterRow
 from ceremonies.imports import COLUMNS, LINES_LIMIT, SIZE_LIMIT, read_lines
+from ceremonies.revocation_tables import RevocationRow
 from tests.ceremonies.field import execute, problem, propose, read_leaves, upload
 from tests.ceremonies.fielded import issue_some, say_all
+from tests.ceremonies.lines import check_books
+from tests.ceremonies.owning import Owner
+from tests.ceremonies.test_rework import number_of
 from tests.world import World, audit_world
 
 HEAD = ",".join(COLUMNS)
@@ -123,3 +127,15 @@ def test_only_officers_look_at_imports(factory_world: World, role: str) -> None:
     assert isinstance(answer, Problem) and answer.code == "role-refused"
     missing = asyncio.run(factory_world.try_ask(CheckImport("00" * 32), "officer"))
     assert isinstance(missing, Problem) and missing.code == "artefact-missing"
+
+
+def test_a_device_that_an_import_sends_back_loses_its_ldevid(owner: Owner) -> None:
+    async def play() -> str:
+        issued = await owner.enrol()
+        plan = {"file": await upload(owner.world, write(f"return,{owner.unit.serial},,,,,,fan")), "reason": "a recall"}
+        await owner.world.ceremony("import-1", "register-import", plan)
+        return number_of(issued)
+
+    number = asyncio.run(play())
+    assert [row["number"] for row in owner.world.room.store.list(RevocationRow, "seq")] == [number]
+    check_books(owner.world)

@@ -21,7 +21,7 @@ from ceremonies.store import StoreUnavailable, Update
 from ceremonies.tables import DeviceRow
 from ceremonies.unit_tables import ReplacedDeviceRow, ReworkQuotaRow, ScrapRow
 from tests.ceremonies.examples import read_leaves
-from tests.ceremonies.lines import Unit, check_books, code_of, figures, make_units, permit, scrap
+from tests.ceremonies.lines import Unit, check_books, close_order, code_of, figures, make_units, permit, scrap
 from tests.engines import tamper
 from tests.world import World, audit_world, make_request, soft_keys
 
@@ -217,9 +217,9 @@ def test_permits_outlive_a_restart(line: World) -> None:
 
 
 @contextlib.contextmanager
-def failing(world: World) -> Iterator[None]:
-    """The token has lost the device CA's key: intents are written, and have no outcome."""
-    box, name = soft_keys(world), world.room.door.keyring.labelled("device-ca").cka_id
+def failing(world: World, ca: str = "device-ca") -> Iterator[None]:
+    """The token has lost a CA's key: intents are written, and have no outcome."""
+    box, name = soft_keys(world), world.room.door.keyring.labelled(ca).cka_id
     taken = box.keys.pop(("kedge-main", bytes.fromhex(name)))
     yield
     box.keys["kedge-main", bytes.fromhex(name)] = taken
@@ -296,5 +296,70 @@ def test_the_certificate_that_was_replaced_is_not_the_one_that_is_scrapped(line:
         )
         answer = await line.try_ask(commands.ScrapDevice("wo-1", old.serial, "x"), "operator")
         assert code_of(answer) == JournalForked.code
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("CA-14")
+def test_a_unit_whose_certificate_an_officer_revoked_is_not_served_again(line: World) -> None:
+    """Neither with its certificate nor as built, alone or in a batch; rework is the way."""
+
+    async def run() -> None:
+        (unit,) = await make_units(line, range(1, 2))
+        command = commands.RevokeCertificate(unit.serial, reason="keyCompromise", why="stolen")
+        await line.ask(command, "officer", commands.CertificateShown)
+        before = line.room.ledger.journal.size
+        answer = await line.try_ask(unit.request, "station")
+        assert code_of(answer) == "certificate-withdrawn"
+        assert "permit for rework" in getattr(answer, "hint", "")
+        (entry,) = read_leaves(line, before)
+        assert (entry["type"], entry["out"]["status"]) == ("key.sign.denied", "denied")
+        batch = commands.IssueDevices("wo-1", (commands.DeviceRequest(unit.serial, unit.request.csr),))
+        (item,) = (await line.ask(batch, "station", commands.DevicesIssued)).answers
+        assert code_of(item) == "certificate-withdrawn"
+        assert code_of(await line.try_ask(unit.confirmation(), "station")) == "certificate-withdrawn"
+        assert (await figures(line)).refused == 2
+        await permit(line, unit)
+        new = Unit(1)
+        await new.issue(line)
+        await new.confirm(line)
+        assert (await figures(line)).confirmed == 1
+        check_books(line)
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("CA-14")
+def test_a_unit_of_a_closed_order_is_reworked_under_another(line: World) -> None:
+    async def run() -> None:
+        lost, built = await make_units(line, range(1, 3))
+        await built.confirm(line)
+        await close_order(line)
+        for name, fields in (("wo-2", {"rework_quantity": 2}), ("wo-3", {"plant": "linz", "rework_quantity": 2})):
+            await line.open_order(name, **fields)
+        token = line.token("operator", plant=["graz", "linz"], site="hornsea-1")
+        refused = await line.try_ask(commands.PermitRework("wo-1", lost.serial, "x"), "operator")
+        assert code_of(refused) == "work-order-closed"
+        assert "another order" in getattr(refused, "hint", "")
+        elsewhere = commands.PermitRework("wo-3", lost.serial, "x")
+        assert code_of(await line.try_ask(elsewhere, "operator", token)) == "device-unknown"
+        for unit in (lost, built):
+            new = Unit(int(unit.serial[-1]), "wo-2")
+            assert code_of(await line.try_ask(new.request, "station")) == "serial-taken"
+            opened = await line.ask(
+                commands.PermitRework("wo-2", unit.serial, "x"), "operator", commands.ReworkPermitted
+            )
+            assert not opened.replayed
+            await new.issue(line)
+            check_books(line)
+            await new.confirm(line)
+            assert code_of(await line.try_ask(unit.request, "station")) == "certificate-replaced"
+        first, second = await figures(line), await figures(line, "wo-2")
+        assert (first.issued, first.confirmed, first.unconfirmed, first.replaced) == (0, 0, 0, 2)
+        assert (second.issued, second.confirmed, second.reworked, second.used) == (2, 2, 2, 0)
+        assert {number_of(lost.held), number_of(built.held)} <= set(numbers_of(line))
+        await close_order(line, "wo-2")
+        check_books(line)
+        assert (await audit_world(line)).verdict == "authenticated"
 
     asyncio.run(run())

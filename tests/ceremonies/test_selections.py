@@ -18,8 +18,11 @@ from ceremonies.commands import (
 from ceremonies.revocation_tables import RevocationRow
 from ceremonies.revoked import write_number
 from tests.ceremonies.examples import read_leaves, write_sql
+from tests.ceremonies.lines import check_books
+from tests.ceremonies.owning import Owner
 from tests.ceremonies.revoking import authority, issue, list_lists, read_list, revoke, turn
 from tests.ceremonies.small import sha256
+from tests.ceremonies.test_rework import number_of
 from tests.world import RefusedError, World, audit_world
 
 WHY = {"reason": "keyCompromise", "why": "incident 7"}
@@ -153,3 +156,17 @@ def test_a_ca_whose_certificate_was_revoked_issues_nothing(factory_world: World)
     asyncio.run(world.ceremony("incident-8", "revoke", {"reason": "cACompromise", "why": "8", "numbers": numbers}))
     with pytest.raises(RefusedError, match="work-order-unknown"):
         issue(world, 2)
+
+
+@pytest.mark.parametrize("selected", [{"serials": ["BMS-000001"]}, {"work_order": "wo-1"}, {"key": "device-ca"}])
+def test_what_rests_on_devices_ends_with_them(owner: Owner, selected: dict[str, Any]) -> None:
+    async def play() -> str:
+        issued = await owner.enrol()
+        await owner.world.ceremony("incident", "revoke", WHY | selected)
+        return number_of(issued)
+
+    number = asyncio.run(play())
+    numbers = {row["number"] for row in owner.world.room.store.list(RevocationRow, "number")}
+    assert numbers - {number} == {number_of(owner.unit.held)}
+    assert (number in numbers) == ("key" not in selected)
+    check_books(owner.world)

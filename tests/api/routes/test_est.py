@@ -103,6 +103,17 @@ def test_garbage_gets_a_problem(
     assert peer.asked == []
 
 
+@pytest.mark.req("CA-11")
+def test_a_device_that_must_wait_is_told_how_long(served: Served, peer: Peer, bearer: dict[str, str]) -> None:
+    """RFC 7030 section 4.2.3."""
+    waiting = commands.Problem("enrolment-pending", "BMS-000001 is shipped", "send it again", {"retry_after": 600})
+    peer.replies = {commands.EnrolDevice: waiting}
+    body = base64.b64encode(make_est_request("BMS-000001"))
+    response = served.http.post(f"{EST}/site-ca/simpleenroll", content=body, headers=bearer | PKCS10)
+    assert (response.status_code, response.headers["Retry-After"]) == (202, "600")
+    assert response.json()["code"] == "enrolment-pending"
+
+
 @pytest.mark.req("AZ-5")
 def test_who_is_nobody_is_told_so(served: Served, peer: Peer) -> None:
     body = base64.b64encode(make_est_request("BMS-000001"))

@@ -1,0 +1,127 @@
+"""Devices as callers: known by a client certificate that was issued here; a revocation counts at the next request.
+
+No path is built: the certificate's digest leads to the entry that released it. TLS, or the proxy, has shown that the
+caller holds its key.
+"""
+
+import hashlib
+from collections import OrderedDict, deque
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from ceremonies.certified import Issued, read_outcome
+from ceremonies.errors import KeyroomError, TokenRefused
+from ceremonies.journal import RESTORE, JournalForked
+from ceremonies.ldevids import KIND as LDEVID
+from ceremonies.revocations import is_revoked
+from ceremonies.room import Room
+from ceremonies.stations import ClientCertificateExpired, ClientCertificateUnknown
+from ceremonies.tables import DocumentRow
+from ceremonies.tokens import Identity
+from ceremonies.units import ISSUED
+from pki.x509.pem import write_pem
+
+ASKED: Final = (60, 600_000_000)
+"""Requests of one device within so many microseconds. A restart forgets the count."""
+WATCHED: Final = 10_000
+
+
+class DeviceRevoked(TokenRefused):
+    """The device's certificate was revoked."""
+
+    code = "device-revoked"
+
+
+class DeviceTooFast(KeyroomError):
+    """A device asks too often."""
+
+    code = "device-too-fast"
+
+
+class Allowance:
+    """How often something may be done under one name: `count` times within `span_us`. In memory, for the last names."""
+
+    def __init__(self, count: int, span_us: int) -> None:
+        self._count = count
+        self._span_us = span_us
+        self._done: OrderedDict[str, deque[int]] = OrderedDict()
+
+    def spend(self, name: str, now_us: int) -> None:
+        """Once more. Raises DeviceTooFast, which says when to come again."""
+        done = self._done.setdefault(name, deque(maxlen=self._count))
+        self._done.move_to_end(name)
+        if len(self._done) > WATCHED:
+            self._done.popitem(last=False)
+        left_us = self._span_us - (now_us - done[0]) if len(done) == self._count else 0
+        if left_us > 0:
+            wait_s = left_us // 1_000_000 + 1
+            raise DeviceTooFast(
+                f"device {name} has asked {self._count} times within {self._span_us // 1_000_000} s",
+                hint=f"wait {wait_s} s",
+                details={"retry_after": wait_s},
+            )
+        done.append(now_us)
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A certificate that a device shows: what was issued, and its end."""
+
+    issued: Issued
+    expires: datetime
+
+
+class Devices:
+    """Finds out which device asks."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._asked = Allowance(*ASKED)
+
+    async def identify(self, certificate: bytes) -> Identity:
+        """The device that shows this certificate (DER). One that shows an LDevID is bound to the CA of that.
+
+        Raises ClientCertificateUnknown, ClientCertificateExpired, DeviceRevoked, DeviceTooFast.
+        """
+        room = self._room
+        digest = hashlib.sha256(write_pem(certificate, "CERTIFICATE")).hexdigest()
+        shown = await room.act(lambda: find_shown(room, digest))
+        issued = shown.issued
+        self._asked.spend(issued.serial, room.surroundings.mono_us())
+        bindings = {"serial": (issued.serial,)}
+        if issued.kind == LDEVID:
+            bindings["authority"] = (room.door.keyring.get(issued.ca).label,)
+        return Identity("device", issued.serial, "", "", digest, shown.expires, bindings, {})
+
+
+def find_shown(room: Room, digest: str) -> Shown:
+    """A device's certificate (SHA-256 of its PEM) that counts. Writer's thread.
+
+    Raises ClientCertificateUnknown, ClientCertificateExpired, DeviceRevoked, JournalForked.
+    """
+    row = room.store.find(DocumentRow, sha256=digest)
+    if row is None or row["kind"] not in (*ISSUED, LDEVID):
+        raise ClientCertificateUnknown(
+            "the client certificate was issued to no station and no device",
+            hint="enrol the station, or send a token; a device shows its IDevID",
+        )
+    placed, leaf = room.ledger.read_entry(row["seq"])
+    issued = read_outcome(placed.seq, placed.leaf)
+    if issued is None or (issued.document, issued.kind) != (digest, row["kind"]):
+        raise JournalForked(f"document {digest[:16]}: its row is not what the journal says", hint=RESTORE)
+    if is_revoked(room, issued):
+        raise DeviceRevoked(
+            f"the certificate that {issued.serial} shows was revoked",
+            hint="show the IDevID; ask officers if it is that",
+        )
+    what = (leaf.op and leaf.op.what) or {}
+    expires = read_end(str(what["not_after"]))
+    if room.door.now() >= expires:
+        raise ClientCertificateExpired(f"the LDevID of {issued.serial} has expired", hint="show the IDevID")
+    return Shown(issued, expires)
+
+
+def read_end(text: str) -> datetime:
+    """A time of an entry (RFC 3339, UTC)."""
+    return datetime.fromisoformat(text).astimezone(UTC)
