@@ -1,5 +1,7 @@
 """A request taken in gets the certificate that its parts, one after another, would give it."""
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 from cryptography import x509
@@ -20,7 +22,7 @@ from pki.x509.errors import (
     RequestTooLarge,
 )
 from pki.x509.intake import Intake, Place, TakenIn, take_in, take_in_all
-from pki.x509.profiles import IDEVID, IEEE2030_5_DEVICE
+from pki.x509.profiles import IDEVID, IEEE2030_5_DEVICE, LDEVID
 from pki.x509.terms import Terms
 from tests.pki.x509.soft_keys import BEGIN, NUMBER, make_hierarchy, make_key
 from tests.pki.x509.soft_profiles import HW_TYPE
@@ -125,3 +127,16 @@ def test_a_device_of_ieee_2030_5_is_taken_in_by_the_type_of_its_class() -> None:
     assert taken.prepared.tbs == draft.payload
     with pytest.raises(NameMalformed, match="OID"):
         take_in(INTAKE, msgspec.structs.replace(place, hw_type=""))
+
+
+@pytest.mark.req("CA-8")
+@pytest.mark.parametrize("life", [timedelta(days=365), timedelta(days=1000)])
+def test_a_sites_certificate_names_the_site_and_does_not_outlive_its_ca(life: timedelta) -> None:
+    end = BEGIN + timedelta(days=730)
+    issuer = msgspec.structs.replace(HIERARCHY.site_ca, not_after=end)
+    life_s = int(life.total_seconds())
+    place = Place(LDEVID.name, "Acme Storage", "bms-stm32h7", issuer, site="site-a", life_s=life_s)
+    taken = take_in(INTAKE, place)
+    assert taken.prepared is not None
+    assert taken.prepared.what["not_after"] == f"{min(BEGIN + life, end):%Y-%m-%dT%H:%M:%SZ}"
+    assert taken.prepared.what["subject"] == "O=Acme Storage, OU=site-a, CN=bms-stm32h7, serialNumber=SN-0001"
