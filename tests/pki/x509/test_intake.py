@@ -1,5 +1,7 @@
 """A request taken in gets the certificate that its parts, one after another, would give it."""
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 from cryptography import x509
@@ -20,7 +22,7 @@ from pki.x509.errors import (
     RequestTooLarge,
 )
 from pki.x509.intake import CRMF, Intake, Place, TakenIn, take_in, take_in_all
-from pki.x509.profiles import IDEVID, IEEE2030_5_DEVICE
+from pki.x509.profiles import IDEVID, IEEE2030_5_DEVICE, LDEVID
 from pki.x509.terms import Terms
 from tests.pki.cmp.writing import name_serial, write_certificate_message, write_template
 from tests.pki.x509.soft_keys import BEGIN, NUMBER, make_hierarchy, make_key
@@ -139,3 +141,16 @@ def test_a_request_in_crmf_gets_the_same_certificate() -> None:
             take_in(msgspec.structs.replace(INTAKE, csr=csr, form=form), PLACE)
     with pytest.raises(ProofOfPossessionFailed):
         take_in(msgspec.structs.replace(intake, csr=message[:-1] + bytes((message[-1] ^ 1,))), PLACE)
+
+
+@pytest.mark.req("CA-8")
+@pytest.mark.parametrize("life", [timedelta(days=365), timedelta(days=1000)])
+def test_a_sites_certificate_names_the_site_and_does_not_outlive_its_ca(life: timedelta) -> None:
+    end = BEGIN + timedelta(days=730)
+    issuer = msgspec.structs.replace(HIERARCHY.site_ca, not_after=end)
+    life_s = int(life.total_seconds())
+    place = Place(LDEVID.name, "Acme Storage", "bms-stm32h7", issuer, site="site-a", life_s=life_s)
+    taken = take_in(INTAKE, place)
+    assert taken.prepared is not None
+    assert taken.prepared.what["not_after"] == f"{min(BEGIN + life, end):%Y-%m-%dT%H:%M:%SZ}"
+    assert taken.prepared.what["subject"] == "O=Acme Storage, OU=site-a, CN=bms-stm32h7, serialNumber=SN-0001"
