@@ -154,7 +154,7 @@ def test_a_ca_whose_certificate_was_revoked_issues_nothing(factory_world: World)
     issue(world, 1)
     numbers = [f"{authority(world, 'device-ca').serial_number:x}"]
     asyncio.run(world.ceremony("incident-8", "revoke", {"reason": "cACompromise", "why": "8", "numbers": numbers}))
-    with pytest.raises(RefusedError, match="work-order-unknown"):
+    with pytest.raises(RefusedError, match="authority-unavailable"):
         issue(world, 2)
 
 

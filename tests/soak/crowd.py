@@ -27,7 +27,9 @@ from tests.world import RefusedError, World, make_request, plan_set
 ORDER = "storm"
 MOST = 200_000
 # While the CA is suspended its line cannot be loaded; what a hung or ended process had, may be sent again.
-PATIENT = (*AWAY, "key-not-active", "work-order-unknown", "reader-ended", "hsm-token-unavailable", "hsm-circuit-open")
+PATIENT = (
+    *AWAY, "key-not-active", "authority-unavailable", "reader-ended", "hsm-token-unavailable", "hsm-circuit-open",
+)  # fmt: skip
 PATIENCE_S = 240.0
 
 

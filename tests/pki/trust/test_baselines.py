@@ -4,21 +4,10 @@ import pytest
 
 from pki.errors import PkiError
 from pki.trust.baselines import BaselineRelease, draft_baseline, verify_baseline
-from pki.trust.errors import ThresholdNotMet
-from pki.trust.sets import Domain, RoleId, Scope
-from tests.pki.trust.fleets import (
-    CLASS,
-    IMAGE,
-    MANIFEST,
-    OTHER_CLASS,
-    finish,
-    following,
-    group,
-    keys_of,
-    sign,
-    soft_key,
-)
+from pki.trust.sets import Domain
+from tests.pki.trust.fleets import CLASS, IMAGE, MANIFEST, OTHER_CLASS, finish, following, keys_of, sign
 from tests.pki.trust.messages import GENESIS, HASH, baseline
+from tests.pki.trust.verdicts import demand_every_signer, demand_refusal
 
 NEXT = following(GENESIS)
 
@@ -38,19 +27,11 @@ def test_accepts() -> None:
     ],
 )
 def test_refusals(changes: dict[str, Any], code: str) -> None:
-    with pytest.raises(PkiError) as caught:
-        verify_baseline(NEXT, sign(baseline(NEXT, **changes), MANIFEST))
-    assert caught.value.code == code
+    demand_refusal(verify_baseline, NEXT, baseline(NEXT, **changes), code)
 
 
 def test_the_signers_of_every_class_are_needed() -> None:
-    other = soft_key(122)
-    groups = (*group(1, MANIFEST, scope=Scope(classes=(CLASS,))), *group(1, other, scope=Scope(classes=(OTHER_CLASS,))))
-    roles = {**NEXT.roles, RoleId.MANIFEST_SIGNER: groups}
-    scoped = following(GENESIS, keys=(*NEXT.keys, other.key), roles=roles)
-    with pytest.raises(ThresholdNotMet):
-        verify_baseline(scoped, sign(baseline(scoped), MANIFEST))
-    assert verify_baseline(scoped, sign(baseline(scoped), MANIFEST, other)) == baseline(scoped)
+    demand_every_signer(verify_baseline, baseline)
     with pytest.raises(PkiError, match="manifest-signer"):
         verify_baseline(NEXT, sign(baseline(NEXT), IMAGE))
 

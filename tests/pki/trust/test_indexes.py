@@ -2,23 +2,11 @@ from typing import Any
 
 import pytest
 
-from pki.errors import PkiError
 from pki.trust.errors import ThresholdNotMet
 from pki.trust.indexes import draft_index, verify_index
-from pki.trust.sets import RoleId, Scope
-from tests.pki.trust.fleets import (
-    CLASS,
-    MANIFEST,
-    OTHER_CLASS,
-    ROOTS,
-    finish,
-    following,
-    group,
-    keys_of,
-    sign,
-    soft_key,
-)
+from tests.pki.trust.fleets import MANIFEST, ROOTS, finish, following, keys_of, sign
 from tests.pki.trust.messages import GENESIS, index
+from tests.pki.trust.verdicts import demand_every_signer, demand_refusal
 
 NEXT = following(GENESIS)
 
@@ -37,23 +25,11 @@ def test_accepts() -> None:
     ],
 )
 def test_refusals(changes: dict[str, Any], code: str) -> None:
-    with pytest.raises(PkiError) as caught:
-        verify_index(NEXT, sign(index(NEXT, **changes), MANIFEST))
-    assert caught.value.code == code
+    demand_refusal(verify_index, NEXT, index(NEXT, **changes), code)
 
 
 def test_the_signers_of_every_class_are_needed() -> None:
-    other = soft_key(122)
-    groups = (
-        *group(1, MANIFEST, scope=Scope(classes=(CLASS,))),
-        *group(1, other, scope=Scope(classes=(OTHER_CLASS,))),
-    )
-    roles = {**NEXT.roles, RoleId.MANIFEST_SIGNER: groups}
-    scoped = following(GENESIS, keys=(*NEXT.keys, other.key), roles=roles)
-    message = index(scoped)
-    with pytest.raises(ThresholdNotMet):
-        verify_index(scoped, sign(message, MANIFEST))
-    assert verify_index(scoped, sign(message, MANIFEST, other)) == message
+    demand_every_signer(verify_index, index)
 
 
 def test_draft() -> None:
