@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES128
 
 from pki.elements.endorsements import EndorsementKey
-from pki.elements.errors import EndorsementRefused
 
 ENTROPY: Final = 64
 """Random bytes that a credential takes."""
@@ -33,10 +32,7 @@ class Credential(msgspec.Struct, frozen=True):
 
 
 def make_credential(key: EndorsementKey, name: bytes, secret: bytes, entropy: bytes) -> Credential:
-    """Wrap `secret` for the TPM of this endorsement key and the object of this Name. entropy: 64 random bytes.
-
-    Raises EndorsementRefused when the key has no point, or a secret of its own cannot be agreed with it.
-    """
+    """Wrap `secret` for the TPM of this endorsement key and the object of this Name. entropy: 64 random bytes."""
     if len(entropy) != ENTROPY or len(secret) != SECRET:
         raise ValueError(f"a credential takes {ENTROPY} random bytes and a secret of {SECRET}")
     if isinstance(key, rsa.RSAPublicKey):
@@ -58,10 +54,7 @@ def derive(key: bytes, label: bytes, u: bytes, v: bytes, size: int) -> bytes:
 def _agree(key: ec.EllipticCurvePublicKey, entropy: bytes) -> tuple[bytes, bytes]:
     """The seed by one-pass ECDH with a new key, and that key's point (Part 1, annex C.6.1; KDFe, section 11.4.10.3)."""
     own = ec.derive_private_key(int.from_bytes(entropy, "big") % (_P256_ORDER - 1) + 1, ec.SECP256R1())
-    try:
-        shared = own.exchange(ec.ECDH(), key)
-    except ValueError as error:
-        raise EndorsementRefused(f"no secret can be agreed with the endorsement key: {error}") from error
+    shared = own.exchange(ec.ECDH(), key)
     mine, theirs = own.public_key().public_numbers(), key.public_numbers()
     x = mine.x.to_bytes(32, "big")
     fields = [(1).to_bytes(4, "big"), shared, b"IDENTITY\0", x, theirs.x.to_bytes(32, "big")]

@@ -5,9 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA384
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pki.elements.errors import ManifestRefused
 from pki.elements.manifests import ENTRIES_LIMIT, BadEntry, Pins, decode_url, read_manifest
 from pki.signatures import spki_der, spki_sha256
 from tests.makers import NOW, Foundry, Maker, b64, make_key, url, write_jwk
@@ -121,9 +124,24 @@ def test_a_signer_that_ended_or_has_another_key_signs_nothing() -> None:
     assert "not for signatures" in read(ca.sign(ca.describe(KEY, ID)), pins=ca.pins)[0].why
 
 
+def test_only_keys_on_p256_sign_manifests_and_are_elements() -> None:
+    other = ec.generate_private_key(ec.SECP384R1())
+    keys = [{**write_jwk(KEY, "0"), "x5c": [b64(FOUNDRY.certify(other)), b64(FOUNDRY.signer_ca.der)]}]
+    assert "not on P-256" in read(FOUNDRY.sign(describe(keys=keys)))[0].why
+    ca = Foundry()
+    ca.certificate = Maker("Signer", key=other, digest=SHA384()).certificate
+    assert "no key for ES256" in read(ca.sign(ca.describe(KEY, ID)), pins=ca.pins)[0].why
+
+
 @given(st.binary(max_size=40))
-def test_base64url_has_one_spelling(data: bytes) -> None:
+def test_base64url_is_read(data: bytes) -> None:
     assert decode_url(url(data)) == data
+
+
+@pytest.mark.parametrize("text", ["A", "AB", "AA==", "A+AA", "A A", "AA\n", "AAB"])
+def test_base64url_has_one_spelling(text: str) -> None:
+    with pytest.raises(ManifestRefused):
+        decode_url(text)
 
 
 @given(
