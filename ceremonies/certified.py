@@ -153,7 +153,12 @@ def _walk(store: Store, chosen: ColumnElement[bool], size: int) -> Iterator[Issu
 
 
 def read_released(room: Room, digest: str, kind: str) -> bytes:
-    """A document that the door released as one of this kind. Writer's thread. Raises JournalForked."""
+    """A document that the door released as one of this kind, or that a site box imported as one. Writer's thread.
+
+    Raises JournalForked.
+    """
+    if room.ledger.replay.grants.papers.get(digest) == kind and (imported := room.store.blob(digest)) is not None:
+        return imported
     row = room.store.find(DocumentRow, sha256=digest)
     leaf = room.ledger.read_entry(row["seq"] if row else room.ledger.journal.size)[1]
     document = room.store.blob(digest)
@@ -174,8 +179,19 @@ def load_authority(room: Room, ca: str) -> Issuer | None:
     profile, certificate = find_profile(key.role), read_released(room, row["document"], f"certificate.{key.role}")
     if profile.self_signed:
         return read_issuer(profile, certificate)
+    if (root := read_root(room)) is not None:
+        return read_issuer(profile, certificate, read_issuer(find_profile("identity-root"), root))
     signed_by = read_issued(room, _seq_of(room, row["document"])).ca
     return read_issuer(profile, certificate, load_authority(room, signed_by))
+
+
+def read_root(room: Room) -> bytes | None:
+    """The identity root of a site box's centre; None where this keyroom has its own. Writer's thread.
+
+    Raises JournalForked.
+    """
+    centre = room.ledger.replay.grants.centre
+    return read_released(room, centre.root, "certificate.identity-root") if centre else None
 
 
 def _seq_of(room: Room, digest: str) -> int:

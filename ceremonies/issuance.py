@@ -13,7 +13,8 @@ from functools import partial
 import msgspec
 
 from ceremonies import entries
-from ceremonies.certified import list_authorities, place_issuer, read_released, reserve_number
+from ceremonies.boxes import check_granted, find_grant, refuse_grant
+from ceremonies.certified import list_authorities, place_issuer, read_released, read_root, reserve_number
 from ceremonies.claims import RequestOpen, WorkOrderClosed, name_device_key
 from ceremonies.commands import ConfirmDevice, DeviceIssued, IssueDevice, Proven
 from ceremonies.desk import Caller
@@ -65,7 +66,7 @@ class KeyKnown(KeyroomError):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """What issuing under one work order needs, read and verified once. authority: its CA's label."""
+    """What issuing under one work order needs, read and verified once. authority: its CA's label; grant: of a box."""
 
     order: WorkOrder
     authority: str
@@ -73,6 +74,7 @@ class Line(msgspec.Struct, frozen=True):
     chain: bytes
     birth_package: str | None
     trust_set: str
+    grant: str | None = None
 
 
 class Issuance:
@@ -96,11 +98,8 @@ class Issuance:
                 raise line  # only now: what is wrong with the request itself is said first
             await self._check_standing(line.order, command.serial, taken.spki)
         except (PkiError, KeyroomError) as error:
-            what = {
-                "serial": command.serial,
-                "work_order": command.work_order,
-                "csr": hashlib.sha256(command.csr).hexdigest(),
-            }
+            what = {"serial": command.serial, "work_order": command.work_order}
+            what["csr"] = hashlib.sha256(command.csr).hexdigest()
             refused = entries.refused(kind, caller.actor, what, error)
             await self._room.act(lambda: self._room.ledger.record([refused]))
             raise
@@ -176,6 +175,7 @@ class Issuance:
             "this public key belongs to another serial", hint="quarantine the unit: cloned key or copied image"
         )
         first = replacement.reserve(used) if replacement else Reservation(f"serial:{command.serial}", used)
+        about |= {"grant": line.grant} if line.grant else {}
         if replacement:
             about["rework"] = str(replacement.permit.seq)
         changes = partial(device_changes, command, order, taken)
@@ -194,13 +194,14 @@ class Issuance:
             ),
             work_order=order.id,
             rework=replacement is not None,
+            grant=line.grant,
             rider=replacement.rider if replacement else None,
-            closed=self._find_closed(order),
+            closed=self._find_closed(order, line.place.issuer.spki),
             blobs=(taken.der,),
             changes=replacement.follow_with(changes) if replacement else changes,
         )
 
-    def _find_closed(self, order: WorkOrder) -> KeyroomError | None:
+    def _find_closed(self, order: WorkOrder, ca: str) -> KeyroomError | None:
         now = self._room.surroundings.now_us() // 1_000_000
         replay = self._room.ledger.replay
         if replay.recovered and replay.orders.get(order.id, -1) < replay.recovered[-1]:
@@ -209,7 +210,7 @@ class Issuance:
                 f"work order {order.id} is from before the journal's recovery", hint="open a new order for the rest"
             )
         if order.valid_from <= now < order.valid_to:
-            return None
+            return refuse_grant(self._room, ca, order, now)
         return WorkOrderClosed(f"work order {order.id} is not valid now", hint="call the supervisor")
 
     def _answer(self, command: IssueDevice, request: TakenIn, line: Line, sealed: Sealed) -> DeviceIssued:
@@ -253,15 +254,16 @@ def device_changes(command: IssueDevice, order: WorkOrder, request: TakenIn, sea
 
 
 def load_line(room: Room, name: str) -> Line:
-    """A work order with the CA that serves it. Writer's thread. Raises WorkOrderUnknown, JournalForked."""
+    """A work order with the CA that serves it. Writer's thread. Raises WorkOrderUnknown, GrantMissing, JournalForked."""
     store, order = room.store, load_order(room, name)
+    check_granted(room)
     issuer, chain = load_issuer(room, "device-ca")
     birth = find_birth(room, order.class_name)
     newest = newest_set(store).payload_sha256.hex()
     hw_type = room.door.require_governing().policy.fleet.device_class(order.class_name).hw_type
     place = Place(order.profile, order.organization, order.class_name, issuer, hw_type)
     authority = room.door.keyring.get(issuer.spki).label
-    return Line(order, authority, place, chain, birth, newest)
+    return Line(order, authority, place, chain, birth, newest, find_grant(room, issuer.spki))
 
 
 def find_birth(room: Room, class_name: str) -> str | None:
@@ -282,7 +284,7 @@ def load_order(room: Room, name: str) -> WorkOrder:
 
 def load_issuer(room: Room, profile: str) -> tuple[Issuer, bytes]:
     """The CA that issues now below the identity root, and the chain that is handed out. Writer's thread."""
-    root = read_issuer(find_profile("identity-root"), read_authority(room, "identity-root"))
+    root = read_issuer(find_profile("identity-root"), read_root(room) or read_authority(room, "identity-root"))
     issuer = read_issuer(find_profile(profile), read_authority(room, profile), root)
     return place_issuer(room, issuer), issuer.certificate + root.certificate
 

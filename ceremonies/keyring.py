@@ -12,14 +12,20 @@ KINDS: dict[str, frozenset[str]] = {
         {"certificate.identity-root", "certificate.device-ca", "certificate.site-ca", "certificate.service-ca", "crl"}
     ),
     "device-ca": frozenset(
-        {"certificate.idevid", "certificate.ieee2030-5-device", "certificate.ocsp-responder", "crl"}
+        {
+            "certificate.idevid",
+            "certificate.ieee2030-5-device",
+            "certificate.ocsp-responder",
+            "certificate-request",
+            "crl",
+        }
     ),
     "site-ca": frozenset({"certificate.ldevid", "certificate.ocsp-responder", "crl"}),
     "service-ca": frozenset({"certificate.station-tls", "certificate.ocsp-responder", "crl"}),
     "ocsp": frozenset(),
     "oem-root": frozenset({"trust-set"}),
     "recovery": frozenset({"trust-set"}),
-    "manifest-signer": frozenset({"fw-manifest", "transition-index", "birth-package", "baseline"}),
+    "manifest-signer": frozenset({"fw-manifest", "transition-index", "birth-package", "baseline", "quota-grant"}),
     "image-app": frozenset({"image.mcuboot"}),
     "counter": frozenset({"counter-update"}),
     "director": frozenset({"challenge"}),

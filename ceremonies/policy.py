@@ -26,9 +26,9 @@ UNATTENDED: Final = re.compile(
 # Break-glass: any single officer may stop, whatever the policy says.
 STOP: Final = "key.suspend"
 
-# Acts on the journal itself, and the end of many certificates. A policy that does not name them leaves them to every
-# officer, as genesis was.
-EVERYONE: Final = frozenset({"log.key.rotate", "log.recover", "certificate.revoke"})
+# Acts on the journal itself, the end of many certificates, and what binds a site box. A policy that does not name them
+# leaves them to every officer, as genesis was.
+EVERYONE: Final = frozenset({"log.key.rotate", "log.recover", "certificate.revoke", "quota-grant", "grant.import"})
 
 Role = Literal["station", "pipeline", "officer", "auditor", "operator", "gateway"]
 Algorithm = Literal["ES256", "ES384", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import select
 
+from ceremonies.granted import IMPORT, Grants
 from ceremonies.journal import RESTORE, EntryDraft, Journal, JournalForked, Placed
 from ceremonies.keyring import KeyEntry
 from ceremonies.revoked import Revoked
@@ -20,7 +21,7 @@ from ceremonies.store import Row, Store, octets, table_of
 from ceremonies.tables import (
     EntryRow,
 )
-from ceremonies.units import Units
+from ceremonies.units import ISSUED, Units
 from ceremonies.whereabouts import Register
 from pki.log.merkle import Frontier, leaf_hash
 
@@ -54,6 +55,7 @@ class Replay(msgspec.Struct):
     intent has no document yet. token_anchor: whether the last start kept an anchor in the journal's token. recovered:
     the entries by which officers let the journal go on after a loss. units: of work orders. revoked: certificates, and
     lists of them. register: of devices after the factory. births: the newest birth package of each class (hex id).
+    grants: of site boxes.
     """
 
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
@@ -76,6 +78,7 @@ class Replay(msgspec.Struct):
     revoked: Revoked = msgspec.field(default_factory=Revoked)
     register: Register = msgspec.field(default_factory=Register)
     births: dict[str, str] = msgspec.field(default_factory=dict)
+    grants: Grants = msgspec.field(default_factory=Grants)
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry."""
@@ -110,6 +113,13 @@ class Replay(msgspec.Struct):
         elif kind == "log.recover":
             self._recover(placed.seq, entry)
         self.units.take(placed, entry)
+        self._take_grant(kind, entry)
+
+    def _take_grant(self, kind: str, entry: EntryDraft) -> None:
+        if kind.startswith("grant.") and "out" not in entry:
+            self.grants.take(kind, entry["op"]["what"])
+        if kind == IMPORT:
+            self.births.update({name: birth for name, birth in entry["op"]["what"]["births"].items() if birth})
 
     def _recover(self, seq: int, entry: EntryDraft) -> None:
         """What the lost entries may have used is spent: uses of keys, and every approval given so far."""
@@ -132,7 +142,7 @@ class Replay(msgspec.Struct):
                 self._succeed(operation, placed.seq, entry, intent)
 
     def _count(self, entry: EntryDraft) -> None:
-        """An intent spends uses of keys; the first one of a request also spends a unit of its work order."""
+        """An intent spends uses of keys; the first one of a request also a unit of its work order, and of its grant."""
         for key in entry["keys"]:
             self.keys[key["spki"]] = msgspec.structs.replace(self.keys[key["spki"]], uses=key["kctr"])
         request = entry.get("req")
@@ -146,6 +156,8 @@ class Replay(msgspec.Struct):
         if order is not None and "rework" not in what:
             quota = self.quotas[order]
             self.quotas[order] = msgspec.structs.replace(quota, issued=quota.issued + 1)
+        if "grant" in what and entry["op"]["kind"] in ISSUED:
+            self.grants.count(what["grant"])
 
     def _succeed(self, operation: str, seq: int, entry: EntryDraft, intent: EntryDraft) -> None:
         self.documents += "doc" in entry["out"]

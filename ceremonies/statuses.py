@@ -207,7 +207,9 @@ class Statuses:
         room = self._room
 
         def load() -> list[Issuer]:
-            found = [load_authority(room, row["spki"]) for row in room.store.list(CertificateRow, "label")]
+            ours = {key.spki for key in room.door.keyring}  # at a site box the root is its centre's
+            rows = [row for row in room.store.list(CertificateRow, "label") if row["spki"] in ours]
+            found = [load_authority(room, row["spki"]) for row in rows]
             return [issuer for issuer in found if issuer is not None]
 
         return room.cached("issuers", load)

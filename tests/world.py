@@ -74,6 +74,7 @@ KINDS = (
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
     "certificate.service-ca", "policy.change", "log.key.rotate", "log.recover", "station.enrol", "station.resume",
     "certificate.revoke", "certificate.ocsp-responder", "key.deactivated", "baseline", "register-import",
+    "quota-grant", "grant.import",
 )  # fmt: skip
 UNATTENDED = (
     "certificate.idevid",

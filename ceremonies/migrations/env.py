@@ -3,11 +3,12 @@
 from alembic import context
 
 from ceremonies.fleet_tables import RegisterRow
+from ceremonies.grant_tables import GrantRow
 from ceremonies.revocation_tables import RevocationRow
 from ceremonies.tables import EntryRow
 from ceremonies.unit_tables import ConfirmationRow
 
-TABLES = (EntryRow, ConfirmationRow, RegisterRow, RevocationRow)
+TABLES = (EntryRow, ConfirmationRow, GrantRow, RegisterRow, RevocationRow)
 """One row of each module that has some: all of them share their metadata."""
 
 context.configure(
