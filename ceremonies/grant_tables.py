@@ -22,13 +22,13 @@ class GrantRow(SQLModel, table=True):
 class BoxCertificateRow(SQLModel, table=True):
     """A device certificate that the settled journal of a box has: one per certificate, replaced ones included.
 
-    box: the label of its CA. number: 40 hex digits. seq: its outcome entry in the box's journal.
+    number: 40 hex digits. box: the label of its CA. seq: its outcome entry in the box's journal.
     """
 
     __tablename__ = "box_certificate"
     __table_args__: ClassVar[dict[str, bool]] = CLUSTERED
-    box: str = Field(primary_key=True)
     number: str = Field(primary_key=True)
+    box: str
     serial: str
     spki: str
     certificate: str

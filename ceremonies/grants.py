@@ -13,15 +13,17 @@ from msgspec import Meta
 
 from ceremonies import entries
 from ceremonies.boxes import describe_grant
-from ceremonies.certified import load_authority, read_released
+from ceremonies.certified import load_authority, read_issued, read_released
 from ceremonies.errors import KeyroomError
 from ceremonies.genesis import certificate_changes, draft_authority, draw_number
 from ceremonies.granted import BOX, MAKE, Box, list_facts
+from ceremonies.issuance import load_order
+from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.plans import Authority, Count, Name, PlanMalformed, Positive, read_plan, write_plan
 from ceremonies.procedures import Action, Closing, Item, LastWords, request_prefix
 from ceremonies.quorums import StepOutdated
 from ceremonies.room import Room
-from ceremonies.tables import CertificateRow, RequestRow
+from ceremonies.tables import CertificateRow, DocumentRow, RequestRow
 from ceremonies.trustsets import newest_set, signing_keys
 from pki.log.policy import parse_policy
 from pki.signatures import spki_sha256
@@ -30,6 +32,7 @@ from pki.trust.grants import QuotaGrant, draft_grant
 from pki.trust.keys import CoseKey
 from pki.trust.sets import RoleId
 from pki.x509.ca_requests import read_request
+from pki.x509.issuers import Issuer, read_issuer
 from pki.x509.profiles import DEVICE_CA, IDENTITY_ROOT, IDEVID, IEEE2030_5_DEVICE
 
 KIND: Final = QuotaGrant.NAME
@@ -126,6 +129,25 @@ def find_box(room: Room, label: str) -> Box:
     if box is None:
         raise BoxUnknown(f"no site box {label}", hint="list them with `kedge grant show`; hold the ceremony plant-ca")
     return box
+
+
+def load_plant_ca(room: Room, box: Box) -> Issuer:
+    """The CA of a box, as it issues in this fleet. Writer's thread. Raises JournalForked, and as `read_issuer`."""
+    row = room.store.find(CertificateRow, label=box.label)
+    released = room.store.find(DocumentRow, sha256=row["document"]) if row else None
+    if row is None or released is None or row["spki"] != box.ca:
+        raise JournalForked(f"the certificate of CA {box.label} is missing", hint=RESTORE)
+    root = load_authority(room, read_issued(room, released["seq"]).ca)
+    issuer = read_issuer(DEVICE_CA, read_released(room, row["document"], f"certificate.{DEVICE_CA.name}"), root)
+    fleet = room.door.require_governing().policy.fleet
+    url = fleet.revocation.prefix(box.label) if fleet.revocation else ""
+    return msgspec.structs.replace(issuer, crl_url=url, test_root=fleet.test_root)
+
+
+def read_plant(room: Room, order: str) -> str:
+    """The plant of a work order; of one of a box (`BOX/ORDER`) the box's. Raises WorkOrderUnknown, BoxUnknown."""
+    box, slash, _ = order.partition("/")
+    return find_box(room, box).plant if slash else load_order(room, order).plant
 
 
 def prepare_grant(room: Room, data: bytes) -> dict[str, Any]:

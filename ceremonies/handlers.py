@@ -14,6 +14,7 @@ from ceremonies.receipts import Receipts
 from ceremonies.releases import Releases
 from ceremonies.revocation import Revocation
 from ceremonies.room import Room
+from ceremonies.sightings import grant_handlers
 from ceremonies.uploads import Uploads
 
 
@@ -26,6 +27,7 @@ def handlers(room: Room, revocation: Revocation | None = None) -> Mapping[type[C
         **reading_handlers(room),
         **export_handlers(room),
         **register_handlers(room),
+        **grant_handlers(room),
         **(revocation or Revocation(room)).handlers,
     }
 

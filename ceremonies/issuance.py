@@ -187,11 +187,7 @@ class Issuance:
             by=caller.actor,
             name=command.serial,
             request=RequestKey(f"order/{order.id}:{command.serial}:{spki[:32]}", spki, recipe),
-            reserve=(
-                first,
-                Reservation(name_device_key(spki), known),
-                reserve_number(int(intake.number, 16)),
-            ),
+            reserve=(first, Reservation(name_device_key(spki), known), reserve_number(int(intake.number, 16))),
             work_order=order.id,
             rework=replacement is not None,
             grant=line.grant,
@@ -254,16 +250,16 @@ def device_changes(command: IssueDevice, order: WorkOrder, request: TakenIn, sea
 
 
 def load_line(room: Room, name: str) -> Line:
-    """A work order with the CA that serves it. Writer's thread. Raises WorkOrderUnknown, GrantMissing, JournalForked."""
-    store, order = room.store, load_order(room, name)
+    """A work order with the CA that serves it. Writer's thread. Raises WorkOrderUnknown, GrantMissing."""
     check_granted(room)
+    order = load_order(room, name)
     issuer, chain = load_issuer(room, "device-ca")
-    birth = find_birth(room, order.class_name)
-    newest = newest_set(store).payload_sha256.hex()
+    newest = newest_set(room.store).payload_sha256.hex()
     hw_type = room.door.require_governing().policy.fleet.device_class(order.class_name).hw_type
     place = Place(order.profile, order.organization, order.class_name, issuer, hw_type)
     authority = room.door.keyring.get(issuer.spki).label
-    return Line(order, authority, place, chain, birth, newest, find_grant(room, issuer.spki))
+    birth, grant = find_birth(room, order.class_name), find_grant(room, issuer.spki)
+    return Line(order, authority, place, chain, birth, newest, grant)
 
 
 def find_birth(room: Room, class_name: str) -> str | None:

@@ -27,7 +27,7 @@ from ceremonies.commands import (
 from ceremonies.desk import Caller
 from ceremonies.errors import BindingMismatch, DeviceUnknown, KeyroomError
 from ceremonies.fleet_tables import RegisterRequestRow, RegisterRow
-from ceremonies.issuance import load_order
+from ceremonies.grants import read_plant
 from ceremonies.journal import RESTORE, EntryDraft, JournalForked, Placed
 from ceremonies.registered import read_row
 from ceremonies.room import Room
@@ -174,7 +174,7 @@ class Book:
 
     def _plant(self, order: str) -> str:
         if order not in self._plants:
-            self._plants[order] = load_order(self._room, order).plant
+            self._plants[order] = read_plant(self._room, order)
         return self._plants[order]
 
     def draft(self, actor: Mapping[str, str], context: Mapping[str, Any]) -> list[EntryDraft]:

@@ -30,6 +30,7 @@ from ceremonies.commands.governance import (
     ShowCeremony,
     SuspendKey,
 )
+from ceremonies.commands.grants import PARTS_LIMIT, STRAYS_LIMIT, FindStrays, ListGrants, SettleBox
 from ceremonies.commands.queries import (
     ExportJournal,
     ExportParty,
@@ -77,6 +78,9 @@ from ceremonies.commands.units import (
 from ceremonies.factory_results import (  # isort: skip
     DeviceIssued, DevicesConfirmed, DevicesIssued, StationIssued, StationShown, StationsListed,
 )  # fmt: skip
+from ceremonies.grant_results import (  # isort: skip
+    BoxSettled, BoxShown, FindingShown, GrantShown, GrantsListed, StraysFound, StrayVerdict,
+)  # fmt: skip
 from ceremonies.outcomes import (  # isort: skip
     Problem, Proven,
 )  # fmt: skip
@@ -102,7 +106,7 @@ AnyCommand = (
     ExportParty | SummarizeJournal | ListEvents | ShowHealth | IssueStation | ListStations | SuspendStation |
     RevokeStation | RevokeCertificate | PreviewRevocation | ShowCertificate | ListRevocations | AskStatus |
     ConfirmDevice | ConfirmDevices | ListWorkOrders | PermitRework | ReportUnits | ScrapDevice | ShowWorkOrder |
-    RecordStatements | CheckImport | QueryFleet | ShowLabel | ReadBaseline
+    RecordStatements | CheckImport | QueryFleet | ShowLabel | ReadBaseline | ListGrants | SettleBox | FindStrays
 )  # fmt: skip
 
 
@@ -127,21 +131,22 @@ class Answer(Struct, frozen=True):
 
 __all__ = [
     "ARTEFACT_LIMIT", "Answer", "AnyCommand", "AnyResult", "AskStatus", "AssetShown", "BATCH_LIMIT", "BadLine",
-    "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown", "CertificateShown", "CheckImport", "Command",
-    "ConfirmDevice", "ConfirmDevices", "Confirmation", "DecideStep", "Decommission", "DeviceConfirmed",
+    "BoxSettled", "BoxShown", "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown", "CertificateShown", "CheckImport",
+    "Command", "ConfirmDevice", "ConfirmDevices", "Confirmation", "DecideStep", "Decommission", "DeviceConfirmed",
     "DeviceIssued", "DeviceRequest", "DeviceScrapped", "DevicesConfirmed", "DevicesIssued", "Document",
     "DocumentRead", "DocumentsListed", "EnrolDevice", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal",
-    "ExportParty", "FLEET_LIMIT", "FleetDevice", "FleetQueried", "HealthShown", "Hex32", "ImportChecked", "Install",
-    "IssueDevice", "IssueDevices", "IssueStation", "JournalPart", "KeyShown", "KeysListed", "LOCAL", "LabelShown",
-    "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListEvents", "ListKeys", "ListRevocations",
+    "ExportParty", "FLEET_LIMIT", "FindStrays", "FindingShown", "FleetDevice", "FleetQueried", "GrantShown",
+    "GrantsListed", "HealthShown", "Hex32", "ImportChecked", "Install", "IssueDevice", "IssueDevices",
+    "IssueStation", "JournalPart", "KeyShown", "KeysListed", "LOCAL", "LabelShown", "ListCeremonies",
+    "ListCertificates", "ListCounterUpdates", "ListEvents", "ListGrants", "ListKeys", "ListRevocations",
     "ListStations", "ListTrustSets", "ListWorkOrders", "Move", "Name", "OpenCeremony", "OpenChallenge",
-    "OpenGenesis", "PUBLIC", "PermitRework", "PreviewRevocation", "Problem", "ProofShown", "Proven", "QueryFleet",
-    "ROWS_LIMIT", "ReadBaseline", "ReadDocument", "ReadTile", "ReceiptsTaken", "RecordStatements", "ReleaseSigned",
-    "Replace", "ReportUnits", "Request", "RequestId", "Return", "RevocationListShown", "RevocationPreviewed",
-    "RevocationsListed", "RevokeCertificate", "RevokeStation", "ReworkPermitted", "STAFF", "STATEMENTS_LIMIT",
-    "ScrapDevice", "Ship", "ShowCeremony", "ShowCertificate", "ShowHealth", "ShowLabel", "ShowProof",
-    "ShowWorkOrder", "SignRelease", "Statement", "StatementVerdict", "StatementsRecorded", "StationIssued",
-    "StationShown", "StationsListed", "StatusAnswered", "StepShown", "SubmitReceipts", "SummarizeJournal",
-    "SuspendKey", "SuspendStation", "Text", "TileRead", "UnitShown", "UnitsReported", "Upload", "Uploaded",
-    "WorkOrderShown", "WorkOrdersListed",
+    "OpenGenesis", "PARTS_LIMIT", "PUBLIC", "PermitRework", "PreviewRevocation", "Problem", "ProofShown", "Proven",
+    "QueryFleet", "ROWS_LIMIT", "ReadBaseline", "ReadDocument", "ReadTile", "ReceiptsTaken", "RecordStatements",
+    "ReleaseSigned", "Replace", "ReportUnits", "Request", "RequestId", "Return", "RevocationListShown",
+    "RevocationPreviewed", "RevocationsListed", "RevokeCertificate", "RevokeStation", "ReworkPermitted", "STAFF",
+    "STATEMENTS_LIMIT", "STRAYS_LIMIT", "ScrapDevice", "SettleBox", "Ship", "ShowCeremony", "ShowCertificate",
+    "ShowHealth", "ShowLabel", "ShowProof", "ShowWorkOrder", "SignRelease", "Statement", "StatementVerdict",
+    "StatementsRecorded", "StationIssued", "StationShown", "StationsListed", "StatusAnswered", "StepShown",
+    "StrayVerdict", "StraysFound", "SubmitReceipts", "SummarizeJournal", "SuspendKey", "SuspendStation", "Text",
+    "TileRead", "UnitShown", "UnitsReported", "Upload", "Uploaded", "WorkOrderShown", "WorkOrdersListed",
 ]  # fmt: skip

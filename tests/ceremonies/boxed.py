@@ -2,15 +2,20 @@
 
 import base64
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 
-from ceremonies.commands import CeremonyShown, DeviceIssued, IssueDevice
+from ceremonies.commands import CeremonyShown, DeviceIssued, ExportJournal, IssueDevice, JournalPart, SettleBox
 from ceremonies.settings import KeyroomSettings
-from ceremonies.tables import TrustSetRow
+from ceremonies.tables import DocumentRow, TrustSetRow
 from hsm.strongbox import Strongbox
+from pki.log.checkpoints import parse_checkpoint
+from pki.log.media import list_files, write_medium
+from pki.log.notes import parse_note
+from tests.ceremonies.field import upload
 from tests.softbox import Softbox
 from tests.world import CLASS, PLANT, TOKENS, World, copy_world, make_request
 
@@ -58,14 +63,8 @@ def read_set(centre: World, index: int = 0) -> str:
 
 def find_document(world: World, name: str, kind: str = "") -> str:
     """The digest of a document that a ceremony sealed."""
-    rows = world.room.store.list(_documents(), "seq", name=name)
+    rows = world.room.store.list(DocumentRow, "seq", name=name)
     return str(next(row["sha256"] for row in reversed(rows) if row["kind"].startswith(kind)))
-
-
-def _documents() -> Any:
-    from ceremonies.tables import DocumentRow
-
-    return DocumentRow
 
 
 def read_document(world: World, name: str, kind: str = "") -> bytes:
@@ -125,3 +124,34 @@ def copy_box(template: BoxWorld, path: Path) -> BoxWorld:
     box.issuer, box.officers, box.roster, box.policy = plain.issuer, plain.officers, plain.roster, plain.policy
     box.centre = template.centre
     return box
+
+
+async def carry(box: World, since: str = "") -> bytes:
+    """What is exported at the box, as one file; `since` a checkpoint of the centre's for an increment."""
+    head = parse_checkpoint(parse_note(since.encode()).text) if since else None
+    begun = ExportJournal(since=head.size, root=head.root.hex()) if head else ExportJournal()
+    files: dict[str, bytes] = {}
+    command = begun
+    while True:
+        part = await box.ask(command, "auditor", JournalPart)
+        files.update(part.files)
+        if not part.cursor:
+            return pack(files)
+        command = msgspec.structs.replace(begun, size=part.size, cursor=part.cursor)
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """Files as a medium."""
+    return b"".join(write_medium(files, files.__getitem__))
+
+
+def unpack(medium: bytes) -> dict[str, bytes]:
+    """The files of a medium."""
+    found = list_files(lambda at, size: medium[at : at + size])
+    return {name: medium[place.offset : place.offset + place.size] for name, place in found.items()}
+
+
+async def settle(centre: World, medium: bytes, box: str = CA, *, dry_run: bool = False) -> Any:
+    """An officer of the centre settles a box; the answer, or the problem."""
+    digest = await upload(centre, medium)
+    return await centre.try_ask(SettleBox(box, (digest,), dry_run), "officer")

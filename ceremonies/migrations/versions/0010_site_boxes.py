@@ -22,12 +22,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "box_certificate",
-        sa.Column("box", sa.String(), nullable=False),
         sa.Column("number", sa.String(), nullable=False),
+        sa.Column("box", sa.String(), nullable=False),
         sa.Column("serial", sa.String(), nullable=False),
         sa.Column("spki", sa.String(), nullable=False),
         sa.Column("certificate", sa.String(), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("box", "number"),
+        sa.PrimaryKeyConstraint("number"),
         sqlite_with_rowid=False,
     )
