@@ -135,16 +135,17 @@ _BY_STATUS: Final[dict[int, str]] = {
         peer-refused quorum-not-met recovery-refused report-refused role-refused serial-not-in-order
         ssh-signature-invalid station-key-wrong station-suspended token-grant-missing""",
     404: """
-        baseline-unknown ceremony-unknown certificate-unknown device-unknown document-unknown key-unknown no-trust-set
-        nothing-there release-unknown route-unknown station-unknown tile-absent work-order-unknown""",
+        baseline-unknown box-unknown ceremony-unknown certificate-unknown device-unknown document-unknown key-unknown
+        no-trust-set nothing-there release-unknown route-unknown station-unknown tile-absent work-order-unknown""",
     405: "method-not-allowed",
     408: "body-too-slow",
     409: """
-        already-decided approval-mismatch artefact-missing ceremony-exists ceremony-over certificate-replaced
-        chain-mismatch floor-refused gate-closed genesis-refused hsm-key-exists import-refused journal-key-needed
-        key-known key-not-active number-taken key-transition-refused label-taken nothing-locked overlap-refused
-        place-refused quota-exhausted request-mismatch request-open revocation-refused rework-exhausted sequence-stale
-        serial-taken state-refused step-done step-outdated unit-scrapped version-taken work-order-ambiguous
+        already-decided approval-mismatch artefact-missing box-forked ceremony-exists ceremony-over
+        certificate-replaced chain-mismatch floor-refused gate-closed genesis-refused grant-exhausted grant-missing
+        grant-over grant-refused hsm-key-exists import-refused journal-key-needed key-known key-not-active number-taken
+        key-transition-refused label-taken nothing-locked overlap-refused place-refused quota-exhausted
+        request-mismatch request-open revocation-refused rework-exhausted sequence-stale serial-taken
+        settlement-refused state-refused step-done step-outdated unit-scrapped version-taken work-order-ambiguous
         work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",

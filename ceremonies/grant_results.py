@@ -72,8 +72,8 @@ class BoxSettled(Struct, frozen=True, tag="box-settled"):
 
 
 class StrayVerdict(Struct, frozen=True):
-    """A certificate that was seen. state: `known`, `unsettled` (newer than what was settled), `stray` (the journal of its
-    box has it not), or `foreign` (no CA of a site box made it).
+    """A certificate that was seen. state: `known`; `unsettled`, newer than what was settled; `stray`, not in the
+    journal of its box; `foreign`, by no CA of a site box.
     """
 
     number: str

@@ -18,6 +18,7 @@ from ceremonies.granted import IMPORT, Grant
 from ceremonies.revoked import write_number
 from ceremonies.units import ISSUED
 from pki.errors import PkiError
+from pki.log.errors import AuditFailed
 from pki.log.leaves import Leaf, Outcome
 from pki.signatures import der_to_raw, verify_raw
 from pki.x509.certificates import prepare_certificate
@@ -76,12 +77,6 @@ class Held(msgspec.Struct, frozen=True):
     grants: Mapping[str, Grant]
     fleet: Fleet
     find: Callable[[str], bytes | None]
-
-
-class CertificateDiffers(KeyroomError):
-    """A certificate is not what its entry says."""
-
-    code = "certificate-differs"
 
 
 class Settling:
@@ -183,12 +178,12 @@ class Settling:
 def read_issued(held: Held, entry: tuple[int, Leaf], document: bytes) -> BoxCertificate:
     """The certificate that an entry released, made once more from the entry's facts and compared byte for byte.
 
-    Raises CertificateDiffers; and what is wrong with a certificate that does not parse, or does not bear the profile's
+    Raises AuditFailed when it says something else; and what is wrong with a certificate that does not parse, or does not bear the profile's
     form or the CA's signature.
     """
     seq, leaf = entry
     if not leaf.op or not leaf.op.what or not leaf.out:
-        raise CertificateDiffers("the entry has no facts")
+        raise AuditFailed(f"entry {seq} has no facts", entry=seq)
     what, name = leaf.op.what, str(leaf.op.kind).removeprefix("certificate.")
     tbs, _, signature = split_signed(read_pem(document, "CERTIFICATE"))
     verify_raw(held.issuer.public_key, der_to_raw(signature, 32), tbs)
@@ -199,7 +194,7 @@ def read_issued(held: Held, entry: tuple[int, Leaf], document: bytes) -> BoxCert
     subject, terms = name_subject(place, profile, what["serial"]), Terms(read.serial_number, read_time(read.not_before))
     made = prepare_certificate(profile, subject, read.public_key, held.issuer, terms)
     if made.tbs != tbs or any(what.get(name) != value for name, value in made.what.items()):
-        raise CertificateDiffers(f"the certificate with the number {read.serial_number:x} says something else")
+        raise AuditFailed(f"the certificate with the number {read.serial_number:x} says something else", entry=seq)
     return BoxCertificate(
         serial=what["serial"], spki=made.what["subject_spki"], public_key=read.public_key,
         number=write_number(read.serial_number), document=str(leaf.out.doc), class_name=device_class.name,

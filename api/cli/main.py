@@ -38,6 +38,7 @@ VERBS: Final = {
     "station": ("station", "app"),
     "work-order": ("work_order", "app"),
     "fleet": ("fleet", "app"),
+    "grant": ("grant", "app"),
     "journal": ("journal", "app"),
     "events": ("events", "app"),
     "witness": ("witness", "app"),

@@ -1,5 +1,6 @@
 """A centre and a site box: two keyrooms with officers of their own, and files between them."""
 
+import asyncio
 import base64
 import time
 from collections.abc import Mapping
@@ -155,3 +156,39 @@ async def settle(centre: World, medium: bytes, box: str = CA, *, dry_run: bool =
     """An officer of the centre settles a box; the answer, or the problem."""
     digest = await upload(centre, medium)
     return await centre.try_ask(SettleBox(box, (digest,), dry_run), "officer")
+
+
+class Pair:
+    """A centre and its box, started."""
+
+    def __init__(self, centre: World, box: BoxWorld) -> None:
+        self.centre, self.box = centre, box
+
+    def start(self) -> "Pair":
+        """Both keyrooms, on what is on disk."""
+        self.centre.start()
+        self.box.start()
+        return self
+
+    def stop(self) -> None:
+        """End both without a word."""
+        self.centre.stop()
+        self.box.stop()
+
+    def copy(self, path: Path) -> "Pair":
+        """The same two at another place; not started."""
+        return Pair(copy_world(self.centre, path / "centre"), copy_box(self.box, path / "box"))
+
+
+def make_pair(centre: World, path: Path, database: Any = None) -> Pair:
+    """A started centre and a box of it after its genesis; nothing was certified or granted."""
+    pair = Pair(centre, make_box(path, centre, database).start())
+    asyncio.run(pair.box.genesis())
+    return pair
+
+
+async def prepare_pair(pair: Pair, quantity: int = 10) -> None:
+    """The box may issue `quantity` certificates; its work order is larger."""
+    await certify(pair.centre, pair.box)
+    await pair.box.open_order(quantity=250, last=300, rework_quantity=2)
+    await bring(pair.centre, pair.box, await make_grant(pair.centre, quantity=quantity))

@@ -1,11 +1,13 @@
 """Worlds after genesis: held once per session and kind of keys, then copied, keys and all, for each test."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from tests.ceremonies.boxed import Pair, make_pair, prepare_pair
 from tests.ceremonies.rotated import Fleet, move_all, rotate
 from tests.ceremonies.templates import Keys, Templates
 from tests.engines import Engine
@@ -66,3 +68,21 @@ def moved(templates: Templates, engine: Engine, keys: Keys, tmp_path: Path) -> I
     fleet = templates.fleet(move_all, 2, engine, keys).copy(tmp_path / "world")
     yield fleet
     fleet.world.stop()
+
+
+@pytest.fixture(scope="session")
+def pair_template(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """A stopped centre, and a site box of it that may issue 10 certificates. Copy it; never start it."""
+    path = tmp_path_factory.mktemp("pair")
+    pair = make_pair(copy_world(templates.genesis(), path / "centre").start(), path / "box")
+    asyncio.run(prepare_pair(pair))
+    pair.stop()
+    return pair
+
+
+@pytest.fixture
+def pair(pair_template: Pair, tmp_path: Path) -> Iterator[Pair]:
+    """The same, started, on private copies."""
+    copied = pair_template.copy(tmp_path).start()
+    yield copied
+    copied.stop()

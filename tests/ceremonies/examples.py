@@ -78,6 +78,9 @@ def example(kind: type[Command]) -> Command:
         commands.QueryFleet(),
         commands.ShowLabel("BMS-000001"),
         commands.ReadBaseline(),
+        commands.ListGrants(),
+        commands.SettleBox("graz-box-ca", ("0" * 64,)),
+        commands.FindStrays((b"0",)),
     )
     found = [item for item in examples if type(item) is kind]
     assert found, f"{kind.__name__} has no example here: add one, and with it the tests of roles and of entries"

@@ -9,7 +9,7 @@ def test_the_ceremonies() -> None:
     assert set(ACTIONS) == {
         "genesis", "work-order", "work-order-close", "trust-set", "transition", "counter-update", "destroy", "resume",
         "log-key-rotate", "log-key-retire", "ocsp-responder", "revoke", "station-enrol", "station-resume",
-        "birth-package", "baseline", "register-import",
+        "birth-package", "baseline", "register-import", "plant-ca", "grant", "grant-import",
     }  # fmt: skip
 
 
@@ -22,7 +22,7 @@ def test_no_ceremony_goes_without_a_quorum() -> None:
 
 def test_what_is_drafted_is_drawn_first() -> None:
     drafting = {"genesis", "trust-set", "transition", "counter-update", "log-key-rotate", "ocsp-responder"}
-    for name in drafting | {"birth-package", "baseline"}:
+    for name in drafting | {"birth-package", "baseline", "plant-ca", "grant"}:
         assert ACTIONS[name].draft is not None
     for name in ("work-order", "destroy", "resume", "log-key-retire", "revoke", "station-enrol", "register-import"):
         assert ACTIONS[name].draft is None

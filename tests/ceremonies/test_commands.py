@@ -55,6 +55,7 @@ def test_no_command_carries_bytes_or_a_digest_to_be_signed() -> None:
         ("AskStatus", "request"),  # parsed; what is signed is a status that the keyroom found
         ("ConfirmDevice", "signature"),
         ("ConfirmDevices", "items"),
+        ("FindStrays", "certificates"),
     }
 
 
