@@ -182,9 +182,10 @@ class Pair:
 
 def make_pair(centre: World, path: Path, database: Any = None) -> Pair:
     """A started centre and a box of it after its genesis; nothing was certified or granted."""
-    pair = Pair(centre, make_box(path, centre, database).start())
-    asyncio.run(pair.box.genesis())
-    return pair
+    box = make_box(path, centre, database)
+    box.start()
+    asyncio.run(box.genesis())
+    return Pair(centre, box)
 
 
 async def prepare_pair(pair: Pair, quantity: int = 10) -> None:
