@@ -1,5 +1,6 @@
 """`kedge grant`: quota grants for site boxes, the files between them and the centre, settlements of their journals."""
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -79,6 +80,19 @@ class Documents(msgspec.Struct, frozen=True):
     documents: tuple[Document, ...]
 
 
+class Certificate(msgspec.Struct, frozen=True):
+    """A CA certificate as the API answers it, in PEM."""
+
+    name: str
+    certificate: str
+
+
+class Certificates(msgspec.Struct, frozen=True):
+    """CA certificates."""
+
+    certificates: tuple[Certificate, ...]
+
+
 @app.command("make")
 def make_grant(
     ctx: typer.Context,
@@ -122,9 +136,9 @@ def export_grant(
     found = next((item for item in session.get("/v1/grants", Granted).grants if item.id == grant), None)
     if found is None:
         raise FileRefused(f"no grant {grant}", hint="list them: kedge grant show")
-    certificates = session.get("/v1/certificates", Documents).documents
+    certificates = session.get("/v1/certificates", Certificates).certificates
     document = session.get(f"/v1/documents/{found.document}", Document).document
-    files = {GRANT: document, CERTIFICATE: next(item.document for item in certificates if item.name == found.box)}
+    files = {GRANT: document, CERTIFICATE: next(ca.certificate.encode() for ca in certificates if ca.name == found.box)}
     files |= {f"{item.name}.cose": item.document for item in session.get("/v1/trust-sets", Documents).documents}
     written = [write_file(directory / name, data) for name, data in files.items()]
     session.show({"files": [str(path) for path in written]}, *map(str, written), "at the box: kedge grant import DIR")
@@ -171,8 +185,8 @@ def settle_box(
 ) -> None:
     """At the centre, as an officer: read the journal of a box. Status 1 when there is a finding that is an alarm."""
     session = session_of(ctx)
-    with tempfile.TemporaryFile() as file:
-        parts = list(upload_parts(session, pack(directory, file)))
+    with open_medium(directory) as medium:
+        parts = list(upload_parts(session, medium))
     answer = session.post(f"/v1/boxes/{box}/settlements", BoxSettled, {"parts": parts, "dry_run": dry_run})
     rows = [[str(getattr(item, name)) for name in FINDINGS] for item in answer.findings]
     if as_csv:
@@ -228,14 +242,17 @@ def show_cell(grant: GrantShown, name: str) -> str:
     return "in force" * grant.current if name == "current" else str(getattr(grant, name))
 
 
-def pack(source: Path, file: IO[bytes]) -> IO[bytes]:
+@contextlib.contextmanager
+def open_medium(source: Path) -> Iterator[IO[bytes]]:
     """An export as one file; a file as it is. Raises FileRefused, AuditFailed."""
     if source.is_file():
-        return source.open("rb")
-    for data in write_medium(list_files(source), lambda name: read_file(source / name, FILE_LIMIT)):
-        file.write(data)
-    file.seek(0)
-    return file
+        with source.open("rb") as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as file:
+        file.writelines(write_medium(list_files(source), lambda name: read_file(source / name, FILE_LIMIT)))
+        file.seek(0)
+        yield file
 
 
 def upload_parts(session: Session, medium: IO[bytes]) -> Iterator[str]:
