@@ -40,6 +40,8 @@ from pki.log.parties import PARTY
 from pki.log.policy import TrustPolicy, parse_policy
 
 SHOWN: Final = 1_000
+KEPT: Final = 10_000
+"""Findings that a report keeps; the entry says how many there are."""
 WHY_LIMIT: Final = 300
 
 
@@ -151,7 +153,7 @@ class Settlements:
         )  # fmt: skip
         if command.dry_run:
             return answer
-        report = {"counts": answer.counts, "findings": [msgspec.to_builtins(item) for item in findings]}
+        report = {"counts": answer.counts, "findings": [msgspec.to_builtins(item) for item in findings[:KEPT]]}
         blobs = [reading.note, msgspec.json.encode(settling.state), jcs(report)]
         draft = entries.event(SETTLE, caller.actor, describe(reading, answer, [digest_of(item) for item in blobs]))
 
@@ -211,6 +213,8 @@ def open_medium(file: IO[bytes], policy: TrustPolicy) -> Files:
     blobs = [name for name in map(read_blob_path, places) if name]
 
     def read(path: str) -> bytes:
+        if path not in places:
+            raise AuditFailed(f"{path}: the file is missing", path=path)
         return read_at(*msgspec.structs.astuple(places[path]))
 
     return Files(read, frozenset(path for path in places if not read_blob_path(path)), policy, blobs=Digests(blobs))

@@ -30,10 +30,11 @@ Act = tuple[str, int]
 
 def make_leaf(entry: str, what: dict[str, Any], **fields: Any) -> Leaf:
     """An entry of a box's journal as far as it is looked at."""
+    digest = {"digest": fields.pop("digest")} if "digest" in fields else {}
     plain = {
         "v": 1, "log": "graz.example/journal", "seq": 0, "prev": "00" * 32, "id": "0" * 36, "type": entry,
         "ts": "2026-01-01T12:00:00.000000Z", "mono": {"boot": "b", "us": 1}, "node": {"id": "n", "sw": "00" * 32},
-        "op": {"kind": fields.pop("kind", entry), "what": what},
+        "op": {"kind": fields.pop("kind", entry), "what": what, **digest},
     }  # fmt: skip
     return msgspec.convert({**plain, **fields}, Leaf)
 
@@ -45,11 +46,12 @@ def begin(number: int, grant: str, **fields: Any) -> Leaf:
     return make_leaf("key.sign.intent", what, **{**facts, **fields})
 
 
-def end(number: int) -> Leaf:
-    """The outcome of request `number`."""
+def end(number: int, **fields: Any) -> Leaf:
+    """The outcome of request `number`; fields as above."""
     out = {"status": "ok", "doc": "ee" * 32}
-    return make_leaf("key.sign.outcome", {"serial": f"A-{number}"}, kind="certificate.idevid", out=out,
-                     req=f"order/wo:{number}", ref={"h": "00" * 32, "i": 0})  # fmt: skip
+    what = {"serial": f"A-{number}", "class": CLASS} | fields.pop("what", {})
+    facts = {"kind": "certificate.idevid", "req": f"order/wo:{number}", "ref": {"h": "00" * 32, "i": 0}}
+    return make_leaf("key.sign.outcome", what, **{**facts, "out": out, **fields})
 
 
 def take(name: str, **changes: Any) -> Leaf:
@@ -141,8 +143,12 @@ def test_what_a_box_may_do_is_no_finding() -> None:
         ([take("graz-1"), begin(1, "graz-1", keys=[{"spki": OTHER, "kctr": 1}])], ["other-ca"]),
         ([take("graz-1"), begin(1, "graz-1", ts="2026-01-02T00:00:00.000000Z")], ["outside-window"]),
         ([take("graz-1"), begin(1, "graz-1", ts="2025-12-31T23:59:59.999999Z")], ["outside-window"]),
-        ([take("graz-1"), begin(1, "graz-1", kind="certificate.ieee2030-5-device")], ["other-class"]),
-        ([take("graz-1"), begin(1, "graz-1", what={"class": "other"})], ["other-class"]),
+        ([take("graz-1"), begin(1, "graz-1"), end(1, kind="certificate.ieee2030-5-device")], ["other-class"]),
+        ([take("graz-1"), begin(1, "graz-1"), end(1, what={"class": "other"})], ["other-class"]),
+        ([take("graz-1"), begin(1, "graz-1"), end(1, what={"class": ["a", "list"]})], ["other-class"]),
+        ([take("graz-1"), begin(1, "graz-1", digest="aa" * 32), begin(1, "graz-1")], ["request-changed"]),
+        ([make_leaf("grant.import", {"grant": 7, "document": {}})], ["grant-unknown"]),
+        ([begin(1, "", what={"grant": ["graz-1"], "serial": 7})], ["grant-unknown"]),
         ([take("graz-1"), end(1)], ["intent-missing"]),
         ([take("graz-1"), *(begin(n, "graz-1") for n in range(5))], ["overuse", "overuse"]),
         ([make_leaf("key.sign.unknown", {}, out={"status": "unknown"})], ["unknown-outcome"]),

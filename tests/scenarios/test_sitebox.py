@@ -24,10 +24,15 @@ from ceremonies.commands import (
     StatementsRecorded,
     StraysFound,
 )
+from ceremonies.orders import Order
 from ceremonies.reckoning import check_counts, check_rows
 from ceremonies.replay import replay_journal
+from pki.drafts import Draft, ToSign
+from pki.x509 import certificates
 from pki.x509.pem import read_pem
+from pki.x509.tbs import split_signed
 from tests.ceremonies.boxed import (
+    CA,
     GRANT,
     Pair,
     bring,
@@ -40,6 +45,7 @@ from tests.ceremonies.boxed import (
     settle,
 )
 from tests.ceremonies.field import problem, read_leaves
+from tests.ceremonies.small import BY
 from tests.world import RefusedError, World, audit_world, make_request
 
 
@@ -289,3 +295,24 @@ def test_a_certificate_that_no_journal_has_is_a_stray(pair: Pair, tmp_path: Path
     asyncio.run(play())
     (leaf,) = [leaf for leaf in read_leaves(centre) if leaf.type == "grant.stray"]
     assert leaf.op and leaf.op.what and len(leaf.op.what["numbers"]) == 1
+
+
+@pytest.mark.req("T5", "T25")
+def test_a_certificate_under_another_name_is_found(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed box has a device certificate signed as if it were a list, and hands out another than was signed."""
+    centre, box = pair.centre, pair.box
+
+    async def play() -> None:
+        issued = await issue(box, serial(1))
+        der = read_pem(issued.certificate, "CERTIFICATE")
+        ca = box.room.door.keyring.labelled(CA)
+        tbs = split_signed(der)[0]
+        public_key = box.room.store.blob(ca.spki) or b""
+        draft = Draft("crl", "s", tbs, (ToSign(ca.spki, tbs),), {ca.spki: public_key}, {}, lambda _: b"a list")
+        await box.room.seal(Order(draft=draft, by=BY, name="graz.crl"))
+        with monkeypatch.context() as patched:
+            patched.setattr(certificates, "assemble_certificate", lambda *_: issued.certificate)
+            await issue(box, serial(2))
+        assert codes(await settle(centre, await carry(box))) == ["other-use", "certificate-differs"]
+
+    asyncio.run(play())
