@@ -27,6 +27,7 @@ from ceremonies.commands import (
 from ceremonies.orders import Order
 from ceremonies.reckoning import check_counts, check_rows
 from ceremonies.replay import replay_journal
+from ceremonies.sums import EMPTY
 from pki.drafts import Draft, ToSign
 from pki.x509 import certificates
 from pki.x509.pem import read_pem
@@ -308,10 +309,11 @@ def test_a_certificate_under_another_name_is_found(pair: Pair, monkeypatch: pyte
         ca = box.room.door.keyring.labelled(CA)
         tbs = split_signed(der)[0]
         public_key = box.room.store.blob(ca.spki) or b""
-        draft = Draft("crl", "s", tbs, (ToSign(ca.spki, tbs),), {ca.spki: public_key}, {}, lambda _: b"a list")
+        facts = {"crl_number": 1, "from": 0, "until": 1, "entries": 0, "covers": EMPTY, "partition": -1}
+        draft = Draft("crl", "s", tbs, (ToSign(ca.spki, tbs),), {ca.spki: public_key}, facts, lambda _: b"a list")
         await box.room.seal(Order(draft=draft, by=BY, name="graz.crl"))
         with monkeypatch.context() as patched:
-            patched.setattr(certificates, "assemble_certificate", lambda *_: issued.certificate)
+            patched.setattr(certificates, "assemble_certificate", lambda *_: issued.certificate + b"\n")
             await issue(box, serial(2))
         assert codes(await settle(centre, await carry(box))) == ["other-use", "certificate-differs"]
 
