@@ -3,14 +3,24 @@
 import asyncio
 import base64
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ceremonies.boxes import check_box
 from ceremonies.certified import load_authority
-from ceremonies.commands import DeviceIssued, DocumentsListed, IssueDevice, ListCertificates, Problem
+from ceremonies.commands import (
+    DeviceIssued,
+    DeviceScrapped,
+    DocumentsListed,
+    IssueDevice,
+    ListCertificates,
+    Problem,
+    ScrapDevice,
+)
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import JournalForked
 from ceremonies.plans import GenesisPlan, PlanMalformed, read_plan
@@ -30,6 +40,7 @@ from tests.ceremonies.boxed import (
     read_set,
 )
 from tests.ceremonies.field import problem, propose, rotation_plan
+from tests.ceremonies.revoking import read_list, turn
 from tests.ceremonies.small import act
 from tests.ceremonies.templates import Templates
 from tests.engines import Engine, tamper
@@ -138,6 +149,29 @@ def test_a_box_follows_the_trust_sets_of_its_centre(pair: Pair) -> None:
     assert newest_set(box.room.store).index == 1
     box.stop()
     box.start()
+
+
+@pytest.mark.req("CA-9")
+def test_a_box_signs_the_list_of_its_ca(pair: Pair, tmp_path: Path) -> None:
+    """openssl refuses a unit that was scrapped at the box, by the box's own list."""
+    box = pair.box
+    issued = asyncio.run(issue(box, "BMS-000001"))
+    asyncio.run(box.ask(ScrapDevice("wo-1", "BMS-000001", "dropped"), "operator", DeviceScrapped))
+    turn(box)
+    crl = read_list(box, f"crl/{CA}.crl")
+    assert len(list(crl)) == 1
+    ca, root = issued.chain.split(b"-----END CERTIFICATE-----\n")[:2]
+    end = b"-----END CERTIFICATE-----\n"
+    files = {"root.pem": root + end, "ca.pem": ca + end, "leaf.pem": issued.certificate}
+    files["crl.pem"] = crl.public_bytes(Encoding.PEM)
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    verify = ["openssl", "verify", "-x509_strict", "-CAfile", "root.pem", "-untrusted", "ca.pem"]
+    well = subprocess.run([*verify, "leaf.pem"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert well.returncode == 0, well.stderr
+    checked = [*verify, "-crl_check", "-CRLfile", "crl.pem", "leaf.pem"]
+    refused = subprocess.run(checked, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "certificate revoked" in refused.stderr
 
 
 @pytest.mark.req("T5")
