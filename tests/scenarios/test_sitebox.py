@@ -1,6 +1,7 @@
 """A centre and an offline plant: files go to and fro, and what the box did beyond its grant is found."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from pki.drafts import Draft, ToSign
 from pki.x509 import certificates
 from pki.x509.pem import read_pem
 from pki.x509.tbs import split_signed
+from tests.api.cli.running import kedge
+from tests.api.houses import House, open_house
 from tests.ceremonies.boxed import (
     CA,
     GRANT,
@@ -47,7 +50,7 @@ from tests.ceremonies.boxed import (
 )
 from tests.ceremonies.field import problem, read_leaves
 from tests.ceremonies.small import BY
-from tests.world import RefusedError, World, audit_world, make_request
+from tests.world import CLASS, RefusedError, World, audit_world, make_request
 
 
 def serial(number: int) -> str:
@@ -318,3 +321,39 @@ def test_a_certificate_under_another_name_is_found(pair: Pair, monkeypatch: pyte
         assert codes(await settle(centre, await carry(box))) == ["other-use", "certificate-differs"]
 
     asyncio.run(play())
+
+
+def run(house: House, path: Path, role: str, verb: str, *arguments: object) -> Any:
+    """A command line against one of the two, with a fresh token of a role."""
+    (path / f"{role}.token").write_text(house.world.role_token(role))
+    connection = ("--url", house.served.url, "--token-file", str(path / f"{role}.token"))
+    result = kedge("--json", verb, *connection, *map(str, arguments))
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout.splitlines()[-1])  # the servers of this process log before it
+
+
+@pytest.mark.req("CA-2")
+def test_a_stick_goes_to_and_fro(pair: Pair, tmp_path: Path) -> None:
+    """As people do it, with the command line on both sides."""
+    stick = tmp_path / "stick"
+    with open_house(pair.centre) as centre, open_house(pair.box) as box:
+        terms = (f"box={CA}", "quantity=5", f"class={CLASS}", "until=2090-01-31")
+        run(centre, tmp_path, "officer", "grant", "make", "graz-2", *terms)
+        asyncio.run(pair.centre.carry_out("grant-graz-2", "bob", "carol"))
+        run(centre, tmp_path, "officer", "grant", "export", "graz-2", stick / "grant")
+        run(box, tmp_path, "officer", "grant", "import", stick / "grant", "--ceremony", "import-2")
+        asyncio.run(pair.box.carry_out("import-2", "bob", "carol"))
+        issued = asyncio.run(issue(pair.box, serial(1)))
+        run(box, tmp_path, "auditor", "journal", "export", stick / "journal-1")
+        settled = run(centre, tmp_path, "officer", "grant", "settle", CA, stick / "journal-1")
+        assert (settled["devices"], settled["used"], settled["findings"]) == (1, {"graz-2": 1}, [])
+        run(centre, tmp_path, "auditor", "grant", "checkpoint", CA, stick / "since")
+        asyncio.run(issue(pair.box, serial(2)))
+        run(box, tmp_path, "auditor", "journal", "export", stick / "journal-2", "--since", stick / "since")
+        more = run(centre, tmp_path, "officer", "grant", "settle", CA, stick / "journal-2")
+        assert (more["since"], more["devices"], more["used"]) == (settled["size"], 1, {"graz-2": 2})
+        (stick / "seen.pem").write_bytes(issued.certificate)
+        found = run(centre, tmp_path, "operator", "grant", "strays", stick / "seen.pem")
+        assert found["verdicts"][0]["state"] == "known"
+        shown = [run(house, tmp_path, "auditor", "grant", "show") for house in (centre, box)]
+        assert [[item["used"] for item in side["grants"]] for side in shown] == [[0, 2], [0, 2]]
