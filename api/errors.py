@@ -137,20 +137,20 @@ _BY_STATUS: Final[dict[int, str]] = {
         report-refused role-refused serial-not-in-order site-mismatch ssh-signature-invalid station-key-wrong
         station-suspended token-grant-missing unit-unconfirmed""",
     404: """
-        authority-unknown baseline-unknown ceremony-unknown certificate-unknown device-unknown document-unknown
-        key-unknown no-trust-set nothing-there release-unknown route-unknown station-unknown tile-absent
-        tpm-challenge-unknown
-        work-order-unknown""",
+        authority-unknown baseline-unknown box-unknown ceremony-unknown certificate-unknown device-unknown
+        document-unknown key-unknown no-trust-set nothing-there release-unknown route-unknown station-unknown
+        tile-absent tpm-challenge-unknown work-order-unknown""",
     405: "method-not-allowed",
     408: "body-too-slow",
     409: """
-        already-decided approval-mismatch artefact-missing authority-not-issuing authority-unavailable ceremony-exists
-        ceremony-over certificate-replaced certificate-withdrawn chain-mismatch element-taken enrolment-under-way
-        floor-refused gate-closed genesis-refused hsm-key-exists import-refused journal-key-needed key-known
-        key-not-active key-transition-refused key-used label-taken message-replayed nothing-locked number-taken
-        overlap-refused place-refused quota-exhausted request-mismatch request-open revocation-refused
-        rework-exhausted sequence-stale serial-taken state-refused step-done step-outdated switch-refused
-        unit-scrapped version-taken work-order-ambiguous work-order-closed""",
+        already-decided approval-mismatch artefact-missing authority-not-issuing authority-unavailable box-forked
+        ceremony-exists ceremony-over certificate-replaced certificate-withdrawn chain-mismatch element-taken
+        enrolment-under-way floor-refused gate-closed genesis-refused grant-exhausted grant-missing grant-over
+        grant-refused hsm-key-exists import-refused journal-key-needed key-known key-not-active key-transition-refused
+        key-used label-taken message-replayed nothing-locked number-taken overlap-refused place-refused
+        quota-exhausted request-mismatch request-open revocation-refused rework-exhausted sequence-stale serial-taken
+        settlement-refused state-refused step-done step-outdated switch-refused unit-scrapped version-taken
+        work-order-ambiguous work-order-closed""",
     413: "body-too-large image-too-large request-too-large",
     415: "media-type-unsupported",
     422: """

@@ -3,11 +3,13 @@
 from ceremonies.authorities import CA_ROTATE_ACTION, CA_SWITCH_ACTION
 from ceremonies.baselines import BASELINE_ACTION
 from ceremonies.births import BIRTH_ACTION
+from ceremonies.boxes import IMPORT_GRANT_ACTION
 from ceremonies.closing import CLOSE_ACTION
 from ceremonies.counters import COUNTER_ACTION
 from ceremonies.element_imports import ELEMENTS_ACTION
 from ceremonies.enrolment import STATION_ENROL_ACTION, STATION_RESUME_ACTION
 from ceremonies.genesis import GENESIS, GENESIS_ACTION
+from ceremonies.grants import GRANT_ACTION, PLANT_CA_ACTION
 from ceremonies.imports import IMPORT_ACTION
 from ceremonies.opening import WORK_ORDER_ACTION
 from ceremonies.procedures import Action
@@ -31,6 +33,9 @@ ACTIONS: dict[str, Action] = {
     "baseline": BASELINE_ACTION,
     "register-import": IMPORT_ACTION,
     "elements-import": ELEMENTS_ACTION,
+    "plant-ca": PLANT_CA_ACTION,
+    "grant": GRANT_ACTION,
+    "grant-import": IMPORT_GRANT_ACTION,
     "destroy": DESTROY_ACTION,
     "resume": RESUME_ACTION,
     "ca-rotate": CA_ROTATE_ACTION,

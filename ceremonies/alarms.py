@@ -23,6 +23,7 @@ ALARMS: Final = {
     "key-compromised": "a key was declared compromised",
     "station-suspended": "a station was suspended, by an officer or because of what it asked for",
     "key-cloned": "a device key came for a second serial",
+    "site-box": "a site box did what its grant does not cover, or its journal contradicts itself",
     "log-recovered": "the journal was recovered by officers",
 }
 """Every alarm that there is. The name of one of the moment may have a subject behind a blank: `token kedge-root`."""

@@ -10,12 +10,15 @@ import msgspec
 from sqlalchemy import Connection
 
 from ceremonies.errors import KeyroomError
+from ceremonies.grant_tables import GrantRow
+from ceremonies.granted import Grants
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.orders import Order, RequestKey
 from ceremonies.replay import Quota
 from ceremonies.statements import select_in
 from ceremonies.store import Change, Insert, Row, Update, octets
 from ceremonies.tables import RequestRow, ReservationRow, WorkOrderRow
+from ceremonies.units import ISSUED
 
 LARGEST_IN = 500
 
@@ -47,6 +50,24 @@ class WorkOrderClosed(KeyroomError):
     """The work order is not valid now, or was closed for good."""
 
     code = "work-order-closed"
+
+
+class GrantMissing(KeyroomError):
+    """A site box has no grant for this CA: it issues nothing."""
+
+    code = "grant-missing"
+
+
+class GrantOver(KeyroomError):
+    """The grant of a site box is not valid now, or another has taken its place."""
+
+    code = "grant-over"
+
+
+class GrantExhausted(KeyroomError):
+    """The grant of a site box has no certificates left."""
+
+    code = "grant-exhausted"
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -82,7 +103,8 @@ Verdict = Claim | Known | Same | KeyroomError
 
 class Books(msgspec.Struct):
     """The rows that a batch meets, as its earlier orders have left them. `first`: request id to position and body.
-    `closed`: work orders that nothing more is issued for, not even what was begun.
+    `closed`: work orders that nothing more is issued for, not even what was begun. `granted`: what is left of each
+    grant of a site box, or why nothing is; None where no grant is needed.
     """
 
     requests: Mapping[str, Row]
@@ -90,6 +112,7 @@ class Books(msgspec.Struct):
     left: dict[str, int]
     first: dict[str, tuple[int, str]]
     closed: frozenset[str]
+    granted: dict[str, int | KeyroomError] | None
 
 
 def name_device_key(spki: str) -> str:
@@ -97,8 +120,10 @@ def name_device_key(spki: str) -> str:
     return f"device-key:{spki}"
 
 
-def decide_claims(connection: Connection, orders: Sequence[Order], quotas: Mapping[str, Quota]) -> list[Verdict]:
-    """One verdict per order, in order. Nothing is written. quotas: what the journal says of the work orders."""
+def decide_claims(
+    connection: Connection, orders: Sequence[Order], quotas: Mapping[str, Quota], grants: Grants | None = None
+) -> list[Verdict]:
+    """One verdict per order, in order. Nothing is written. quotas, grants: what the journal says of them."""
     requests = _load(connection, RequestRow, "id", (order.request.id for order in orders if order.request))
     names = _load(connection, ReservationRow, "name", (item.name for order in orders for item in order.reserve))
     units = _load(connection, WorkOrderRow, "id", (order.work_order for order in orders if order.work_order))
@@ -108,7 +133,8 @@ def decide_claims(connection: Connection, orders: Sequence[Order], quotas: Mappi
         if name in quotas and (quotas[name].quantity, quotas[name].issued) == (row["quantity"], row["issued"])
     }
     closed = frozenset(name for name in units if name in quotas and quotas[name].closed)
-    books = Books(requests, {name: row["owner"] for name, row in names.items()}, left, {}, closed)
+    granted = _load_granted(connection, orders, grants) if grants and grants.centre else None
+    books = Books(requests, {name: row["owner"] for name, row in names.items()}, left, {}, closed, granted)
     verdicts: list[Verdict] = []
     for position, order in enumerate(orders):
         verdict = _decide(order, books)
@@ -140,7 +166,36 @@ def _decide(order: Order, books: Books) -> Verdict:
         return JournalForked(f"work order {order.work_order}: its row is not what the journal says", hint=RESTORE)
     if order.work_order and not order.rework and books.left[order.work_order] < 1:
         return QuotaExhausted(f"work order {order.work_order} is exhausted", hint="call the supervisor")
-    return Claim(names)
+    return _refuse_ungranted(order, books) or Claim(names)
+
+
+def _load_granted(connection: Connection, orders: Iterable[Order], grants: Grants) -> dict[str, int | KeyroomError]:
+    """What is left of each grant that these orders name, or why nothing is begun under it."""
+    rows = _load(connection, GrantRow, "id", (order.grant for order in orders))
+    found: dict[str, int | KeyroomError] = {}
+    for name, grant in grants.held.items():
+        row = rows.get(name, {"quantity": 0, "issued": 0})
+        if grants.current(grant.ca) != grant:
+            found[name] = GrantOver(f"grant {name} was replaced by another", hint="send the request again")
+        elif (row["quantity"], row["issued"]) != (grant.quantity, grant.used):
+            found[name] = JournalForked(f"grant {name}: its row is not what the journal says", hint=RESTORE)
+        else:
+            found[name] = grant.left
+    return found
+
+
+def _refuse_ungranted(order: Order, books: Books) -> KeyroomError | None:
+    """At a site box no device certificate is begun without a grant, whatever flow asks for it."""
+    if books.granted is None or order.draft.kind not in ISSUED:
+        return None
+    left = books.granted.get(order.grant or "")
+    if left is None:
+        return GrantMissing("this site box has no grant for its CA", hint="import a grant of the centre")
+    if isinstance(left, KeyroomError):
+        return left
+    if left < 1:
+        return GrantExhausted(f"grant {order.grant} is used up", hint="ask the centre for the next grant")
+    return None
 
 
 def _find_repeated(order: Order, request: RequestKey, known: Row | None, books: Books) -> Verdict | None:
@@ -164,10 +219,17 @@ def _spend(order: Order, position: int, claim: Claim, books: Books) -> None:
         books.first[order.request.id] = (position, order.request.body)
     if order.work_order and claim.fresh and not order.rework:
         books.left[order.work_order] -= 1
+    if order.grant and claim.fresh and books.granted:
+        left = books.granted[order.grant]
+        books.granted[order.grant] = left - 1 if isinstance(left, int) else left
 
 
-def claim_changes(claimed: Iterable[tuple[Order, Verdict | None, int]], quotas: Mapping[str, int]) -> list[Change]:
-    """The rows of accepted claims: (order, claim, index of its intent), and new `issued` counts by work order."""
+def claim_changes(
+    claimed: Iterable[tuple[Order, Verdict | None, int]],
+    quotas: Mapping[str, int],
+    grants: Mapping[str, int] | None = None,
+) -> list[Change]:
+    """The rows of accepted claims: (order, claim, index of its intent), and new `issued` counts by order and grant."""
     changes: list[Change] = []
     for order, claim, seq in claimed:
         if not isinstance(claim, Claim):
@@ -180,7 +242,8 @@ def claim_changes(claimed: Iterable[tuple[Order, Verdict | None, int]], quotas: 
             changes.append(Insert(RequestRow, {**values, "seq": seq, "outcome": None, "document": None}))
         elif request is not None:
             changes.append(Update(RequestRow, {"id": request.id}, {"seq": seq}))
-    return changes + [Update(WorkOrderRow, {"id": name}, {"issued": count}) for name, count in quotas.items()]
+    changes += [Update(WorkOrderRow, {"id": name}, {"issued": count}) for name, count in quotas.items()]
+    return changes + [Update(GrantRow, {"id": name}, {"issued": count}) for name, count in (grants or {}).items()]
 
 
 def count_quotas(connection: Connection, decided: Iterable[tuple[Order, Verdict | None]]) -> dict[str, int]:
@@ -188,6 +251,14 @@ def count_quotas(connection: Connection, decided: Iterable[tuple[Order, Verdict 
     accepted = (order for order, verdict in decided if isinstance(verdict, Claim) and verdict.fresh)
     used = Counter(order.work_order for order in accepted if order.work_order and not order.rework)
     rows = _load(connection, WorkOrderRow, "id", used)
+    return {name: row["issued"] + used[name] for name, row in rows.items()}
+
+
+def count_grants(connection: Connection, decided: Iterable[tuple[Order, Verdict | None]]) -> dict[str, int]:
+    """The `issued` count of each grant after these verdicts; what is reworked counts as well."""
+    accepted = (order for order, verdict in decided if isinstance(verdict, Claim) and verdict.fresh)
+    used = Counter(order.grant for order in accepted if order.grant)
+    rows = _load(connection, GrantRow, "id", used)
     return {name: row["issued"] + used[name] for name, row in rows.items()}
 
 

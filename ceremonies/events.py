@@ -36,9 +36,10 @@ _NOTICED: Final = (
     "device.scrap",
     "certificate.revoke",
     "certificate.switch",
+    "grant.",
 )
 _STATES: Final = {"suspended": "key-suspended", "compromised": "key-compromised"}
-_ALARMS: Final = {"station.suspend": "station-suspended", "log.recover": "log-recovered"}
+_ALARMS: Final = {"station.suspend": "station-suspended", "log.recover": "log-recovered", "grant.stray": "site-box"}
 _CLONED: Final = ("key-known", "element-taken")
 _leaf = msgspec.json.Decoder(dict[str, Any])
 
@@ -118,8 +119,9 @@ def judge_entry(kind: str, what: Mapping[str, Any], status: str, why: str = "") 
         return "critical", "unknown-outcome"
     if kind == "key.state" and status != "denied" and (alarm := _STATES.get(str(what.get("to", "")))):
         return "critical", alarm
-    if kind in _ALARMS:
-        return "critical", _ALARMS[kind]
+    settled = kind == "grant.settle" and (what.get("alarm") or why.startswith("box-forked"))
+    if alarm := _ALARMS.get(kind, "site-box" if settled else ""):
+        return "critical", alarm
     if status == "denied" and why.partition(":")[0] in _CLONED:
         return "critical", "key-cloned"
     if kind == "hsm.inventory":

@@ -19,8 +19,10 @@ PROFILES: Final = ("identity-root", "device-ca", "site-ca", "service-ca")
 LINK: Final = "certificate.root-link"
 AUTHORITIES: Final = frozenset(f"certificate.{profile}" for profile in PROFILES)
 """The certificates of CAs themselves."""
-AT_ANY_TIME: Final = frozenset({"crl", "certificate.ocsp-responder", LINK})
-"""What a CA signs that issues not yet, or no more: what its own certificates need, and what joins it to another."""
+AT_ANY_TIME: Final = frozenset({"crl", "certificate.ocsp-responder", "certificate-request", LINK})
+"""What a CA signs that issues not yet, or no more: what its own certificates need, what joins it to another, and, at a
+site box, what it asks its centre.
+"""
 Standing = Literal["issuing", "pending", "superseded", ""]
 
 
@@ -60,6 +62,12 @@ class Generations(msgspec.Struct):
             what["subject_spki"], what["profile"], f"{what['profile']} {name}", int(generation), entry["out"]["doc"],
             what["not_after"], entry["keys"][0]["spki"], write_number(int(what["certificate_number"], 16)),
         )  # fmt: skip
+        self.known[made.spki] = made
+        self.issuing.setdefault(made.name, made.spki)
+
+    def take_imported(self, facts: Mapping[str, Any]) -> None:
+        """Follow the certificate of a CA that another keyroom signed; facts: those of an `Authority`."""
+        made = msgspec.convert(facts, Authority)
         self.known[made.spki] = made
         self.issuing.setdefault(made.name, made.spki)
 

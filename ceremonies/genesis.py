@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ceremonies import entries
+from ceremonies.boxes import bind_centre, check_box, draft_requests
 from ceremonies.errors import KeyroomError
 from ceremonies.fleet import Fleet
 from ceremonies.keyring import check_may_sign, check_plan
@@ -87,7 +88,9 @@ def prepare(room: Room, data: bytes) -> dict[str, Any]:
     if len(set(labels)) != len(labels):
         raise PlanMalformed("plan: two keys have one label")
     roles = {key.role for key in plan.keys}
-    if missing := {"identity-root", "oem-root", "manifest-signer", "journal"} - roles:
+    if plan.centre is not None:
+        check_box(plan)
+    elif missing := {"identity-root", "oem-root", "manifest-signer", "journal"} - roles:
         raise PlanMalformed(f"plan: no key of role {sorted(missing)[0]}")
     if sum(key.role == "journal" for key in plan.keys) > 1:
         raise PlanMalformed("plan: two keys of role journal", hint="one key signs the journal")
@@ -118,7 +121,7 @@ def rehearse(room: Room, plan: GenesisPlan) -> None:
 
 def draw(room: Room, shown: Mapping[str, Any]) -> dict[str, Any]:
     """The time, and a random number for each certificate."""
-    labels = [item["label"] for item in shown["content"]["authorities"]]
+    labels = [item["label"] for item in shown["content"].get("authorities", ())]
     numbers = {label: f"{draw_number(room.door.strongbox.random(20)):x}" for label in labels}
     return {"now": room.surroundings.now_us() // 1_000_000, "numbers": numbers}
 
@@ -136,7 +139,11 @@ def draft(room: Room, shown: Mapping[str, Any], recipe: Mapping[str, Any]) -> Se
 
 
 def draft_items(book: KeyBook, fleet: Fleet, plan: GenesisPlan, recipe: Mapping[str, Any]) -> Sequence[Item]:
-    """CA certificates from the root down, the genesis set, birth packages."""
+    """CA certificates from the root down, the genesis set, birth packages; of a site box its CA's request."""
+    if plan.centre is not None:
+        return draft_requests(book, plan)
+    if plan.trust_set is None:
+        raise PlanMalformed("plan: no trust set", hint="only a site box, which names its centre, has none of its own")
     items = draft_authorities(book, plan, recipe)
     genesis = build_set(book, fleet, plan.trust_set, None, recipe["now"])
     roots = [genesis.key_by_kid[kid] for kid in genesis.root.members]
@@ -156,7 +163,7 @@ def draft_authorities(book: KeyBook, plan: GenesisPlan, recipe: Mapping[str, Any
         issuer = None if profile.self_signed else issuers.get(above)
         if issuer is None and not profile.self_signed:
             raise PlanMalformed(f"plan: {authority.label} stands before its issuer, a {above}")
-        document = _draft_authority(book.public_key(authority.label), plan.organization, authority, issuer, recipe)
+        document = draft_authority(book.public_key(authority.label), plan.organization, authority, issuer, recipe)
         issuers[profile.name] = preview_issuer(profile, document, issuer)
         spki = issuers[profile.name].spki
         items.append(Item(authority.label, document, certificate_changes(authority.label, spki)))
@@ -168,9 +175,10 @@ def certificate_changes(label: str, spki: str) -> Any:
     return lambda sealed: [Insert(CertificateRow, {"label": label, "spki": spki, "document": sealed.sha256})]
 
 
-def _draft_authority(
+def draft_authority(
     public_key: bytes, organization: str, authority: Authority, issuer: Issuer | None, recipe: Mapping[str, Any]
 ) -> Draft:
+    """The certificate of a CA of a plan; recipe: the time and, by label, the number."""
     start = datetime.datetime.fromtimestamp(recipe["now"], datetime.UTC)
     number = int(recipe["numbers"][authority.label], 16)
     terms = Terms(number, start, start + datetime.timedelta(days=authority.days))
@@ -207,7 +215,9 @@ def build_birth(fleet: Fleet, genesis: TrustSet, birth: Birth) -> BirthPackage:
 
 def close(room: Room, shown: Mapping[str, Any], closing: Closing) -> LastWords:
     """Put the roster and the policy of the approved plan in force."""
-    return govern(read_governing(msgspec.convert(shown["content"], GenesisPlan), None), closing)
+    plan = msgspec.convert(shown["content"], GenesisPlan)
+    words = govern(read_governing(plan, None), closing)
+    return words if plan.centre is None else bind_centre(plan.centre, words, closing)
 
 
 def govern(governing: Governing, closing: Closing) -> LastWords:

@@ -16,6 +16,7 @@ from ceremonies.receipts import Receipts
 from ceremonies.releases import Releases
 from ceremonies.revocation import Revocation
 from ceremonies.room import Room
+from ceremonies.sightings import grant_handlers
 from ceremonies.uploads import Uploads
 
 
@@ -30,6 +31,7 @@ def handlers(
         **reading_handlers(room),
         **export_handlers(room),
         **register_handlers(room),
+        **grant_handlers(room),
         **(revocation or Revocation(room)).handlers,
     }
     return {**answering, commands.TransactCmp: Cmp(room, protection or Protection(room), answering).transact}

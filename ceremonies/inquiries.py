@@ -89,6 +89,8 @@ class Inquiries:
         device = room.store.find(DeviceRow, serial=command.serial)
         if device is None:
             raise DeviceUnknown(f"no device {command.serial} was issued here", hint="check the serial")
+        if "/" in device["work_order"]:
+            raise DeviceUnknown(f"{command.serial} was issued by a site box", hint="ask the box for its label")
         order = load_order(room, device["work_order"])
         if caller.actor.role == "station":
             caller.require("plant", order.plant)

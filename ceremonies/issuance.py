@@ -11,6 +11,7 @@ from functools import partial
 import msgspec
 
 from ceremonies import entries
+from ceremonies.boxes import check_granted, find_grant, refuse_grant
 from ceremonies.certified import load_authority, load_chain, place_issuer, read_signer, reserve_number
 from ceremonies.claims import RequestOpen, WorkOrderClosed, name_device_key
 from ceremonies.commands import ConfirmDevice, DeviceIssued, IssueDevice, Proven
@@ -64,7 +65,7 @@ class KeyKnown(KeyroomError):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """What issuing under one work order needs, read and verified once. authority: its CA's label."""
+    """What issuing under one work order needs, read and verified once. authority: its CA's label; grant: of a box."""
 
     order: WorkOrder
     authority: str
@@ -72,6 +73,7 @@ class Line(msgspec.Struct, frozen=True):
     chain: bytes
     birth_package: str | None
     trust_set: str
+    grant: str | None = None
 
 
 class Issuance:
@@ -169,6 +171,7 @@ class Issuance:
             "this public key belongs to another serial", hint="quarantine the unit: cloned key or copied image"
         )
         first = replacement.reserve(used) if replacement else Reservation(f"serial:{command.serial}", used)
+        about |= {"grant": line.grant} if line.grant else {}
         if replacement:
             about["rework"] = str(replacement.permit.seq)
         changes = partial(device_changes, command, order, taken)
@@ -180,20 +183,17 @@ class Issuance:
             by=caller.actor,
             name=command.serial,
             request=RequestKey(f"order/{order.id}:{command.serial}:{spki[:32]}", spki, recipe),
-            reserve=(
-                first,
-                Reservation(name_device_key(spki), known),
-                reserve_number(int(intake.number, 16)),
-            ),
+            reserve=(first, Reservation(name_device_key(spki), known), reserve_number(int(intake.number, 16))),
             work_order=order.id,
             rework=replacement is not None,
+            grant=line.grant,
             rider=replacement.rider if replacement else None,
-            closed=self._find_closed(order),
+            closed=self._find_closed(order, line.place.issuer.spki),
             blobs=(taken.der,),
             changes=replacement.follow_with(changes) if replacement else changes,
         )
 
-    def _find_closed(self, order: WorkOrder) -> KeyroomError | None:
+    def _find_closed(self, order: WorkOrder, ca: str) -> KeyroomError | None:
         now = self._room.surroundings.now_us() // 1_000_000
         replay = self._room.ledger.replay
         if replay.recovered and replay.orders.get(order.id, -1) < replay.recovered[-1]:
@@ -202,7 +202,7 @@ class Issuance:
                 f"work order {order.id} is from before the journal's recovery", hint="open a new order for the rest"
             )
         if order.valid_from <= now < order.valid_to:
-            return None
+            return refuse_grant(self._room, ca, order, now)
         return WorkOrderClosed(f"work order {order.id} is not valid now", hint="call the supervisor")
 
     async def _answer(self, command: IssueDevice, request: TakenIn, line: Line, sealed: Sealed) -> DeviceIssued:
@@ -244,15 +244,16 @@ def device_changes(command: IssueDevice, order: WorkOrder, request: TakenIn, sea
 
 
 def load_line(room: Room, name: str) -> Line:
-    """A work order with the CA that serves it. Writer's thread. Raises WorkOrderUnknown, JournalForked."""
-    store, order = room.store, load_order(room, name)
+    """A work order with the CA that serves it. Writer's thread. Raises WorkOrderUnknown, GrantMissing."""
+    check_granted(room)
+    order = load_order(room, name)
     issuer, chain = load_issuer(room, "device-ca")
-    birth = find_birth(room, order.class_name)
-    newest = newest_set(store).payload_sha256.hex()
+    newest = newest_set(room.store).payload_sha256.hex()
     hw_type = room.door.require_governing().policy.fleet.device_class(order.class_name).hw_type
     place = Place(order.profile, order.organization, order.class_name, issuer, hw_type)
     authority = room.door.keyring.get(issuer.spki).label
-    return Line(order, authority, place, chain, birth, newest)
+    birth, grant = find_birth(room, order.class_name), find_grant(room, issuer.spki)
+    return Line(order, authority, place, chain, birth, newest, grant)
 
 
 def find_birth(room: Room, class_name: str) -> str | None:

@@ -32,7 +32,8 @@ def find_issuing(room: Room, profile: str) -> KeyEntry:
 
     Writer's thread. Raises AuthorityUnavailable, JournalForked.
     """
-    issuing = [room.door.keyring.get(spki) for spki in room.ledger.replay.generations.issuers(profile)]
+    keyring = room.door.keyring
+    issuing = [keyring.get(spki) for spki in room.ledger.replay.generations.issuers(profile) if spki in keyring]
     active = sorted((key for key in issuing if key.state == "active"), key=lambda key: key.label)
     if not active:
         raise AuthorityUnavailable(f"no active {profile} issues", hint="see `kedge key list`: was it suspended?")
@@ -43,6 +44,8 @@ def find_issuing(room: Room, profile: str) -> KeyEntry:
 def check_good(room: Room, key: KeyEntry) -> None:
     """A CA and those above it are active, and none of their certificates is revoked. Writer's thread.
 
+    The root of a site box is its centre's, who says what became of it.
+
     Raises AuthorityUnavailable, JournalForked.
     """
     known, spki = room.ledger.replay.generations.known, ""
@@ -52,4 +55,6 @@ def check_good(room: Room, key: KeyEntry) -> None:
             raise AuthorityUnavailable(f"key {key.label} is {key.state}", hint="officers resume it, or make a new CA")
         if find_revoked(room, known[spki]) is not None:
             raise AuthorityUnavailable(f"the certificate of {key.label} was revoked", hint="officers make a new CA")
+        if known[spki].ca not in room.door.keyring:
+            return
         key = room.door.keyring.get(known[spki].ca)

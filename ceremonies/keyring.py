@@ -24,6 +24,7 @@ KINDS: dict[str, frozenset[str]] = {
             "certificate.ieee2030-5-device",
             "certificate.ocsp-responder",
             "certificate.cmp-responder",
+            "certificate-request",
             "crl",
         }
     ),
@@ -33,7 +34,7 @@ KINDS: dict[str, frozenset[str]] = {
     "cmp": frozenset(),
     "oem-root": frozenset({"trust-set"}),
     "recovery": frozenset({"trust-set"}),
-    "manifest-signer": frozenset({"fw-manifest", "transition-index", "birth-package", "baseline"}),
+    "manifest-signer": frozenset({"fw-manifest", "transition-index", "birth-package", "baseline", "quota-grant"}),
     "image-app": frozenset({"image.mcuboot"}),
     "counter": frozenset({"counter-update"}),
     "director": frozenset({"challenge"}),
@@ -113,6 +114,10 @@ class Keyring:
 
     def __iter__(self) -> Iterator[KeyEntry]:
         return iter(tuple(self._entries.values()))
+
+    def __contains__(self, spki: object) -> bool:
+        """Whether a key of this name is, or was, held here."""
+        return spki in self._entries
 
     def get(self, spki: str) -> KeyEntry:
         """The key of this name. Raises KeyUnknown."""

@@ -68,7 +68,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """A draft to be sealed.
 
     name: what the document is called in lists. request: for idempotent repeats. reserve: names spent by the intent.
-    work_order: whose quota it uses, unless it is `rework` under a permit.
+    work_order: whose quota it uses, unless it is `rework` under a permit. grant: a site box's, whose quota it uses too.
     closed: why nothing new may be sealed, when that is so; replays still are.
     step: whose approvals it has. blobs: further bytes to keep by digest (a CSR).
     inspect: judges the finished document as its user would, raises to hold it back.
@@ -83,6 +83,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     reserve: tuple[Reservation, ...] = ()
     work_order: str | None = None
     rework: bool = False
+    grant: str | None = None
     closed: KeyroomError | None = None
     step: StepRef | None = None
     chg: str = ""

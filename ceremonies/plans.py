@@ -78,16 +78,27 @@ class Birth(_Strict, frozen=True, kw_only=True):
     golden: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
 
 
-class GenesisPlan(_Strict, frozen=True, kw_only=True):
-    """Everything that exists after genesis. `roster` and `policy` are their documents' JSON."""
+class CentrePlan(_Strict, frozen=True, kw_only=True):
+    """The centre of a site box: its name for the plant, its identity root (PEM), a trust set of it (base64)."""
+
+    plant: Name
+    identity_root: Annotated[str, Meta(max_length=1 << 15)]
+    trust_set: Annotated[str, Meta(max_length=1 << 17)]
+
+
+class GenesisPlan(_Strict, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything that exists after genesis. `roster` and `policy` are their documents' JSON. A site box has a `centre`,
+    and neither authorities nor trust set nor birth packages of its own.
+    """
 
     roster: dict[str, Any]
     policy: dict[str, Any]
     organization: Annotated[str, Meta(min_length=1, max_length=64)]
     keys: Annotated[tuple[KeyPlan, ...], Meta(min_length=1, max_length=64)]
-    authorities: tuple[Authority, ...]
-    trust_set: SetPlan
-    births: tuple[Birth, ...]
+    authorities: tuple[Authority, ...] = ()
+    trust_set: SetPlan | None = None
+    births: tuple[Birth, ...] = ()
+    centre: CentrePlan | None = None
 
 
 class RotationPlan(_Strict, frozen=True, kw_only=True):

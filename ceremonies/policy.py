@@ -26,11 +26,12 @@ UNATTENDED: Final = re.compile(
 # Break-glass: any single officer may stop, whatever the policy says.
 STOP: Final = "key.suspend"
 
-# Acts on the journal itself, the end of many certificates, and new CAs. A policy that does not name them leaves them to
-# every officer, as genesis was.
+# Acts on the journal itself, the end of many certificates, new CAs, and what binds a site box. A policy that does not
+# name them leaves them to every officer, as genesis was.
 EVERYONE: Final = frozenset({
     "log.key.rotate", "log.recover", "certificate.revoke", "certificate.identity-root", "certificate.root-link",
-    "certificate.device-ca", "certificate.site-ca", "certificate.service-ca", "certificate.switch",
+    "certificate.device-ca", "certificate.site-ca", "certificate.service-ca", "certificate.switch", "quota-grant",
+    "grant.import",
 })  # fmt: skip
 
 Role = Literal["station", "pipeline", "officer", "auditor", "operator", "gateway"]

@@ -11,6 +11,7 @@ from ceremonies.element_tables import ElementRow
 from ceremonies.elements import check_elements
 from ceremonies.fleet_tables import BaselineRow, RegisterRequestRow, RegisterRow
 from ceremonies.generations import AUTHORITIES, LINK
+from ceremonies.grant_tables import BoxCertificateRow, GrantRow
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.keyring import Keyring
 from ceremonies.ldevid_tables import LdevidRow
@@ -52,6 +53,8 @@ def check_rows(store: Store, replay: Replay, keyring: Keyring) -> None:
     rework = {row["work_order"]: (row["quantity"], row["opened"]) for row in store.list(ReworkQuotaRow, "work_order")}
     permits = {name: (item.rework, item.reworked) for name, item in replay.units.orders.items() if item.rework}
     _demand("quotas of rework", rework == permits)
+    granted = {row["id"]: (row["quantity"], row["issued"]) for row in store.list(GrantRow, "id")}
+    _demand("grants", granted == {name: (item.quantity, item.used) for name, item in replay.grants.held.items()})
     governing = {row["name"]: row["seq"] for row in store.list(GoverningRow, "name")}
     _demand("roster and policy", governing == replay.governing)
     for ceremony, step in replay.approvals:
@@ -93,7 +96,9 @@ def list_counts(replay: Replay) -> Mapping[Any, int]:
     derived = {model: sum(replay.sealed.get(kind, 0) for kind in kinds) for model, kinds in DERIVED}
     orders = replay.units.orders.values()
     replaced = sum(figures.replaced.count for figures in orders)
-    derived[DeviceRow] -= replaced
+    derived[DeviceRow] += replay.grants.devices - replaced
+    derived[CertificateRow] += len(replay.grants.papers)
+    derived[TrustSetRow] += replay.grants.sets
     units = {
         ConfirmationRow: sum(figures.confirmed.count for figures in orders),
         ScrapRow: len(replay.units.scrapped),
@@ -103,6 +108,7 @@ def list_counts(replay: Replay) -> Mapping[Any, int]:
     register[LdevidRow] = replay.ldevids.tally.count
     counts = {RequestRow: replay.requests, DocumentRow: replay.documents, RevocationRow: replay.revoked.count}
     counts[ElementRow] = replay.elements.tally.count
+    counts[BoxCertificateRow] = replay.grants.certificates
     return counts | derived | units | register
 
 

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from ceremonies import entries
-from ceremonies.claims import Claim, Same, claim_changes, count_quotas, decide_claims
+from ceremonies.claims import Claim, Same, claim_changes, count_grants, count_quotas, decide_claims
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, EntryDraft, JournalForked, Placed
 from ceremonies.keyring import Keyring
@@ -35,6 +35,7 @@ class Recording:
         self._entered: list[Passage] = []
         self._uses = {key.spki: key.uses for passage in opening for key in passage.keys}
         self._quotas: dict[str, int] = {}
+        self._grants: dict[str, int] = {}
         self._riders: list[Rider] = []
 
     def write(self) -> dict[int, Sealed]:
@@ -67,7 +68,8 @@ class Recording:
         self._riders = [ride for passage, _ in going if (ride := compose_rider(passage)) is not None]
         closing = [entries.sign_outcome(p.order, intent, p.keys, p.out) for p, intent in going]
         allowed = [passage for passage in self._opening if passage.error is None]
-        verdicts = decide_claims(connection, [p.order for p in allowed], self._ledger.replay.quotas)
+        replay = self._ledger.replay
+        verdicts = decide_claims(connection, [p.order for p in allowed], replay.quotas, replay.grants)
         for passage, verdict in zip(allowed, verdicts, strict=True):
             passage.verdict = verdict
             if isinstance(verdict, KeyroomError):
@@ -76,7 +78,8 @@ class Recording:
                 passage.first = allowed[verdict.position]
             elif isinstance(verdict, Claim) and verdict.earlier is not None:
                 attempt(passage, partial(self._check_again, verdict.earlier))
-        self._quotas = count_quotas(connection, [(p.order, p.verdict) for p in allowed])
+        decided = [(p.order, p.verdict) for p in allowed]
+        self._quotas, self._grants = count_quotas(connection, decided), count_grants(connection, decided)
         self._entered = [p for p in self._opening if p.error is not None or isinstance(p.verdict, Claim)]
         riding = [draft for rider in self._riders for draft in rider.drafts]
         return [*closing, *riding, *(self._intent(passage) for passage in self._entered)]
@@ -113,7 +116,7 @@ class Recording:
 
     def _open(self, placed: Sequence[Placed], follows: Follows) -> None:
         claimed = [(p.order, p.verdict, at.seq) for p, at in zip(self._entered, placed, strict=True) if p.error is None]
-        follows[0].extend(claim_changes(claimed, self._quotas))
+        follows[0].extend(claim_changes(claimed, self._quotas, self._grants))
         follows[0].extend(Update(KeyRow, {"spki": name}, {"uses": count}) for name, count in self._grown().items())
         for order, _, seq in claimed:
             keep(order, seq, intent_blobs(order), follows)

@@ -27,7 +27,7 @@ from ceremonies.commands import (
 from ceremonies.desk import Caller
 from ceremonies.errors import BindingMismatch, DeviceUnknown, KeyroomError
 from ceremonies.fleet_tables import RegisterRequestRow, RegisterRow
-from ceremonies.issuance import load_order
+from ceremonies.grants import read_plant
 from ceremonies.journal import RESTORE, EntryDraft, JournalForked, Placed
 from ceremonies.orders import Actor
 from ceremonies.procedures import LastWords
@@ -177,7 +177,7 @@ class Book:
 
     def _plant(self, order: str) -> str:
         if order not in self._plants:
-            self._plants[order] = load_order(self._room, order).plant
+            self._plants[order] = read_plant(self._room, order)
         return self._plants[order]
 
     def write(self, by: Actor, context: Mapping[str, Any]) -> LastWords:

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from ceremonies.elements import Elements
 from ceremonies.generations import AUTHORITIES, SWITCH, Generations
+from ceremonies.granted import CENTRE, IMPORT, Grants
 from ceremonies.journal import RESTORE, EntryDraft, Journal, JournalForked, Placed
 from ceremonies.keyring import KeyEntry
 from ceremonies.ldevids import KIND as LDEVID
@@ -25,7 +26,7 @@ from ceremonies.store import Row, Store, octets, table_of
 from ceremonies.tables import (
     EntryRow,
 )
-from ceremonies.units import Units
+from ceremonies.units import ISSUED, Units
 from ceremonies.whereabouts import Register
 from pki.log.merkle import Frontier, leaf_hash
 
@@ -60,7 +61,7 @@ class Replay(msgspec.Struct):
     the entries by which officers let the journal go on after a loss. units: of work orders. revoked: certificates, and
     lists of them. register: of devices after the factory. births: the newest birth package of each class (hex id).
     elements: keys that live in hardware. generations: of CAs. paces: how stations get on. ldevids: the newest of each
-    device.
+    device. grants: of site boxes.
     """
 
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
@@ -87,6 +88,7 @@ class Replay(msgspec.Struct):
     generations: Generations = msgspec.field(default_factory=Generations)
     paces: Paces = msgspec.field(default_factory=Paces)
     ldevids: Ldevids = msgspec.field(default_factory=Ldevids)
+    grants: Grants = msgspec.field(default_factory=Grants)
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry."""
@@ -122,6 +124,16 @@ class Replay(msgspec.Struct):
         self.units.take(placed, entry)
         self.elements.take(entry)
         self.paces.take(placed, entry)
+        self._take_grant(kind, entry)
+
+    def _take_grant(self, kind: str, entry: EntryDraft) -> None:
+        if kind.startswith("grant.") and "out" not in entry:
+            what = entry["op"]["what"]
+            self.grants.take(kind, what)
+            if kind in (CENTRE, IMPORT):
+                self.generations.take_imported(what["authority"])
+            if kind == IMPORT:
+                self.births.update({name: birth for name, birth in what["births"].items() if birth})
 
     def _follow_authority(self, kind: str, seq: int, what: Mapping[str, Any]) -> None:
         """What is said of certificates, and of which CA issues them."""
@@ -152,7 +164,7 @@ class Replay(msgspec.Struct):
                 self._succeed(operation, placed.seq, entry, intent)
 
     def _count(self, entry: EntryDraft) -> None:
-        """An intent spends uses of keys; the first one of a request also spends a unit of its work order."""
+        """An intent spends uses of keys; the first one of a request also a unit of its work order, and of its grant."""
         for key in entry["keys"]:
             self.keys[key["spki"]] = msgspec.structs.replace(self.keys[key["spki"]], uses=key["kctr"])
         request = entry.get("req")
@@ -166,6 +178,8 @@ class Replay(msgspec.Struct):
         if order is not None and "rework" not in what:
             quota = self.quotas[order]
             self.quotas[order] = msgspec.structs.replace(quota, issued=quota.issued + 1)
+        if "grant" in what and entry["op"]["kind"] in ISSUED:
+            self.grants.count(what["grant"])
 
     def _succeed(self, operation: str, seq: int, entry: EntryDraft, intent: EntryDraft) -> None:
         self.documents += "doc" in entry["out"]

@@ -12,6 +12,7 @@ from ceremonies.factory_results import (
     StationIssued,
     StationsListed,
 )
+from ceremonies.grant_results import BoxSettled, GrantsListed, StraysFound
 from ceremonies.outcomes import Proven
 from ceremonies.register_results import FleetQueried, ImportChecked, LabelShown, StatementsRecorded
 from ceremonies.revocation_results import CertificateShown, RevocationPreviewed, RevocationsListed, StatusAnswered
@@ -216,6 +217,9 @@ AnyResult = (
     | CeremoniesListed
     | ReceiptsTaken
     | DocumentRead
+    | GrantsListed
+    | BoxSettled
+    | StraysFound
     | DocumentsListed
     | KeysListed
     | ProofShown

@@ -206,7 +206,8 @@ class Statuses:
         room = self._room
 
         def load() -> list[Issuer]:
-            found = [load_authority(room, ca) for ca in room.ledger.replay.generations.known]
+            ours = [ca for ca in room.ledger.replay.generations.known if ca in room.door.keyring]
+            found = [load_authority(room, ca) for ca in ours]
             return [issuer for issuer in found if issuer is not None]
 
         return room.cached("issuers", load)

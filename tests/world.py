@@ -76,7 +76,8 @@ KINDS = (
     "birth-package", "certificate.identity-root", "certificate.device-ca", "certificate.site-ca",
     "certificate.service-ca", "policy.change", "log.key.rotate", "log.recover", "station.enrol", "station.resume",
     "certificate.revoke", "certificate.ocsp-responder", "key.deactivated", "baseline", "register-import",
-    "elements-import", "certificate.root-link", "certificate.switch", "certificate.cmp-responder",
+    "elements-import", "certificate.root-link", "certificate.switch", "certificate.cmp-responder", "quota-grant",
+    "grant.import",
 )  # fmt: skip
 UNATTENDED = (
     "certificate.idevid",

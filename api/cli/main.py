@@ -39,6 +39,7 @@ VERBS: Final = {
     "element": ("element", "app"),
     "work-order": ("work_order", "app"),
     "fleet": ("fleet", "app"),
+    "grant": ("grant", "app"),
     "journal": ("journal", "app"),
     "events": ("events", "app"),
     "witness": ("witness", "app"),

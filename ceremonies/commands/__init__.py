@@ -33,6 +33,7 @@ from ceremonies.commands.governance import (
     ShowCeremony,
     SuspendKey,
 )
+from ceremonies.commands.grants import PARTS_LIMIT, STRAYS_LIMIT, FindStrays, ListGrants, SettleBox
 from ceremonies.commands.queries import (
     ExportJournal,
     ExportParty,
@@ -83,6 +84,9 @@ from ceremonies.board_results import (  # isort: skip
 from ceremonies.factory_results import (  # isort: skip
     CmpAnswered, DeviceIssued, DevicesConfirmed, DevicesIssued, StationIssued, StationShown, StationsListed,
 )  # fmt: skip
+from ceremonies.grant_results import (  # isort: skip
+    BoxSettled, BoxShown, FindingShown, GrantShown, GrantsListed, StraysFound, StrayVerdict,
+)  # fmt: skip
 from ceremonies.outcomes import (  # isort: skip
     Problem, Proven,
 )  # fmt: skip
@@ -112,7 +116,7 @@ AnyCommand = (
     RevokeStation | RevokeCertificate | PreviewRevocation | ShowCertificate | ListRevocations | AskStatus |
     ConfirmDevice | ConfirmDevices | ListWorkOrders | PermitRework | ReportUnits | ScrapDevice | ShowWorkOrder |
     RecordStatements | CheckImport | QueryFleet | ShowLabel | ReadBaseline | CheckManifest | ListElements |
-    ChallengeTpm | ActivateTpm | TransactCmp | ShowLineBoard
+    ChallengeTpm | ActivateTpm | TransactCmp | ShowLineBoard | ListGrants | SettleBox | FindStrays
 )  # fmt: skip
 
 
@@ -137,24 +141,25 @@ class Answer(Struct, frozen=True):
 
 __all__ = [
     "ARTEFACT_LIMIT", "ActivateTpm", "Answer", "AnyCommand", "AnyResult", "AskStatus", "AssetShown", "BATCH_LIMIT",
-    "BadLine", "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown", "CertificateShown", "ChallengeTpm", "CheckImport",
-    "CheckManifest", "CmpAnswered", "Command", "ConfirmDevice", "ConfirmDevices", "Confirmation", "DecideStep",
-    "Decommission", "DeviceConfirmed", "DeviceIssued", "DeviceRequest", "DeviceScrapped", "DevicesConfirmed",
-    "DevicesIssued", "Document", "DocumentRead", "DocumentsListed", "ELEMENTS_LIMIT", "ElementShown",
-    "ElementsListed", "EnrolDevice", "EventShown", "EventsListed", "ExecuteStep", "ExportJournal", "ExportParty",
-    "FLEET_LIMIT", "FleetDevice", "FleetQueried", "HealthShown", "Hex32", "ImportChecked", "Install", "IssueDevice",
-    "IssueDevices", "IssueStation", "JournalPart", "KeyShown", "KeysListed", "LOCAL", "LabelShown",
-    "LineBoardShown", "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListElements", "ListEvents",
+    "BadLine", "BoxSettled", "BoxShown", "CHUNK_SIZE", "CeremoniesListed", "CeremonyShown", "CertificateShown",
+    "ChallengeTpm", "CheckImport", "CheckManifest", "CmpAnswered", "Command", "ConfirmDevice", "ConfirmDevices",
+    "Confirmation", "DecideStep", "Decommission", "DeviceConfirmed", "DeviceIssued", "DeviceRequest",
+    "DeviceScrapped", "DevicesConfirmed", "DevicesIssued", "Document", "DocumentRead", "DocumentsListed",
+    "ELEMENTS_LIMIT", "ElementShown", "ElementsListed", "EnrolDevice", "EventShown", "EventsListed", "ExecuteStep",
+    "ExportJournal", "ExportParty", "FLEET_LIMIT", "FindStrays", "FindingShown", "FleetDevice", "FleetQueried",
+    "GrantShown", "GrantsListed", "HealthShown", "Hex32", "ImportChecked", "Install", "IssueDevice", "IssueDevices",
+    "IssueStation", "JournalPart", "KeyShown", "KeysListed", "LOCAL", "LabelShown", "LineBoardShown",
+    "ListCeremonies", "ListCertificates", "ListCounterUpdates", "ListElements", "ListEvents", "ListGrants",
     "ListKeys", "ListRevocations", "ListStations", "ListTrustSets", "ListWorkOrders", "ManifestChecked", "Move",
-    "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "OrderOnBoard", "PUBLIC", "PermitRework",
+    "Name", "OpenCeremony", "OpenChallenge", "OpenGenesis", "OrderOnBoard", "PARTS_LIMIT", "PUBLIC", "PermitRework",
     "PreviewRevocation", "Problem", "ProofShown", "Proven", "QueryFleet", "ROWS_LIMIT", "ReadBaseline",
     "ReadDocument", "ReadTile", "ReceiptsTaken", "RecordStatements", "RefusedElement", "ReleaseSigned", "Replace",
     "ReportUnits", "Request", "RequestId", "Return", "RevocationListShown", "RevocationPreviewed",
     "RevocationsListed", "RevokeCertificate", "RevokeStation", "ReworkPermitted", "STAFF", "STATEMENTS_LIMIT",
-    "ScrapDevice", "Ship", "ShowCeremony", "ShowCertificate", "ShowHealth", "ShowLabel", "ShowLineBoard",
-    "ShowProof", "ShowWorkOrder", "SignRelease", "Statement", "StatementVerdict", "StatementsRecorded",
-    "StationIssued", "StationOnBoard", "StationShown", "StationsListed", "StatusAnswered", "StepShown",
-    "SubmitReceipts", "SummarizeJournal", "SuspendKey", "SuspendStation", "Text", "TileRead", "TpmActivated",
-    "TpmChallenged", "TransactCmp", "UnitShown", "UnitsReported", "Upload", "Uploaded", "WorkOrderShown",
-    "WorkOrdersListed",
+    "STRAYS_LIMIT", "ScrapDevice", "SettleBox", "Ship", "ShowCeremony", "ShowCertificate", "ShowHealth",
+    "ShowLabel", "ShowLineBoard", "ShowProof", "ShowWorkOrder", "SignRelease", "Statement", "StatementVerdict",
+    "StatementsRecorded", "StationIssued", "StationOnBoard", "StationShown", "StationsListed", "StatusAnswered",
+    "StepShown", "StrayVerdict", "StraysFound", "SubmitReceipts", "SummarizeJournal", "SuspendKey",
+    "SuspendStation", "Text", "TileRead", "TpmActivated", "TpmChallenged", "TransactCmp", "UnitShown",
+    "UnitsReported", "Upload", "Uploaded", "WorkOrderShown", "WorkOrdersListed",
 ]  # fmt: skip

@@ -1,5 +1,7 @@
 """Any export: complete, an increment, or the excerpt of a party; the files tell which."""
 
+from collections.abc import Iterator
+
 from pki.log.audit import SINCE, audit_files
 from pki.log.errors import AuditFailed
 from pki.log.excerpts import audit_excerpt
@@ -7,7 +9,8 @@ from pki.log.files import Files, check_head
 from pki.log.increments import CONSISTENCY, audit_increment
 from pki.log.parties import PARTY
 from pki.log.reports import Report
-from pki.log.tiles import ENTRIES, WIDTH, Tile
+from pki.log.tiles import ENTRIES, WIDTH, Tile, increment_tiles, split_bundle
+from pki.log.witnesses import parse_submission
 
 
 def verify_export(files: Files, since: bytes | None = None, *, allow_open: bool = False) -> Report:
@@ -34,6 +37,15 @@ def verify_export(files: Files, since: bytes | None = None, *, allow_open: bool 
             "consistency: this export is an increment", hint="give --since: your last checkpoint", path=CONSISTENCY
         )
     return audit_increment(files, before, allow_open=allow_open)
+
+
+def walk_export(files: Files, known: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Index and bytes of the entries from `known` on of an export that was verified: complete, or an increment."""
+    since = parse_submission(files.read(CONSISTENCY)).old if CONSISTENCY in files.paths else 0
+    for tile in increment_tiles(since, files.head()[0].size):
+        if tile.level == ENTRIES:
+            bundle = split_bundle(files.read(tile.path))
+            yield from ((at, data) for at, data in enumerate(bundle, tile.index * WIDTH) if at >= max(since, known))
 
 
 def _check_whole(files: Files, size: int) -> None:

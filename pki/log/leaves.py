@@ -31,7 +31,7 @@ ENTRY_TYPES = frozenset(
 )
 UUID7_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 TIME_PATTERN = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6}Z"
-FAMILY_PATTERN = r"(ceremony|certificate|device|element|quota|station)\.[a-z0-9]+([.-][a-z0-9]+)*"
+FAMILY_PATTERN = r"(ceremony|certificate|device|element|grant|quota|station)\.[a-z0-9]+([.-][a-z0-9]+)*"
 
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]

@@ -86,6 +86,20 @@ FLEET = commands.FleetQueried(
 )
 
 ELEMENT = commands.ElementShown(DIGEST, "secure-element", "0123f1822c38dd7a01", "", 417)
+GRANTS = commands.GrantsListed(
+    "",
+    (commands.BoxShown("graz-box-ca", "graz", DIGEST, 54, 5, "2026-11-23T07:16:24.395572Z", b"graz/journal\n54\n"),),
+    (
+        commands.GrantShown(
+            "graz-2026-01", "graz-box-ca", 1, 10, 5, ("idevid",), ("01" * 16,), 1_700_000_000, 1_800_000_000, DIGEST,
+            True,
+        ),
+    ),
+)  # fmt: skip
+FINDING = commands.FindingShown("overuse", 31, "BMS-11", "number 11 of 10 under =graz-2026-01")
+SETTLED = commands.BoxSettled(
+    "graz-box-ca", 0, 54, 11, 11, {"confirmed": 2}, {"graz-2026-01": 11}, (FINDING,), 1, True, 417
+)
 
 REPLIES: dict[type, Reply] = {
     commands.IssueDevice: DEVICE,
@@ -122,6 +136,9 @@ REPLIES: dict[type, Reply] = {
     commands.ListElements: commands.ElementsListed((ELEMENT,), ""),
     commands.ChallengeTpm: commands.TpmChallenged("9f" * 16, b"blob", b"seed", DIGEST, 1_800_000_000),
     commands.ActivateTpm: commands.TpmActivated("BMS-1", DIGEST, "aa" * 32, 423, replayed=False),
+    commands.ListGrants: GRANTS,
+    commands.SettleBox: SETTLED,
+    commands.FindStrays: commands.StraysFound((commands.StrayVerdict("ab" * 20, "graz-box-ca", "known"),)),
     commands.ListKeys: commands.KeysListed((KEY,)),
     commands.ShowProof: commands.ProofShown(PROVEN),
     commands.ReadTile: commands.TileRead(b"\x00\x02{}"),
@@ -290,6 +307,13 @@ REQUESTS: dict[tuple[str, str], tuple[str, dict[str, Any], type[commands.Command
         commands.ActivateTpm,
     ),
     ("GET", "/v1/baselines/latest"): ("/v1/baselines/latest", {}, commands.ReadBaseline),
+    ("GET", "/v1/grants"): ("/v1/grants", {}, commands.ListGrants),
+    ("POST", "/v1/boxes/{box}/settlements"): (
+        "/v1/boxes/graz-box-ca/settlements",
+        {"json": {"parts": [DIGEST]}},
+        commands.SettleBox,
+    ),
+    ("POST", "/v1/boxes/strays"): ("/v1/boxes/strays", {"json": {"certificates": ["MIIB"]}}, commands.FindStrays),
     ("GET", "/v1/keys"): ("/v1/keys", {}, commands.ListKeys),
     ("POST", "/v1/keys/{label}/suspension"): (
         "/v1/keys/image-app-1/suspension",

@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from tests.ceremonies.boxed import Pair, make_pair, prepare_pair
 from tests.ceremonies.messaging import Messaging, prepare
 from tests.ceremonies.owning import Owner, make_owned
 from tests.ceremonies.protected import make_protected, prepare_protected
@@ -109,3 +110,21 @@ def protected_world(templates: Templates, engine: Engine, tmp_path: Path) -> Ite
     world = copy_world(template, tmp_path / "world").start()
     yield world
     world.stop()
+
+
+@pytest.fixture(scope="session")
+def pair_template(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """A stopped centre, and a site box of it that may issue 10 certificates. Copy it; never start it."""
+    path = tmp_path_factory.mktemp("pair")
+    pair = make_pair(copy_world(templates.genesis(), path / "centre").start(), path / "box")
+    asyncio.run(prepare_pair(pair))
+    pair.stop()
+    return pair
+
+
+@pytest.fixture
+def pair(pair_template: Pair, tmp_path: Path) -> Iterator[Pair]:
+    """The same, started, on private copies."""
+    copied = pair_template.copy(tmp_path).start()
+    yield copied
+    copied.stop()

@@ -85,6 +85,9 @@ def example(kind: type[Command]) -> Command:
         commands.ChallengeTpm("wo-1", "BMS-000001", b"0", b"0"),
         commands.ActivateTpm("wo-1", "BMS-000001", "0" * 32, bytes(32)),
         commands.ShowLineBoard(PLANT),
+        commands.ListGrants(),
+        commands.SettleBox("graz-box-ca", ("0" * 64,)),
+        commands.FindStrays((b"0",)),
     )
     found = [item for item in examples if type(item) is kind]
     assert found, f"{kind.__name__} has no example here: add one, and with it the tests of roles and of entries"

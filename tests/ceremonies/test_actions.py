@@ -10,7 +10,7 @@ def test_the_ceremonies() -> None:
         "genesis", "work-order", "work-order-close", "trust-set", "transition", "counter-update", "destroy", "resume",
         "log-key-rotate", "log-key-retire", "ocsp-responder", "revoke", "station-enrol", "station-resume",
         "birth-package", "baseline", "register-import", "elements-import", "ca-rotate", "ca-switch", "cmp-responder",
-        "site-ca",
+        "site-ca", "plant-ca", "grant", "grant-import",
     }  # fmt: skip
 
 
@@ -23,7 +23,7 @@ def test_no_ceremony_goes_without_a_quorum() -> None:
 
 def test_what_is_drafted_is_drawn_first() -> None:
     drafting = {"genesis", "trust-set", "transition", "counter-update", "log-key-rotate", "ocsp-responder"}
-    for name in drafting | {"birth-package", "baseline", "ca-rotate", "cmp-responder", "site-ca"}:
+    for name in drafting | {"birth-package", "baseline", "ca-rotate", "cmp-responder", "site-ca", "plant-ca", "grant"}:
         assert ACTIONS[name].draft is not None
     plain = {"work-order", "destroy", "resume", "log-key-retire", "revoke", "station-enrol", "ca-switch"}
     for name in plain | {"register-import", "elements-import"}:

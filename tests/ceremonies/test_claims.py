@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,9 +19,12 @@ from ceremonies.claims import (
     Same,
     Verdict,
     claim_changes,
+    count_grants,
     count_quotas,
     decide_claims,
 )
+from ceremonies.grant_tables import GrantRow
+from ceremonies.granted import Centre, Grant, Grants
 from ceremonies.journal import JournalForked
 from ceremonies.orders import Order, RequestKey
 from ceremonies.replay import Quota
@@ -191,3 +195,80 @@ def test_batches_decide_as_one_by_one(plan: list[list[tuple[str, str, bool]]]) -
                     count += sum(isinstance(verdict, Claim) and verdict.fresh for verdict in decide(connection, part))
         granted.append(count)
     assert granted[0] == granted[1]
+
+
+def grants_of(used: int = 0, *more: str) -> Grants:
+    """A site box with the grant `g1` of three certificates, of which some are used, and later grants."""
+    grants = Grants(centre=Centre("graz", "aa" * 32, "bb" * 32))
+    for number, name in enumerate(("g1", *more), 1):
+        grants.held[name] = Grant(name, number, "ca" * 32, 3, ("idevid",), (), 1, 2, "dd" * 32, used)
+    return grants
+
+
+def device(request: str, grant: str | None = "g1", **fields: Any) -> Order:
+    """A device certificate under a work order that has no end."""
+    draft = Draft("certificate.idevid", "s", request.encode(), (), {}, {}, lambda _: b"")
+    return replace(order(request), draft=draft, grant=grant, **fields)
+
+
+def decide_granted(connection: Connection, orders: Sequence[Order], grants: Grants) -> list[Verdict]:
+    """As T1 does; what was begun is counted as the replay counts it."""
+    verdicts = decide_claims(connection, orders, {}, grants)
+    pairs = list(zip(orders, verdicts, strict=True))
+    claimed = [(item, verdict, 10 + at) for at, (item, verdict) in enumerate(pairs)]
+    apply_changes(connection, claim_changes(claimed, {}, count_grants(connection, pairs)))
+    for item, verdict in pairs:
+        if isinstance(verdict, Claim) and verdict.fresh and item.grant:
+            grants.count(item.grant)
+    return verdicts
+
+
+@pytest.fixture
+def box(store: Store) -> Store:
+    """The store of a site box that holds `g1`."""
+    with store.write() as connection:
+        row = {"id": "g1", "document": "", "quantity": 3, "issued": 0}
+        apply_changes(connection, [Insert(GrantRow, row)])
+    return store
+
+
+@pytest.mark.req("CA-2", "T5")
+def test_a_grant_is_a_quota_over_all_orders(box: Store) -> None:
+    grants = grants_of()
+    with box.write() as connection:
+        first = decide_granted(connection, [device("a"), device("a"), device("b", rework=True), order("list")], grants)
+        assert words(first) == ["Claim", "Same", "Claim", "Claim"]
+        second = decide_granted(connection, [device("b", rework=True), device("c"), device("d"), device("e")], grants)
+        assert words(second) == ["Claim", "Claim", "GrantExhausted", "GrantExhausted"]
+        assert words(decide_granted(connection, [device("a")], grants)) == ["Claim"]  # what was begun is finished
+    assert (grants.held["g1"].left, box.list(GrantRow, "id")[0]["issued"]) == (0, 3)
+    box.close()
+
+
+@pytest.mark.req("T5")
+def test_no_road_leads_past_the_grant(box: Store) -> None:
+    with box.write() as connection:
+        assert words(decide_granted(connection, [device("a", None)], grants_of())) == ["GrantMissing"]
+        assert words(decide_granted(connection, [device("a", "other")], grants_of())) == ["GrantMissing"]
+        assert words(decide_granted(connection, [device("a")], grants_of(0, "g2"))) == ["GrantOver"]
+        assert words(decide_granted(connection, [device("a")], grants_of(1))) == ["JournalForked"]
+        assert words(decide_claims(connection, [device("a", None)], {}, Grants())) == ["Claim"]  # no site box
+    box.close()
+
+
+@settings(max_examples=30)
+@given(st.lists(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), max_size=6), max_size=4))
+def test_never_more_than_was_granted(plan: list[list[tuple[str, bool]]]) -> None:
+    """However requests come, together or again: as many certificates are begun as there are requests, at most three."""
+    grants, granted = grants_of(), set[str]()
+    with create_engine("sqlite://").connect() as connection:
+        RequestRow.metadata.create_all(connection)
+        row = {"id": "g1", "document": "", "quantity": 3, "issued": 0}
+        apply_changes(connection, [Insert(GrantRow, row)])
+        for batch in plan:
+            orders = [device(request, rework=rework) for request, rework in batch]
+            verdicts = decide_granted(connection, orders, grants)
+            begun = [item.request for item, one in zip(orders, verdicts, strict=True) if isinstance(one, Claim)]
+            granted |= {request.id for request in begun if request}
+    asked = {request for batch in plan for request, _ in batch}
+    assert grants.held["g1"].used == len(granted) == min(3, len(asked))

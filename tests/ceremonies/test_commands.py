@@ -60,6 +60,7 @@ def test_no_command_carries_bytes_or_a_digest_to_be_signed() -> None:
         ("ChallengeTpm", "chain"),
         ("ActivateTpm", "secret"),  # compared
         ("TransactCmp", "request"),  # parsed; what is signed is an answer that the keyroom writes
+        ("FindStrays", "certificates"),
     }
 
 

@@ -65,6 +65,11 @@ def test_a_suspended_key_is_an_alarm(factory_world: World) -> None:
         ("device.confirm", {}, "denied", ("warning", "")),
         ("device.scrap", {}, "", ("notice", "")),
         ("quota.close", {}, "", ("notice", "")),
+        ("grant.make", {}, "", ("notice", "")),
+        ("grant.settle", {"alarm": False}, "", ("notice", "")),
+        ("grant.settle", {"alarm": True}, "", ("critical", "site-box")),
+        ("grant.settle", {}, "denied", ("warning", "")),
+        ("grant.stray", {}, "", ("critical", "site-box")),
     ],
 )
 def test_severities(kind: str, what: dict[str, object], status: str, expected: tuple[str, str]) -> None:

@@ -2,12 +2,20 @@
 
 import pytest
 
-from tests.ceremonies.conftest import factory_template, factory_world, genesis_template, genesis_world, keys
+from tests.ceremonies.conftest import (
+    factory_template,
+    factory_world,
+    genesis_template,
+    genesis_world,
+    keys,
+    pair,
+    pair_template,
+)
 from tests.ceremonies.templates import Templates
 from tests.engines import Engine
 from tests.world import World, hsm_world, plan_set
 
-__all__ = ["factory_template", "factory_world", "genesis_template", "genesis_world", "keys"]
+__all__ = ["factory_template", "factory_world", "genesis_template", "genesis_world", "keys", "pair", "pair_template"]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pki.trust.baselines import Baseline, BaselineRelease
 from pki.trust.challenges import Challenge
 from pki.trust.counters import CounterUpdate, FloorRaise
 from pki.trust.denials import DenyList
+from pki.trust.grants import QuotaGrant
 from pki.trust.heads import HeadStatement
 from pki.trust.indexes import ClassRelease, TransitionIndex
 from pki.trust.manifests import ApplyPolicy, Component, Dependency, FirmwareManifest, PayloadFormat, Segment
@@ -97,6 +98,15 @@ def baseline(trust_set: TrustSet = GENESIS, **changes: Any) -> Baseline:
     return changed(plain, changes)
 
 
+def grant(trust_set: TrustSet = GENESIS, **changes: Any) -> QuotaGrant:
+    plain = QuotaGrant(
+        fleet=FLEET, id="oslo-2026-01", number=1, set_ref=trust_set.ref, ca=HASH, plant="oslo", quantity=500,
+        profiles=("idevid",), classes={CLASS: HASH, OTHER_CLASS: None}, valid_from=1_790_000_000,
+        valid_to=1_800_000_000, issued_at=1_790_000_000,
+    )  # fmt: skip
+    return changed(plain, changes)
+
+
 def birth_package(**changes: Any) -> BirthPackage:
     plain = BirthPackage(FLEET, CLASS, GENESIS.ref, (("SRK0", b"\1\2\3\4"),), HASH, {Domain.APP: 0, Domain.TRUST: 0})
     return changed(plain, changes)
@@ -144,6 +154,7 @@ def all_payloads() -> list[Payload]:
     """One of each kind, with every optional field, and the least of some."""
     full = [GENESIS, following(GENESIS, revoked=(HASH,)), manifest(), counter_update(), index(following(GENESIS))]
     rest = [deny_list(), baseline(), birth_package(), head(), challenge(), authorization(), claims()]
+    rest.append(grant())
     least = [
         manifest(apply_policy=None, dates=None, dependencies=()),
         authorization(devices=(b"\1" * 33,), window=None, person=None, channel=None, nonce=None, change_request=None),

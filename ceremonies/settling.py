@@ -1,0 +1,254 @@
+"""What the journal of a site box says of its grants: every certificate judged, every contradiction a finding.
+
+The journal was verified before: nothing in it is missing, altered or signed by another key. Here the box is not
+believed that it kept to its grants. What an entry says of a certificate is compared with it, byte for byte.
+Pure: a state and entries give the next state, certificates and findings.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+from ceremonies.errors import KeyroomError
+from ceremonies.fleet import Fleet
+from ceremonies.granted import IMPORT, Grant
+from ceremonies.revoked import write_number
+from ceremonies.units import ISSUED
+from pki.errors import PkiError
+from pki.log.errors import AuditFailed
+from pki.log.evidence import Statement
+from pki.log.leaves import Leaf, Outcome
+from pki.signatures import der_to_raw, verify_raw
+from pki.x509.certificates import prepare_certificate
+from pki.x509.errors import X509Error
+from pki.x509.intake import Place, name_subject
+from pki.x509.issuers import Issuer
+from pki.x509.lint import lint_certificate
+from pki.x509.pem import read_pem
+from pki.x509.profiles import OCSP_RESPONDER, find_profile
+from pki.x509.rules import ORGANIZATION
+from pki.x509.tbs import read_name, read_tbs, read_time, split_signed
+from pki.x509.terms import Terms
+
+NOTICES: Final = frozenset({"unknown-outcome", "open-intent"})
+"""Findings that a crash of the box explains. All others are alarms."""
+TOLD: Final = 64
+COUNTED: Final = {"device.confirm": "confirmed", "device.scrap": "scrapped", "certificate.revoke": "revoked"}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that should not be: its stable code, the entry of the box's journal, the device, a sentence."""
+
+    code: str
+    seq: int
+    serial: str
+    said: str
+
+
+class BoxCertificate(msgspec.Struct, frozen=True):
+    """A device certificate of the box's journal. public_key: SPKI, DER. rework: it replaces another of its serial."""
+
+    serial: str
+    spki: str
+    public_key: bytes
+    number: str
+    document: str
+    class_name: str
+    work_order: str
+    rework: bool
+    seq: int
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """A request that was begun and got no certificate yet: its first intent, that one's draft digest and grant."""
+
+    seq: int
+    digest: str
+    grant: str
+
+
+class State(msgspec.Struct):
+    """What the settled part of a journal led to. current: the grant in force there. used: certificates begun, by grant.
+
+    pending: by request. ts: time of the last entry.
+    """
+
+    current: str = ""
+    used: dict[str, int] = msgspec.field(default_factory=dict)
+    pending: dict[str, Pending] = msgspec.field(default_factory=dict)
+    ts: str = ""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What a box is held to: its CA, its grants by id, the fleet; and how a document of its export is found."""
+
+    issuer: Issuer
+    grants: Mapping[str, Grant]
+    fleet: Fleet
+    find: Callable[[str], bytes | None]
+
+
+class Settling:
+    """One pass over entries that come after those of `state`, which is changed."""
+
+    def __init__(self, held: Held, state: State) -> None:
+        self._held = held
+        self.state = state
+        self.certificates: list[BoxCertificate] = []
+        self.findings: list[Finding] = []
+        self.counts: Counter[str] = Counter()
+
+    def take(self, seq: int, leaf: Leaf) -> None:
+        """Follow one entry."""
+        self.state.ts = leaf.ts
+        what = read_facts(leaf)
+        issued = leaf.op.kind in ISSUED if leaf.op else False
+        if leaf.type == IMPORT and not leaf.out:
+            self._import(seq, what)
+        elif leaf.type == "log.recover" and leaf.op and leaf.op.what and "lost" in leaf.op.what:
+            self._find("journal-recovered", seq, "", "officers gave up entries before it: look at their devices")
+        elif leaf.type in COUNTED and not leaf.out:
+            self.counts[COUNTED[leaf.type]] += count_numbers(leaf)
+        elif leaf.type == "key.sign.intent":
+            self._begin(seq, leaf, what) if issued else self._check_use(seq, leaf)
+        elif leaf.type == "key.sign.denied" and issued:
+            self.counts["refused"] += 1
+        elif leaf.type == "key.sign.unknown":
+            self._find("unknown-outcome", seq, "", "a crash left open whether a signature was made; none was released")
+        elif issued and leaf.type == "key.sign.outcome" and leaf.out and leaf.out.status == "ok":
+            self._end(seq, leaf, leaf.out)
+
+    def finish(self) -> None:
+        """What is left at the end: requests that nothing has answered yet."""
+        for request, begun in sorted(self.state.pending.items(), key=lambda item: item[1].seq):
+            self._find("open-intent", begun.seq, "", f"request {request} spent a certificate, and got none yet")
+
+    def _find(self, code: str, seq: int, serial: str, said: str) -> None:
+        self.findings.append(Finding(code, seq, serial[:TOLD], said[: 4 * TOLD]))
+
+    def _import(self, seq: int, what: Mapping[str, str]) -> None:
+        """The box takes a grant: one of ours, and newer than the one before."""
+        name = what.get("grant", "")
+        made, before = self._held.grants.get(name), self._held.grants.get(self.state.current)
+        if made is None or made.document != what.get("document"):
+            self._find("grant-unknown", seq, "", f"grant {name} was not made here for this box")
+        elif before is not None and before.number >= made.number:
+            self._find("grant-unknown", seq, "", f"grant {name} took the place of a newer one")
+        self.state.current = name
+
+    def _begin(self, seq: int, leaf: Leaf, what: Mapping[str, str]) -> None:
+        """A certificate is begun: the first intent of its request spends it, as at the box itself."""
+        request, serial = leaf.req or f"entry {seq}", what.get("serial", "")
+        digest = str(leaf.op.digest) if leaf.op else ""
+        if any(key.spki != self._held.issuer.spki for key in leaf.keys or ()):
+            self._find("other-ca", seq, serial, "a key that was not certified for this box signed it")
+        if request in self.state.pending:
+            if self.state.pending[request].digest != digest:
+                self._find("request-changed", seq, serial, f"request {request} had other bytes signed before")
+            return
+        name = what.get("grant", "")[:TOLD]
+        self.state.pending[request] = Pending(seq, digest, name)
+        self.state.used[name] = self.state.used.get(name, 0) + 1
+        grant = self._held.grants.get(name)
+        if grant is None:
+            self._find("grant-unknown", seq, serial, f"it was issued under {name or 'no grant'}, none of this box")
+            return
+        if name != self.state.current:
+            self._find("grant-replaced", seq, serial, f"it was issued under {name}, {self.state.current} was in force")
+        if self.state.used[name] > grant.quantity:
+            self._find("overuse", seq, serial, f"number {self.state.used[name]} of {grant.quantity} under {name}")
+        if not grant.valid_from <= datetime.fromisoformat(leaf.ts).timestamp() < grant.valid_to:
+            self._find("outside-window", seq, serial, f"begun at {leaf.ts}, when {name} was not valid")
+
+    def _check_use(self, seq: int, leaf: Leaf) -> None:
+        """The CA's key signs nothing that is a certificate, but for its responders': those would not be counted."""
+        for data in self._read_signed(str(leaf.op.digest) if leaf.op else ""):
+            responder = leaf.op and leaf.op.kind == f"certificate.{OCSP_RESPONDER.name}"
+            try:
+                if responder:
+                    lint_certificate(OCSP_RESPONDER.name, data, self._held.issuer)
+                    continue
+                read_tbs(data)
+            except X509Error:
+                if not responder:
+                    continue
+            self._find("other-use", seq, "", "the CA's key signed a certificate that is not told as one of a device")
+
+    def _read_signed(self, digest: str) -> list[bytes]:
+        """What the CA's key signs by a draft, by the draft's statement. The audit has seen that both are there."""
+        statement = self._held.find(digest)
+        signed = msgspec.json.decode(statement, type=Statement).sign if statement else []
+        return [self._held.find(data) or b"" for spki, data in signed if spki == self._held.issuer.spki]
+
+    def _end(self, seq: int, leaf: Leaf, out: Outcome) -> None:
+        """A certificate was released: the one that was begun."""
+        what = read_facts(leaf)
+        serial, document = what.get("serial", ""), self._held.find(str(out.doc))
+        begun = self.state.pending.pop(leaf.req or "", None)
+        if begun is None:
+            self._find("intent-missing", seq, serial, "a certificate was released that was not begun")
+        elif begun.grant in self._held.grants and not self._covers(self._held.grants[begun.grant], leaf, what):
+            self._find("other-class", seq, serial, f"{what.get('class')} in this form is not granted by {begun.grant}")
+        if document is None:
+            self._find("document-missing", seq, serial, "the export holds no copy of the certificate")
+            return
+        try:
+            found = read_issued(self._held, (seq, leaf), document)
+            self._check_signed(begun, document)
+        except (PkiError, KeyroomError, ValueError, KeyError) as error:
+            self._find("certificate-differs", seq, serial, f"not what its entry says: {error}")
+            return
+        self.certificates.append(found)
+
+    def _check_signed(self, begun: Pending | None, document: bytes) -> None:
+        """Raises AuditFailed unless the certificate is what its intent had signed."""
+        tbs = split_signed(read_pem(document, "CERTIFICATE"))[0]
+        if begun is None or tbs not in self._read_signed(begun.digest):
+            raise AuditFailed("its intent had something else signed")
+
+    def _covers(self, grant: Grant, leaf: Leaf, what: Mapping[str, str]) -> bool:
+        profile = str(leaf.op.kind if leaf.op else "").removeprefix("certificate.")
+        known = {item.name for item in self._held.fleet.classes}
+        name = what.get("class", "")
+        return profile in grant.profiles and name in known and self._held.fleet.class_id(name).hex() in grant.classes
+
+
+def count_numbers(leaf: Leaf) -> int:
+    """How many certificates an entry names by their numbers; one where it names none."""
+    numbers = (leaf.op.what or {}).get("numbers") if leaf.op else None
+    return len(numbers) if isinstance(numbers, list) else 1
+
+
+def read_facts(leaf: Leaf) -> dict[str, str]:
+    """The facts of an entry that are texts; a box may have written anything."""
+    what = (leaf.op.what or {}) if leaf.op else {}
+    return {name: value for name, value in what.items() if isinstance(value, str)}
+
+
+def read_issued(held: Held, entry: tuple[int, Leaf], document: bytes) -> BoxCertificate:
+    """The certificate that an entry released, made once more from the entry's facts and compared byte for byte.
+
+    Raises AuditFailed when it says something else; and what is wrong with one that does not parse, or does not bear
+    the profile's form or the CA's signature.
+    """
+    seq, leaf = entry
+    what, name = read_facts(leaf), str(leaf.op.kind if leaf.op else "").removeprefix("certificate.")
+    tbs, _, signature = split_signed(read_pem(document, "CERTIFICATE"))
+    verify_raw(held.issuer.public_key, der_to_raw(signature, 32), tbs)
+    read, profile = read_tbs(tbs), find_profile(name)
+    organization = {item.oid: item.value.decode() for item in read_name(read.subject)}.get(ORGANIZATION, "")
+    device_class = held.fleet.device_class(what["class"])
+    place = Place(name, organization, device_class.name, held.issuer, device_class.hw_type)
+    subject, terms = name_subject(place, profile, what["serial"]), Terms(read.serial_number, read_time(read.not_before))
+    made = prepare_certificate(profile, subject, read.public_key, held.issuer, terms)
+    if made.tbs != tbs or any(what.get(name) != value for name, value in made.what.items()):
+        raise AuditFailed(f"the certificate with the number {read.serial_number:x} says something else", entry=seq)
+    return BoxCertificate(
+        serial=what["serial"], spki=made.what["subject_spki"], public_key=read.public_key,
+        number=write_number(read.serial_number), document=sha256(document).hexdigest(), class_name=device_class.name,
+        work_order=what["work_order"], rework="rework" in what, seq=seq,
+    )  # fmt: skip
