@@ -38,8 +38,8 @@ class Protection:
         self._imported: dict[int, frozenset[bytes]] = {}
 
     async def check(self, class_name: str, serial: str, spki: str) -> None:
-        """The class takes this key for this device. Raises KeyUnprotected, ElementTaken; JournalForked when the row says
-        what the journal does not.
+        """The class takes this key for this device. Raises KeyUnprotected and ElementTaken, JournalForked when the row
+        says what the journal does not.
         """
         wanted = self._room.door.require_governing().policy.fleet.device_class(class_name).key_protection
         if not wanted:
