@@ -119,7 +119,7 @@ class Issuance:
         return await self._answer(command, taken, line, sealed)
 
     async def _check_standing(self, order: WorkOrder, serial: str, spki: str) -> None:
-        await self._protection.check(order, serial, spki)
+        await self._protection.check(order.class_name, serial, spki)
         check = partial(check_standing, self._room, order, serial, spki)
         if self._room.ledger.replay.units.orders[order.id].closed is None:
             check()

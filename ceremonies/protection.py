@@ -11,7 +11,6 @@ from ceremonies.element_tables import ElementRow
 from ceremonies.elements import ACTIVATE, IMPORT, Element, read_facts
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, JournalForked
-from ceremonies.plans import WorkOrder
 from ceremonies.room import Room
 from ceremonies.store import Row
 
@@ -38,16 +37,18 @@ class Protection:
         self._room = room
         self._imported: dict[int, frozenset[bytes]] = {}
 
-    async def check(self, order: WorkOrder, serial: str, spki: str) -> None:
-        """Raises KeyUnprotected, ElementTaken; JournalForked when the row says what the journal does not."""
-        wanted = self._room.door.require_governing().policy.fleet.device_class(order.class_name).key_protection
+    async def check(self, class_name: str, serial: str, spki: str) -> None:
+        """The class takes this key for this device. Raises KeyUnprotected and ElementTaken, JournalForked when the row
+        says what the journal does not.
+        """
+        wanted = self._room.door.require_governing().policy.fleet.device_class(class_name).key_protection
         if not wanted:
             return
         row = await asyncio.to_thread(self._room.store.find, ElementRow, spki=spki)
         if row is None or row["kind"] != wanted:
             raise KeyUnprotected(
-                f"class {order.class_name} demands a {wanted}, and the key of {serial} is not known to live in one",
-                hint="import the manifest of its element, or have its TPM activate the key (docs/factory.md)",
+                f"class {class_name} demands a {wanted}, and the key of {serial} is not known to live in one",
+                hint="import the manifest of its element, or have its TPM activate the key (docs/elements.md)",
             )
         element = read_element(row)
         if element.serial not in ("", serial):
