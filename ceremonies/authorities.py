@@ -204,7 +204,7 @@ def read_authority(room: Room, label: str) -> Issuer:
 
 
 def prepare_switch(room: Room, data: bytes) -> dict[str, Any]:
-    """Which generation issues now, and which one shall. Raises PlanMalformed, AuthorityUnavailable, SwitchRefused."""
+    """Which generation shall issue, and which one does. Raises PlanMalformed, AuthorityUnavailable, SwitchRefused."""
     plan: SwitchPlan = read_plan(data, SwitchPlan)
     return {"content": write_plan(plan), **room.writer.run_now(lambda: judge_switch(room, plan))}
 
@@ -228,8 +228,11 @@ def judge_switch(room: Room, plan: SwitchPlan) -> dict[str, Any]:
         raise SwitchRefused(
             f"{old.label} has a responder for OCSP, {new.label} has none", hint="hold a ceremony `ocsp-responder`"
         )
-    told = ((side, key, generations.known[key.spki].generation) for side, key in (("from", old), ("to", new)))
-    return {side: {"generation": number, "label": key.label, "spki": key.spki} for side, key, number in told}
+    sides = {"issuing": new, "superseded": old}
+    return {
+        side: {"generation": generations.known[key.spki].generation, "label": key.label, "spki": key.spki}
+        for side, key in sides.items()
+    }
 
 
 def check_lists(room: Room, key: KeyEntry) -> None:
@@ -267,11 +270,13 @@ def check_switch(room: Room, shown: Mapping[str, Any]) -> None:
 def close_switch(room: Room, shown: Mapping[str, Any], closing: Closing) -> LastWords:
     """From this entry on the new generation issues, and the old one signs lists and responders alone."""
     check_switch(room, shown)
-    what = {side: shown[side]["spki"] for side in ("from", "to")}
-    what |= {f"{side}_label": shown[side]["label"] for side in ("from", "to")}
-    what["reason"] = shown["content"]["reason"]
-    keys = [room.door.keyring.get(shown[side]["spki"]).fields for side in ("from", "to")]
-    return LastWords([{**entries.event(SWITCH, closing.by, what, **closing.context), "keys": keys}])
+    old, new = (room.door.keyring.get(shown[side]["spki"]) for side in ("superseded", "issuing"))
+    what = {
+        "from": old.spki, "from_label": old.label, "reason": shown["content"]["reason"],
+        "to": new.spki, "to_label": new.label,
+    }  # fmt: skip
+    switched = {**entries.event(SWITCH, closing.by, what, **closing.context), "keys": [old.fields, new.fields]}
+    return LastWords([switched])
 
 
 CA_ROTATE_ACTION = Action(prepare=prepare_rotate, kinds=("key.generate",), draw=draw_rotate, draft=draft_rotate)

@@ -147,6 +147,9 @@ class _Consequences(msgspec.Struct, frozen=True):
     states: dict[str, tuple[str, ...]] = {}
     leaves: dict[str, str] = {}
     suspends: tuple[str, ...] = ()
+    issuing: dict[str, Any] = {}
+    superseded: dict[str, Any] = {}
+    linked: tuple[str, ...] = ()
 
 
 def consequences(step: Step) -> list[str]:
@@ -159,6 +162,9 @@ def consequences(step: Step) -> list[str]:
     changed += [f"key {label}: suspended" for label in plan.suspends]
     if plan.leaves:
         changed.append(f"key {plan.leaves['label']} signs no checkpoint of the journal any more")
+    if plan.issuing:
+        changed.append(f"CA {plan.issuing['label']} issues; {plan.superseded.get('label')} issues nothing any more")
+    changed += [f"links in both directions between the new root and {label}" for label in plan.linked]
     if (step.template.action, step.template.step) == ("log-key-rotate", "results"):
         changed += [f"key {key['label']} signs every checkpoint, beside the present one" for key in plan.keys]
     return [*made, *gone, *changed, *signed] or [step.template.summary]

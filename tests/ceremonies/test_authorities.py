@@ -24,7 +24,7 @@ from ceremonies.quorums import CeremonyUnknown
 from pki.x509.chains import verify_chain
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.field import execute, problem, propose
-from tests.ceremonies.lines import code_of, figures, make_units
+from tests.ceremonies.lines import check_books, code_of, figures, make_units
 from tests.ceremonies.revoking import (
     ask_status,
     list_lists,
@@ -109,6 +109,7 @@ def test_a_new_root_is_joined_to_the_old_one_in_both_directions(factory_world: W
     turn(world)
     assert [item.serial_number for item in read_list(world, "crl/identity-root.crl")] == [number]
     assert issuer_of(issue(world, 3).certificate) == "Acme Device CA G2"
+    check_books(world)
     assert {path for path, _ in public_documents(world.room.store, 1 << 40)} >= {f"ca/{name}.pem" for name in known}
 
 

@@ -171,6 +171,13 @@ def test_only_the_roster_that_the_statement_names_counts(key: Path, tmp_path: Pa
             "key journal-2 signs every checkpoint, beside the present one",
         ),
         ("log-key-retire", "plan", {"leaves": {"label": "journal"}}, "key journal signs no checkpoint of the journal"),
+        (
+            "ca-switch",
+            "plan",
+            {"issuing": {"label": "ca-2", "generation": 2}, "superseded": {"label": "ca", "generation": 1}},
+            "CA ca-2 issues; ca issues nothing any more",
+        ),
+        ("ca-rotate", "plan", {"linked": ["root"]}, "links in both directions between the new root and root"),
     ],
 )
 def test_an_officer_reads_who_signs_the_journal_afterwards(
