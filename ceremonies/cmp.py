@@ -27,7 +27,7 @@ from ceremonies.commands import (
     TransactCmp,
 )
 from ceremonies.confirmation import ChainMismatch
-from ceremonies.desk import Caller, Handler, admit, carry_out
+from ceremonies.desk import Caller, Handler, admit, carry_out, count_refusal, tag_of
 from ceremonies.errors import KeyroomError
 from ceremonies.recalls import RecallCertificate, Recalls, find_unit
 from ceremonies.room import Room
@@ -134,8 +134,13 @@ class Cmp:
 
     async def _do(self, asked: Asked, command: Command, handler: Callable[[Any, Caller], Awaitable[R]]) -> R:
         """As the desk does a command of somebody who shows the certificate in TLS."""
-        caller = await admit(self._room, asked.identity, command, asked.source)
-        return await carry_out(self._room, handler, command, caller)
+        self._room.count(f"requests_{tag_of(command)}")
+        try:
+            caller = await admit(self._room, asked.identity, command, asked.source)
+            return await carry_out(self._room, handler, command, caller)
+        except Exception as error:
+            count_refusal(self._room, command, error)
+            raise
 
     async def _issue(self, asked: Asked, body: CertificateAsked) -> tuple[Reply, bytes]:
         command = EnrolDevice(asked.authority, body.serial, body.request, "crmf" if body.form else "")

@@ -202,12 +202,17 @@ async def answer_any(room: Room, command: Command, work: Callable[[], Awaitable[
     try:
         return await work()
     except Exception as error:  # noqa: BLE001  # whatever happens, the caller gets an answer and no traceback
-        room.count(f"refusals_{name}")
-        if hasattr(command, "work_order") and entries.is_strange(error):
-            room.count("strange_requests")
-        if getattr(error, "code", "") in ("key-known", "element-taken"):
-            room.count("cloned_keys")
+        count_refusal(room, command, error)
         return problem_of(error, name)
+
+
+def count_refusal(room: Room, command: Command, error: Exception) -> None:
+    """One more refusal of a command, for the metrics and the alarm for cloned keys."""
+    room.count(f"refusals_{tag_of(command)}")
+    if hasattr(command, "work_order") and entries.is_strange(error):
+        room.count("strange_requests")
+    if getattr(error, "code", "") in ("key-known", "element-taken"):
+        room.count("cloned_keys")
 
 
 async def carry_out(

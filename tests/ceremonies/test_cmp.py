@@ -151,6 +151,8 @@ def test_refusals_are_the_ones_of_every_other_way_in_and_are_signed(messaging: M
         answer = messaging.ask(body, number)
         assert (answer.tag, answer.code) == (expected, code)
         assert len(seen(messaging.world, before)) == 1, "every refusal is an entry"
+    counters = messaging.world.room.counters
+    assert (counters["cloned_keys"], counters["refusals_enrol-device"]) == (1, 4), "what the alarm looks at"
     site = messaging.ask(ask_certificate("BMS-000003", OTHER), 9, authority="site-ca")
     assert site.code == "work-order-unknown"
 
