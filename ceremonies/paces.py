@@ -137,7 +137,7 @@ class Paces(msgspec.Struct):
 
 
 def read_time(leaf: bytes) -> str:
-    """The time of an entry. Its names are sorted (RFC 8785), and what follows `ts` is `type` and `v`: no text of others."""
+    """The time of an entry. Names are sorted (RFC 8785), and what follows `ts` is `type` and `v`: no text of others."""
     at = leaf.rindex(TIME) + len(TIME)
     return leaf[at : leaf.index(b'"', at)].decode()
 
