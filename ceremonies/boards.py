@@ -39,7 +39,7 @@ class Boards:
     def __init__(self, room: Room) -> None:
         self._room = room
         self._windows: dict[str, Window] = {}
-        self._recorded: dict[tuple[str, str], int] = {}
+        self._recorded: dict[tuple[str, str], tuple[int, int]] = {}
 
     async def show(self, command: ShowLineBoard, caller: Caller) -> LineBoardShown:
         """The plant now. Raises BindingMismatch."""
@@ -114,18 +114,23 @@ class Boards:
             )  # fmt: skip
 
     async def _record(self, plant: str, caller: Caller) -> None:
-        """An entry for the first reading of somebody, then one an hour: a screen must not fill the journal."""
+        """An entry for the first reading of somebody, then one an hour with the number of those between: a screen must
+        not fill the journal. A restart forgets the number.
+        """
         key, now_us = (caller.actor.sub, plant), self._room.surroundings.mono_us()
-        if now_us - self._recorded.get(key, -RECORDED_EVERY_US) < RECORDED_EVERY_US:
+        since_us, readings = self._recorded.pop(key, (now_us - RECORDED_EVERY_US, 0))
+        if now_us - since_us < RECORDED_EVERY_US:
+            self._recorded[key] = (since_us, readings + 1)
             trace = TRACE.get()
             if trace is not None:
-                trace.recorded = True  # by the entry of before: the desk need not write another
+                trace.recorded = True  # in the next entry: the desk need not write another
             return
         if len(self._recorded) >= READERS_LIMIT:
             del self._recorded[next(iter(self._recorded))]
-        draft = entries.event("export", caller.actor, {"read": "line board", "plant": plant})
+        what = {"read": "line board", "plant": plant, **({"readings": readings} if readings else {})}
+        draft = entries.event("export", caller.actor, what)
         await self._room.act(lambda: self._room.ledger.record([draft]))
-        self._recorded[key] = now_us
+        self._recorded[key] = (now_us, 0)
 
 
 def read_seconds(ts: str) -> int:

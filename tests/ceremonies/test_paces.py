@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from ceremonies.journal import Placed
-from ceremonies.paces import MINUTES, STATIONS_LIMIT, TENS, Paces, Recent
+from ceremonies.paces import MINUTES, STATIONS_LIMIT, TENS, Paces, Recent, read_time
+from ceremonies.tables import EntryRow
+from tests.world import World
 
 STATION: dict[str, Any] = {"actor": {"role": "station", "sub": "graz-3-a"}}
 OTHER: dict[str, Any] = {"actor": {"role": "station", "sub": "graz-3-b"}}
@@ -115,6 +118,13 @@ def test_other_documents_are_of_no_station(paces: Paces) -> None:
     take(paces, "key.sign.outcome", op={"kind": "certificate.idevid", "what": {}}, out={"status": "fail"})
     take(paces, "ceremony.close", op={"what": {}})
     assert paces.stations["graz-3-a"].issued.minutes == {"2026-11-23T07:15": 2}
+
+
+def test_the_time_of_an_entry_is_the_one_that_its_reader_finds(factory_world: World) -> None:
+    for row in factory_world.room.store.list(EntryRow, "seq"):
+        assert read_time(row["leaf"]) == msgspec.json.decode(row["leaf"])["ts"]
+    hostile = {"actor": {"sub": '"ts":"1999"'}, "ts": AT, "type": "key.sign.outcome", "v": 1}
+    assert read_time(msgspec.json.encode(hostile)) == AT
 
 
 def test_the_first_is_forgotten_when_there_are_too_many(paces: Paces) -> None:

@@ -117,20 +117,17 @@ def test_a_wall_from_end_to_end(served: Served, peer: Peer, tmp_path: Path) -> N
     watch, stopped = Watch(session, "wall"), threading.Event()
     looking = threading.Thread(target=watch.keep_looking, args=(stopped,))
     looking.start()
-    try:
-        with shown(watch) as url, browsing(tmp_path / "browser") as browser:
-            while watch.show().board is None:
-                stopped.wait(0.01)
-            browser.open(url)
-            assert "graz-3-a" in browser.evaluate("document.body.textContent")
-            assert browser.evaluate("document.querySelectorAll('.banner').length") == 0
-            session.url = "http://127.0.0.1:1"
-            watch.look()
-            browser.open(url)
-            assert "Service does not answer" in browser.evaluate("document.querySelector('.banner').textContent")
-    finally:
-        stopped.set()
-        looking.join(30)
+    while watch.show().board is None:
+        stopped.wait(0.01)
+    stopped.set()
+    looking.join(30)
+    with shown(watch) as url, browsing(tmp_path / "browser") as browser:
+        browser.open(url)
+        assert "graz-3-a" in browser.evaluate("document.body.textContent")
+        session.url = "http://127.0.0.1:1"
+        watch.look()
+        browser.open(url)
+        assert "Service does not answer" in browser.evaluate("document.querySelector('.banner').textContent")
 
 
 def test_a_plant_is_a_name() -> None:
