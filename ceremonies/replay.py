@@ -113,11 +113,11 @@ class Replay(msgspec.Struct):
         elif kind == "log.recover":
             self._recover(placed.seq, entry)
         self.units.take(placed, entry)
-        self._take_grant(kind, entry)
+        self._take_grant(kind, placed.seq, entry)
 
-    def _take_grant(self, kind: str, entry: EntryDraft) -> None:
+    def _take_grant(self, kind: str, seq: int, entry: EntryDraft) -> None:
         if kind.startswith("grant.") and "out" not in entry:
-            self.grants.take(kind, entry["op"]["what"])
+            self.grants.take(kind, seq, entry["op"]["what"])
         if kind == IMPORT:
             self.births.update({name: birth for name, birth in entry["op"]["what"]["births"].items() if birth})
 
