@@ -52,6 +52,7 @@ class Box(msgspec.Struct, frozen=True):
     """A site box as the centre knows it: label of its CA, plant, CA key (SPKI digest), digest of its journal's policy.
 
     size: entries that were settled. checkpoint, state: digests of the checkpoint over them, and of what they led to.
+    medium, report, seq: of the last settlement the digests of medium and answer, and its entry.
     """
 
     label: str
@@ -61,6 +62,9 @@ class Box(msgspec.Struct, frozen=True):
     size: int = 0
     checkpoint: str = ""
     state: str = ""
+    medium: str = ""
+    report: str = ""
+    seq: int = 0
 
 
 class Grants(msgspec.Struct):
@@ -78,7 +82,7 @@ class Grants(msgspec.Struct):
     certificates: int = 0
     devices: int = 0
 
-    def take(self, kind: str, what: Mapping[str, Any]) -> None:
+    def take(self, kind: str, seq: int, what: Mapping[str, Any]) -> None:
         """Follow a `grant.*` entry."""
         if kind == CENTRE:
             self.centre = Centre(what["plant"], what["root"], what["trust_set"])
@@ -93,8 +97,8 @@ class Grants(msgspec.Struct):
         elif kind == MAKE:
             self.made[what["grant"]] = read_grant(what)
         elif kind == SETTLE:
-            facts = {name: what[name] for name in ("size", "checkpoint", "state")}
-            self.boxes[what["box"]] = msgspec.structs.replace(self.boxes[what["box"]], **facts)
+            facts = {name: what[name] for name in ("size", "checkpoint", "state", "medium", "report")}
+            self.boxes[what["box"]] = msgspec.structs.replace(self.boxes[what["box"]], **facts, seq=seq)
             self.certificates += what["certificates"]
             self.devices += what["devices"]
 

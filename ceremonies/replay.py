@@ -124,12 +124,12 @@ class Replay(msgspec.Struct):
         self.units.take(placed, entry)
         self.elements.take(entry)
         self.paces.take(placed, entry)
-        self._take_grant(kind, entry)
+        self._take_grant(kind, placed.seq, entry)
 
-    def _take_grant(self, kind: str, entry: EntryDraft) -> None:
+    def _take_grant(self, kind: str, seq: int, entry: EntryDraft) -> None:
         if kind.startswith("grant.") and "out" not in entry:
             what = entry["op"]["what"]
-            self.grants.take(kind, what)
+            self.grants.take(kind, seq, what)
             if kind in (CENTRE, IMPORT):
                 self.generations.take_imported(what["authority"])
             if kind == IMPORT:

@@ -26,7 +26,6 @@ from ceremonies.room import Room
 from ceremonies.settling import NOTICES, Held, Settling, State
 from ceremonies.store import Change
 from ceremonies.uploads import read_artefact
-from pki.jcs import jcs
 from pki.log.audit import SINCE
 from pki.log.checkpoints import Checkpoint
 from pki.log.digests import Digests
@@ -75,12 +74,19 @@ class Settlements:
         self._turn = asyncio.Lock()
 
     async def settle(self, command: SettleBox, caller: Caller) -> BoxSettled:
-        """Settle a box. Raises BoxUnknown, ArtefactMissing, SettlementRefused, BoxForked."""
+        """Settle a box. The medium that was settled last gets the same answer.
+
+        Raises BoxUnknown, ArtefactMissing, SettlementRefused, BoxForked.
+        """
         room = self._room
         async with self._turn:
             box = find_box(room, command.box)
             try:
-                reading = await asyncio.to_thread(self._read, box, command.parts)
+                with tempfile.TemporaryFile(dir=room.settings.spool) as file:
+                    medium = await asyncio.to_thread(join_parts, room, command.parts, file)
+                    if medium == box.medium:
+                        return await room.act(lambda: recall(room, box))
+                    reading = await asyncio.to_thread(self._read, box, medium, file)
             except KeyroomError as error:
                 what = {"box": box.label, "parts": list(command.parts), "plant": box.plant}
                 refused = entries.event_refused(SETTLE, caller.actor, what, error)
@@ -88,25 +94,23 @@ class Settlements:
                 raise
             return await room.act(lambda: self._settle(reading, command, caller))
 
-    def _read(self, box: Box, parts: Sequence[str]) -> Reading:
+    def _read(self, box: Box, medium: str, file: IO[bytes]) -> Reading:
         """Verify the journal on a medium, and judge its new entries. In a thread of its own."""
         room = self._room
         issuer = room.writer.run_now(lambda: load_plant_ca(room, box))
-        with tempfile.TemporaryFile(dir=room.settings.spool) as file:
-            medium = join_parts(room, parts, file)
-            try:
-                files = open_medium(file, parse_policy(read_blob(room, box.policy)))
-                head, _ = files.head()
-                state = load_state(room, box)
-                self._verify(box, files, (head, state))
-                settling = Settling(Held(issuer, self._grants(box), self._fleet(), finder(files)), state)
-                for seq, data in walk_export(files, box.size):
-                    settling.take(seq, parse_leaf(data))
-            except AuditFailed as error:
-                hint = error.hint or "export it again; when that does not help, look at the box"
-                raise SettlementRefused(f"{box.label}: {error}", hint=hint) from error
-            settling.finish()
-            return Reading(medium, head, files.read(CHECKPOINT), box, settling)
+        try:
+            files = open_medium(file, parse_policy(read_blob(room, box.policy)))
+            head, _ = files.head()
+            state = load_state(room, box)
+            self._verify(box, files, (head, state))
+            settling = Settling(Held(issuer, self._grants(box), self._fleet(), finder(files)), state)
+            for seq, data in walk_export(files, box.size):
+                settling.take(seq, parse_leaf(data))
+        except AuditFailed as error:
+            hint = error.hint or "export it again; when that does not help, look at the box"
+            raise SettlementRefused(f"{box.label}: {error}", hint=hint) from error
+        settling.finish()
+        return Reading(medium, head, files.read(CHECKPOINT), box, settling)
 
     def _verify(self, box: Box, files: Files, last: tuple[Checkpoint, State]) -> None:
         """The export is this box's, and extends what was settled. Raises AuditFailed, BoxForked."""
@@ -148,20 +152,30 @@ class Settlements:
         answer = BoxSettled(
             box=box.label, since=box.size, size=reading.checkpoint.size, certificates=len(arrivals.certificates),
             devices=len(arrivals.devices), counts=dict(settling.counts), used=settling.state.used,
-            findings=tuple(FindingShown(item.code, item.seq, item.serial, item.said) for item in findings[:SHOWN]),
+            findings=tuple(FindingShown(item.code, item.seq, item.serial, item.said) for item in findings[:KEPT]),
             findings_count=len(findings), alarm=any(item.code not in NOTICES for item in findings), index=0,
         )  # fmt: skip
         if command.dry_run:
-            return answer
-        report = {"counts": answer.counts, "findings": [msgspec.to_builtins(item) for item in findings[:KEPT]]}
-        blobs = [reading.note, msgspec.json.encode(settling.state), jcs(report)]
+            return show(answer)
+        blobs = [reading.note, msgspec.json.encode(settling.state), msgspec.json.encode(answer)]
         draft = entries.event(SETTLE, caller.actor, describe(reading, answer, [digest_of(item) for item in blobs]))
 
         def follow(placed: Sequence[Placed]) -> tuple[Sequence[Change], Sequence[bytes]]:
             return arrivals.changes(placed[0].seq), blobs
 
         (placed,) = room.ledger.commit(lambda _: [draft], follow, settles=room.ledger.settled)
-        return msgspec.structs.replace(answer, index=placed.seq)
+        return show(msgspec.structs.replace(answer, index=placed.seq))
+
+
+def recall(room: Room, box: Box) -> BoxSettled:
+    """The answer of the last settlement. Writer's thread. Raises JournalForked."""
+    answer = msgspec.json.decode(read_blob(room, box.report), type=BoxSettled)
+    return show(msgspec.structs.replace(answer, index=box.seq))
+
+
+def show(answer: BoxSettled) -> BoxSettled:
+    """As much of an answer as one message holds."""
+    return msgspec.structs.replace(answer, findings=answer.findings[:SHOWN])
 
 
 def read_blob(room: Room, digest: str) -> bytes:

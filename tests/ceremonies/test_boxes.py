@@ -48,7 +48,7 @@ from tests.world import World, copy_world, make_request
 
 
 @pytest.mark.engines
-@pytest.mark.req("CA-2", "T5")
+@pytest.mark.req("CA-13", "T4")
 def test_200_requests_for_the_last_ten_certificates_give_exactly_ten(
     templates: Templates, engine: Engine, tmp_path: Path
 ) -> None:
@@ -105,7 +105,7 @@ def test_what_a_box_imported_is_its_chain(pair: Pair) -> None:
     assert issued.birth_package in pair.centre.room.ledger.replay.births.values()
 
 
-@pytest.mark.req("T5")
+@pytest.mark.req("CA-13")
 def test_a_grant_is_for_this_box_and_newer_than_the_last(pair: Pair) -> None:
     centre, box = pair.centre, pair.box
 

@@ -232,7 +232,7 @@ def box(store: Store) -> Store:
     return store
 
 
-@pytest.mark.req("CA-2", "T5")
+@pytest.mark.req("CA-13")
 def test_a_grant_is_a_quota_over_all_orders(box: Store) -> None:
     grants = grants_of()
     with box.write() as connection:

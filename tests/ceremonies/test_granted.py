@@ -15,12 +15,12 @@ def test_a_grant_is_what_its_entry_says() -> None:
 
 def test_a_box_holds_grants_and_the_highest_number_is_in_force() -> None:
     grants = Grants()
-    grants.take(CENTRE, {"plant": "graz", "root": "aa" * 32, "trust_set": "bb" * 32})
+    grants.take(CENTRE, 1, {"plant": "graz", "root": "aa" * 32, "trust_set": "bb" * 32})
     assert grants.current(GRANT.ca) is None
-    grants.take(IMPORT, {**list_facts(GRANT), **PAPERS})
+    grants.take(IMPORT, 2, {**list_facts(GRANT), **PAPERS})
     grants.count("graz-1")
     assert (grants.current(GRANT.ca), grants.held["graz-1"].left) == (grants.held["graz-1"], 9)
-    grants.take(IMPORT, {**list_facts(NEXT), **PAPERS, "sets": 0})
+    grants.take(IMPORT, 3, {**list_facts(NEXT), **PAPERS, "sets": 0})
     assert grants.current(GRANT.ca) == NEXT
     assert grants.current("00" * 32) is None
     assert (grants.sets, len(grants.papers)) == (2, 2)
@@ -28,10 +28,11 @@ def test_a_box_holds_grants_and_the_highest_number_is_in_force() -> None:
 
 def test_a_centre_makes_grants_and_settles_boxes() -> None:
     grants = Grants()
-    grants.take(BOX, {"box": "graz-ca", "plant": "graz", "ca": GRANT.ca, "policy": "ee" * 32})
-    grants.take(MAKE, list_facts(GRANT))
+    grants.take(BOX, 1, {"box": "graz-ca", "plant": "graz", "ca": GRANT.ca, "policy": "ee" * 32})
+    grants.take(MAKE, 2, list_facts(GRANT))
+    digests = dict.fromkeys(("checkpoint", "state", "medium", "report"), "11" * 32)
     for size in (54, 60):
-        told = {"box": "graz-ca", "size": size, "checkpoint": "11" * 32, "state": "22" * 32}
-        grants.take(SETTLE, {**told, "certificates": 5, "devices": 4})
-    assert grants.boxes == {"graz-ca": Box("graz-ca", "graz", GRANT.ca, "ee" * 32, 60, "11" * 32, "22" * 32)}
+        told = dict.fromkeys(("checkpoint", "state", "medium", "report"), "11" * 32)
+        grants.take(SETTLE, size, {**told, "box": "graz-ca", "size": size, "certificates": 5, "devices": 4})
+    assert grants.boxes == {"graz-ca": Box("graz-ca", "graz", GRANT.ca, "ee" * 32, 60, **digests, seq=60)}
     assert (grants.certificates, grants.devices, grants.made) == (10, 8, {"graz-1": GRANT})

@@ -26,7 +26,6 @@ from tests.ceremonies.small import act
 from tests.world import PLANT
 
 
-@pytest.mark.req("CA-2")
 def test_a_device_of_a_box_chains_to_the_root_of_the_centre(pair: Pair) -> None:
     issued = asyncio.run(issue(pair.box, "BMS-000001"))
     root = read_document(pair.centre, "identity-root", "certificate")

@@ -110,7 +110,7 @@ def settle_parts(leaves: list[Leaf], cuts: list[int]) -> tuple[State, list[Findi
     return state, findings
 
 
-@pytest.mark.req("CA-2", "T5")
+@pytest.mark.req("CA-13")
 @given(st.lists(st.tuples(st.sampled_from(["begin", "begin", "end", "import"]), st.integers(0, 9))),
        st.lists(st.integers(0, 50), max_size=4))  # fmt: skip
 def test_each_certificate_is_counted_once_however_the_journal_is_cut(acts: list[Act], cuts: list[int]) -> None:
@@ -129,7 +129,7 @@ def test_what_a_box_may_do_is_no_finding() -> None:
     assert (state.used, list(state.pending)) == ({"graz-1": 1}, ["order/wo:1"])
 
 
-@pytest.mark.req("T5")
+@pytest.mark.req("CA-13", "T4")
 @pytest.mark.parametrize(
     ("leaves", "codes"),
     [

@@ -75,7 +75,7 @@ def check(*worlds: World) -> None:
         world.start()
 
 
-@pytest.mark.req("CA-2", "T5")
+@pytest.mark.req("CA-13")
 def test_a_year_of_an_offline_plant(pair: Pair) -> None:
     """Grant, issue, rework, settle, the next grant, an increment: nothing is found, the centre knows each device."""
     centre, box = pair.centre, pair.box
@@ -107,7 +107,7 @@ def test_a_year_of_an_offline_plant(pair: Pair) -> None:
     check(centre, box)
 
 
-@pytest.mark.req("T5")
+@pytest.mark.req("CA-14")
 def test_a_crash_spends_no_certificate_twice(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """An intent that a crash left open has its unit; the retry gets the same bytes and no second unit."""
     centre, box, csr = pair.centre, pair.box, make_request()
@@ -143,7 +143,7 @@ def let_go(patched: pytest.MonkeyPatch) -> None:
     patched.setattr("ceremonies.recording.count_grants", lambda *_: {})
 
 
-@pytest.mark.req("T5", "T25")
+@pytest.mark.req("CA-13", "T4")
 def test_what_a_changed_box_issues_beyond_its_grant_is_found(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     centre, box = pair.centre, pair.box
     let_go(monkeypatch)
@@ -162,7 +162,7 @@ def test_what_a_changed_box_issues_beyond_its_grant_is_found(pair: Pair, monkeyp
     assert leaf.op and leaf.op.what and leaf.op.what["why"].startswith("overuse")
 
 
-@pytest.mark.req("T5")
+@pytest.mark.req("CA-13", "T4")
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
@@ -187,7 +187,7 @@ def test_other_dates_and_profiles_are_refused_at_the_box_and_found_at_the_centre
     asyncio.run(play())
 
 
-@pytest.mark.req("T5", "AU-2")
+@pytest.mark.req("AU-2", "T26")
 def test_a_box_that_was_set_back_is_found(pair: Pair, tmp_path: Path) -> None:
     """Somebody restores the box with all its anchors, or clones it: both go on under one key."""
     centre, box = pair.centre, pair.box
@@ -227,7 +227,7 @@ def test_a_box_that_was_set_back_is_found(pair: Pair, tmp_path: Path) -> None:
     check(centre)
 
 
-@pytest.mark.req("T4", "T25")
+@pytest.mark.req("CA-2", "T4")
 def test_clones_are_found_and_enter_no_register(pair: Pair) -> None:
     """A key of a device of the centre, a serial of the centre; afterwards the centre refuses those of the box."""
     centre, box = pair.centre, pair.box
@@ -252,7 +252,7 @@ def test_clones_are_found_and_enter_no_register(pair: Pair) -> None:
     check(centre)
 
 
-@pytest.mark.req("T5")
+@pytest.mark.req("CA-13")
 def test_a_grant_opens_no_other_box(pair: Pair, tmp_path: Path) -> None:
     """Another box takes neither grant nor certificate, and its journal is none of the first one's."""
     other = make_pair(pair.centre, tmp_path / "other").box
@@ -271,7 +271,7 @@ def test_a_grant_opens_no_other_box(pair: Pair, tmp_path: Path) -> None:
     other.stop()
 
 
-@pytest.mark.req("T1", "T5")
+@pytest.mark.req("T4")
 def test_a_certificate_that_no_journal_has_is_a_stray(pair: Pair, tmp_path: Path) -> None:
     """A twin of the box issues beside its journal; the certificate is seen in the field."""
     centre, box = pair.centre, pair.box
@@ -301,7 +301,7 @@ def test_a_certificate_that_no_journal_has_is_a_stray(pair: Pair, tmp_path: Path
     assert leaf.op and leaf.op.what and len(leaf.op.what["numbers"]) == 1
 
 
-@pytest.mark.req("T5", "T25")
+@pytest.mark.req("T4")
 def test_a_certificate_under_another_name_is_found(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """A changed box has a device certificate signed as if it were a list, and hands out another than was signed."""
     centre, box = pair.centre, pair.box
@@ -332,7 +332,7 @@ def run(house: House, path: Path, role: str, verb: str, *arguments: object) -> A
     return json.loads(result.stdout.splitlines()[-1])  # the servers of this process log before it
 
 
-@pytest.mark.req("CA-2")
+@pytest.mark.req("CA-13")
 def test_a_stick_goes_to_and_fro(pair: Pair, tmp_path: Path) -> None:
     """As people do it, with the command line on both sides."""
     stick = tmp_path / "stick"

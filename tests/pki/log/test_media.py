@@ -54,7 +54,7 @@ def test_what_tar_writes_is_read(tmp_path: Path) -> None:
     assert read_all((tmp_path / "medium.tar").read_bytes()) == FILES
 
 
-@pytest.mark.req("T5")
+@pytest.mark.req("AU-2")
 @pytest.mark.parametrize(
     "data",
     [
