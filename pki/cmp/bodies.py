@@ -32,6 +32,7 @@ _ACCEPTED = (0, 1)
 _SHA256 = bytes.fromhex("300b0609608648016503040201")
 _SHA256_NULL = bytes.fromhex("300d06096086480165030402010500")
 _NUMBER, _ISSUER = 0x81, 0xA3
+_LONGEST_OID = 64
 
 
 class CertificateAsked(msgspec.Struct, frozen=True):
@@ -161,6 +162,8 @@ def _read_acknowledgement(body: bytes) -> Acknowledged:
     parts = read_children(body, status, limit=4)
     if tags(parts[:2]) != [OCTET_STRING, INTEGER] or tags(parts[2:]) not in ([], [SEQUENCE], [0xA0], [SEQUENCE, 0xA0]):
         raise DerMalformed("not a hash, an id and a status")
+    if len(content(body, parts[0])) != 32:
+        raise DerMalformed("not a hash of 32 octets")
     rest = {item[0]: item for item in parts[2:]}
     if 0xA0 in rest and content(body, rest[0xA0]) not in (_SHA256, _SHA256_NULL):
         raise MessageUnsupported("the certificate is not hashed with SHA-256")
@@ -178,6 +181,6 @@ def _read_status(body: bytes, element: Element) -> int:
 def _read_question(body: bytes) -> Question:
     _, item = _read_single(body)
     parts = read_children(body, item, limit=2)
-    if not parts or parts[0][0] != OID:
+    if not parts or parts[0][0] != OID or len(content(body, parts[0])) > _LONGEST_OID:
         raise DerMalformed("not a type and a value")
     return Question(whole(body, parts[0]), whole(body, parts[1]) if len(parts) == 2 else b"")

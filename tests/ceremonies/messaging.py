@@ -19,7 +19,6 @@ from tests.pki.cmp.writing import NONCE, TRANSACTION, Sender, octets, write_mess
 from tests.world import CLASS, PLANT, World, make_request
 
 STATION = "graz-3-a"
-KUR, RR, GENM, CERT_CONF = 7, 11, 21, 24
 IP, CP, KUP, RP, PKI_CONF, GENP, ERROR = 1, 3, 8, 12, 19, 22, 23
 
 
@@ -80,11 +79,6 @@ class Answer:
         status, words = self.status
         assert (status == 2) == bool(words)
         return words.partition(":")[0]
-
-    @property
-    def failure(self) -> bytes:
-        """The failInfo, DER."""
-        return self.body[-4:]
 
     @property
     def certificate(self) -> bytes:

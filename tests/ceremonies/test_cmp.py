@@ -138,12 +138,13 @@ def test_no_confirmation_is_waited_for_when_none_was_wanted(messaging: Messaging
 
 @pytest.mark.req("CA-13", "CA-14")
 def test_refusals_are_the_ones_of_every_other_way_in_and_are_signed(messaging: Messaging) -> None:
-    messaging.ask(ask_certificate(SERIAL, KEY), 1)
+    given = messaging.ask(ask_certificate(SERIAL, KEY), 1).certificate
     device_ca = authority(messaging.world, "device-ca").public_bytes(Encoding.DER)
     cases = (
         (ask_certificate(SERIAL, OTHER), "serial-taken", IP),
         (ask_certificate("BMS-000002", KEY), "key-known", IP),
         (ask_certificate("BMS-000001", KEY, 7, name_old(device_ca)), "certificate-unknown", KUP),
+        (ask_certificate("BMS-000003", OTHER, 7, name_old(given)), "certificate-unknown", KUP),
         (tag(4, make_est_request("BMS-000002", key=KEY)[:-1] + b"\0"), "proof-of-possession-failed", CP),
     )  # fmt: skip
     for number, (body, code, expected) in enumerate(cases, 2):
@@ -152,7 +153,7 @@ def test_refusals_are_the_ones_of_every_other_way_in_and_are_signed(messaging: M
         assert (answer.tag, answer.code) == (expected, code)
         assert len(seen(messaging.world, before)) == 1, "every refusal is an entry"
     counters = messaging.world.room.counters
-    assert (counters["cloned_keys"], counters["refusals_enrol-device"]) == (1, 4), "what the alarm looks at"
+    assert (counters["cloned_keys"], counters["refusals_enrol-device"]) == (1, 5), "what the alarm looks at"
     site = messaging.ask(ask_certificate("BMS-000003", OTHER), 9, authority="site-ca")
     assert site.code == "work-order-unknown"
 

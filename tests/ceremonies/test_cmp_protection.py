@@ -7,10 +7,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ceremonies import commands
-from ceremonies.cmp_protection import Protection
 from ceremonies.commands import KeysListed, SuspendKey
 from ceremonies.desk import Desk
 from ceremonies.handlers import handlers
+from ceremonies.cmp_protection import Protection
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.messaging import GENP, Messaging, make_responder, make_station
 from tests.pki.cmp.writing import ask_certificate, ask_information
@@ -48,7 +48,8 @@ def room_protection(messaging: Messaging) -> Protection:
 @pytest.mark.req("KL-2")
 def test_a_responder_that_is_stopped_or_at_its_end_answers_nothing(messaging: Messaging) -> None:
     world = messaging.world
-    message = messaging.write(ask_certificate("BMS-000001", KEY), {})
+    assert messaging.ask(CA_CERTS, 2).tag == GENP, "it is known already"
+    message = messaging.write(ask_certificate("BMS-000001", KEY))
     stop = SuspendKey("cmp-1", "a drill")
     asyncio.run(world.ask(stop, "officer", KeysListed))
     before = world.room.ledger.journal.size
