@@ -18,6 +18,8 @@ LONGEST_PAUSE: Final = 8.0
 LONGEST_RETRY: Final = 60.0
 """However long the service asks to wait: it may be back before."""
 LATER: Final = frozenset({408, 425, 429})
+UNTRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"
+"""What OpenSSL says when the service's certificate is not one of the authorities'."""
 FORM: Final = frozenset({400, 413, 415, 422})
 """A batch is refused as a whole when the form of one of its items is wrong."""
 
@@ -88,6 +90,8 @@ class Service:
         try:
             answer = self._session.send("POST", path, also=range(300, 600), content=body, headers=headers)
         except ServiceAway as error:
+            if UNTRUSTED in error.message:
+                raise ServiceStrange(error.message, hint="does --ca name the authorities of the service?") from error
             return Later(error.message)
         if answer.is_success:
             return read_verdicts(batch, answer.content)
