@@ -34,10 +34,11 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Later(msgspec.Struct, frozen=True):
-    """Not now; seconds: after which to ask again, 0 when the service did not say."""
+    """Not now; seconds: after which to ask again, 0 when it did not say. alone: others of its batch are done."""
 
     said: str
     seconds: float = 0.0
+    alone: bool = False
 
 
 Verdict = Device | Confirmed | Said | Later
@@ -134,7 +135,7 @@ def read_verdict(request: Queued, raw: msgspec.Raw) -> Verdict:
         return verdict
     said = msgspec.json.decode(raw, type=Said)
     if said.status >= 500 or said.status in LATER:
-        return Later(f"{said.code}: {said.detail}")
+        return Later(f"{said.code}: {said.detail}", alone=True)
     return said
 
 
