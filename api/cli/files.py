@@ -64,10 +64,12 @@ def _create(path: Path, data: bytes) -> None:
 
 
 def write_secret(path: Path, data: bytes) -> None:
-    """A new file that only its owner can read; one that stands there is replaced."""
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_bytes(data)
+    """A new file that only its owner can read; one that stands there is replaced, at once for whoever reads it."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600, exist_ok=False)
+    part.write_bytes(data)
+    part.replace(path)
 
 
 def write_below(directory: Path, name: str, data: bytes) -> Path:

@@ -153,10 +153,21 @@ def test_a_shift(floor: Floor) -> None:
 
         follow_page(floor)
 
+        # A service that nobody vouches for gets nothing; requests wait. So they do without a certificate.
+        lonely = make_unit(floor.path / "lonely", "BMS-000020")
+        floor.ca, known = floor.path / "stations.pem", floor.ca
+        words: list[str | Path] = ["issue", lonely, "--order", "wo-1", "--out", floor.path / "rework"]
+        assert count_states(floor.kedge(*words, status=1)) == {"sent": 1}
+        floor.ca = known
+        shown = floor.path / "graz-3-a" / "certificate.pem"
+        shown.rename(shown.with_suffix(".away"))
+        floor.kedge("resume", status=1)
+        shown.with_suffix(".away").rename(shown)
+        assert count_states(floor.kedge("resume")) == {"answered": 1}
+
         # A refusal blocks no other unit; a cloned key is the first thing to know.
         more = floor.path / "more"
         make_unit(more, "BMS-001001")
-        (floor.path / "rework").mkdir()
         refused = floor.kedge("issue", more, "--order", "wo-2", "--out", floor.path / "rework", status=5)
         assert [item["code"] for item in refused] == ["serial-taken"]
         assert floor.kedge("issue", more, "--order", "wo-2", "--out", out, status=5)[0]["code"] == "answer-in-the-way"

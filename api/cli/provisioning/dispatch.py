@@ -48,7 +48,7 @@ def dispatch(logbook: Logbook, service: Service, tell: Callable[[Result], None],
     tell: gets the result of each request that was sent, when it is durable. patience: seconds for which the service is
     asked again when it does not answer; then the rest is left waiting.
     """
-    waiting = [item.request for item in logbook.list_waiting()]
+    waiting, left = [item.request for item in logbook.list_waiting()], None
     for batch in split_batches(waiting, BATCH, BODY_BYTES):
         fresh = [request.n for request in batch if logbook.items[request.n].state == "queued"]
         logbook.append([Sent(fresh, int(time.time()))] if fresh else [])
@@ -61,10 +61,12 @@ def dispatch(logbook: Logbook, service: Service, tell: Callable[[Result], None],
         forbidden = find_forbidden(verdicts)
         if forbidden is not None:
             return forbidden
-        late = next((verdict for verdict in verdicts if isinstance(verdict, Later)), None)
-        if late is not None:
-            return ServiceLeft(late.said, hint="requests wait in the logbook: `kedge station resume`")
-    return None
+        late = [verdict for verdict in verdicts if isinstance(verdict, Later)]
+        if late:
+            left = ServiceLeft(late[0].said, hint="requests wait in the logbook: `kedge station resume`")
+        if not all(verdict.alone for verdict in late):
+            return left
+    return left
 
 
 def settle(logbook: Logbook, batch: Sequence[Queued], verdicts: Sequence[Verdict]) -> list[Result]:

@@ -16,6 +16,7 @@ import msgspec
 import typer
 
 from api.cli.errors import CliError, ServiceAway
+from api.cli.provisioning.identity import check_identity
 from api.cli.provisioning.intake import check_name
 from api.cli.session import Session, session_of
 from ceremonies.commands import LineBoardShown
@@ -52,6 +53,7 @@ class Watch:
     def look(self) -> None:
         """Ask once."""
         try:
+            check_identity(self._session.identity)
             board = self._session.get(f"/v1/line-boards/{self._plant}", Board)
         except CliError as error:
             self._error = error

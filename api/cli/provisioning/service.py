@@ -18,6 +18,8 @@ LONGEST_PAUSE: Final = 8.0
 LONGEST_RETRY: Final = 60.0
 """However long the service asks to wait: it may be back before."""
 LATER: Final = frozenset({408, 425, 429})
+UNTRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"
+"""What OpenSSL says when the service's certificate is not one of the authorities'."""
 FORM: Final = frozenset({400, 413, 415, 422})
 """A batch is refused as a whole when the form of one of its items is wrong."""
 
@@ -32,10 +34,11 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Later(msgspec.Struct, frozen=True):
-    """Not now; seconds: after which to ask again, 0 when the service did not say."""
+    """Not now; seconds: after which to ask again, 0 when it did not say. alone: others of its batch are done."""
 
     said: str
     seconds: float = 0.0
+    alone: bool = False
 
 
 Verdict = Device | Confirmed | Said | Later
@@ -88,6 +91,8 @@ class Service:
         try:
             answer = self._session.send("POST", path, also=range(300, 600), content=body, headers=headers)
         except ServiceAway as error:
+            if UNTRUSTED in error.message:
+                raise ServiceStrange(error.message, hint="does --ca name the authorities of the service?") from error
             return Later(error.message)
         if answer.is_success:
             return read_verdicts(batch, answer.content)
@@ -130,7 +135,7 @@ def read_verdict(request: Queued, raw: msgspec.Raw) -> Verdict:
         return verdict
     said = msgspec.json.decode(raw, type=Said)
     if said.status >= 500 or said.status in LATER:
-        return Later(f"{said.code}: {said.detail}")
+        return Later(f"{said.code}: {said.detail}", alone=True)
     return said
 
 

@@ -16,6 +16,7 @@ from api.cli.lines import align, list_facts
 from api.cli.provisioning.answers import is_answered, is_confirmed
 from api.cli.provisioning.dispatch import Result, dispatch, make_result
 from api.cli.provisioning.exits import Exit
+from api.cli.provisioning.identity import check_identity
 from api.cli.provisioning.intake import CSR, READBACK, Source, check_name, list_sources, read_confirmation, read_csr
 from api.cli.provisioning.logbook import Logbook, opened, read_logbook
 from api.cli.provisioning.records import Act, Item, Queued
@@ -128,13 +129,24 @@ def work(session: Session, task: Task | None, wait: float) -> None:
                 results.append(result)
                 step()
 
-            stopped = dispatch(logbook, Service(session), tell, wait)
+            stopped = send_all(session, logbook, tell, wait)
         told = {(item.act, item.work_order, item.serial) for item in results}
         results += [describe(item) for item in logbook.list_waiting() if item.request.name not in told]
     show_results(session, results)
     ending = find_ending(results, stopped)
     if ending is not None:
         raise ending
+
+
+def send_all(session: Session, logbook: Logbook, tell: Callable[[Result], None], wait: float) -> CliError | None:
+    """Send what waits, if the station has something to show. Returns why it ended early, or None."""
+    if not logbook.list_waiting():
+        return None
+    try:
+        check_identity(session.identity)
+    except CliError as error:
+        return error
+    return dispatch(logbook, Service(session), tell, wait)
 
 
 def read_task(logbook: Logbook, task: Task) -> tuple[list[Queued], list[Result]]:

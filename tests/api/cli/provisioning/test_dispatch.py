@@ -75,6 +75,15 @@ def test_the_rest_waits_while_the_service_is_away(tmp_path: Path) -> None:
     assert again.states == ["answered"] * 5
 
 
+def test_a_unit_that_the_service_cannot_do_now_stops_no_other(tmp_path: Path) -> None:
+    run = Run(tmp_path, *[answering(*UNITS, S_0=problem("reader-ended", 503))] * 3)
+    assert isinstance(run.go(), ServiceLeft)
+    assert run.states == ["sent", *["answered"] * 4]
+    again = Run(tmp_path, answering(*UNITS))
+    assert again.go() is None
+    assert again.session.asked == [["S-0"]]
+
+
 def test_a_suspension_refuses_no_unit(tmp_path: Path) -> None:
     run = Run(tmp_path, answering(*UNITS, S_1=problem("station-suspended", 403)))
     assert isinstance(run.go(), StationStopped)

@@ -125,6 +125,15 @@ def test_nobody_there_is_later(tmp_path: Path) -> None:
     assert Service(Nobody()).ask(BATCH[:1]) == [Later("no route to host")]
 
 
+def test_a_service_that_nobody_vouches_for_is_no_outage() -> None:
+    class Stranger(Scripted):
+        def send(self, *_: object, **__: object) -> httpx.Response:
+            raise ServiceAway("https://x: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
+
+    with pytest.raises(ServiceStrange):
+        Service(Stranger()).ask(BATCH[:1])
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("5", 5.0), ("", 0.0), ("-5", 0.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0.0), ("٣", 0.0), ("9" * 9, 0.0)],
