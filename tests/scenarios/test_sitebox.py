@@ -32,8 +32,9 @@ from ceremonies.replay import replay_journal
 from ceremonies.sums import EMPTY
 from pki.drafts import Draft, ToSign
 from pki.x509 import certificates
-from pki.x509.certificates import draft_prepared
+from pki.x509.certificates import Prepared, draft_prepared
 from pki.x509.pem import read_pem
+from pki.x509.profiles import Profile
 from pki.x509.tbs import split_signed
 from tests.api.cli.running import kedge
 from tests.api.houses import House, open_house
@@ -375,9 +376,9 @@ def test_another_certificate_than_was_signed_is_found(
     twin.stop()
     box.start()
 
-    def draft(*arguments: Any, **about: str) -> Draft:
-        real = draft_prepared(*arguments, **about)
-        return msgspec.structs.replace(real, what=what.what if what else {}, assemble=lambda _: other.certificate)
+    def draft(profile: Profile, signer: bytes, prepared: Prepared, **about: str) -> Draft:
+        real = draft_prepared(profile, signer, prepared, **about)
+        return msgspec.structs.replace(real, what=(what and what.what) or {}, assemble=lambda _: other.certificate)
 
     async def play() -> None:
         with monkeypatch.context() as patched:
