@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from ceremonies import entries
 from ceremonies.boxes import describe_grant
-from ceremonies.certified import load_authority, read_issued, read_released
+from ceremonies.certified import Issued, load_authority, read_issued, read_released
 from ceremonies.errors import KeyroomError
 from ceremonies.genesis import certificate_changes, draft_authority, draw_number
 from ceremonies.granted import BOX, MAKE, Box, list_facts
@@ -23,6 +23,7 @@ from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.plans import Authority, Count, Name, PlanMalformed, Positive, read_plan, write_plan
 from ceremonies.procedures import Action, Closing, Item, LastWords, request_prefix
 from ceremonies.quorums import StepOutdated
+from ceremonies.revocations import find_revoked
 from ceremonies.room import Room
 from ceremonies.tables import CertificateRow, DocumentRow, RequestRow
 from ceremonies.trustsets import newest_set, signing_keys
@@ -141,14 +142,20 @@ def find_box(room: Room, label: str) -> Box:
     return box
 
 
-def load_plant_ca(room: Room, box: Box) -> Issuer:
-    """The CA of a box, as it issues in this fleet. Writer's thread. Raises JournalForked, and as `read_issuer`."""
+def find_certificate(room: Room, box: Box) -> Issued:
+    """The certificate of a box's CA. Writer's thread. Raises JournalForked."""
     row = room.store.find(CertificateRow, label=box.label)
     released = room.store.find(DocumentRow, sha256=row["document"]) if row else None
     if row is None or released is None or row["spki"] != box.ca:
         raise JournalForked(f"the certificate of CA {box.label} is missing", hint=RESTORE)
-    root = load_authority(room, read_issued(room, released["seq"]).ca)
-    issuer = read_issuer(DEVICE_CA, read_released(room, row["document"], f"certificate.{DEVICE_CA.name}"), root)
+    return read_issued(room, released["seq"])
+
+
+def load_plant_ca(room: Room, box: Box) -> Issuer:
+    """The CA of a box, as it issues in this fleet. Writer's thread. Raises JournalForked, and as `read_issuer`."""
+    issued = find_certificate(room, box)
+    root = load_authority(room, issued.ca)
+    issuer = read_issuer(DEVICE_CA, read_released(room, issued.document, issued.kind), root)
     fleet = room.door.require_governing().policy.fleet
     url = fleet.revocation.prefix(box.label) if fleet.revocation else ""
     return msgspec.structs.replace(issuer, crl_url=url, test_root=fleet.test_root)
@@ -186,12 +193,16 @@ def draw_grant(room: Room, shown: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def draft_grants(room: Room, shown: Mapping[str, Any], recipe: Mapping[str, Any]) -> Sequence[Item]:
-    """The one document. Raises StepOutdated when another grant took its number."""
+    """The one document. Writer's thread. Raises StepOutdated when another grant took its number, PlanMalformed when the
+    certificate of the CA was revoked.
+    """
     plan = msgspec.convert(shown["content"], GrantPlan)
     box, newest, births = find_box(room, plan.box), newest_set(room.store), room.ledger.replay.births
     taken = [grant for grant in room.ledger.replay.grants.made.values() if grant.ca == box.ca]
     if any(grant.number >= recipe["number"] and grant.id != plan.id for grant in taken):
         raise StepOutdated(f"grant {recipe['number']} of {plan.box} was made meanwhile", hint="propose a new ceremony")
+    if find_revoked(room, find_certificate(room, box)):
+        raise PlanMalformed(f"the certificate of CA {plan.box} was revoked", hint="certify a new key of the box")
     fleet = room.door.require_governing().policy.fleet
     found = {fleet.class_id(name): births.get(fleet.class_id(name).hex()) for name in plan.classes}
     grant = QuotaGrant(

@@ -82,20 +82,22 @@ class Settlements:
         async with self._turn:
             box = find_box(room, command.box)
             try:
-                with tempfile.TemporaryFile(dir=room.settings.spool) as file:
-                    medium = await asyncio.to_thread(join_parts, room, command.parts, file)
-                    if medium == box.medium:
-                        return await room.act(lambda: recall(room, box))
-                    reading = await asyncio.to_thread(self._read, box, medium, file)
+                reading = await self._receive(box, command.parts)
             except KeyroomError as error:
                 what = {"box": box.label, "parts": list(command.parts), "plant": box.plant}
                 refused = entries.event_refused(SETTLE, caller.actor, what, error)
                 await room.act(lambda: room.ledger.record([refused]))
                 raise
-            return await room.act(lambda: self._settle(reading, command, caller))
+            return await room.act(lambda: self._settle(reading, command, caller) if reading else recall(room, box))
+
+    async def _receive(self, box: Box, parts: Sequence[str]) -> Reading | None:
+        """What a medium says; None for the one that was settled last. In a thread of its own."""
+        with tempfile.TemporaryFile(dir=self._room.settings.spool) as file:
+            medium = await asyncio.to_thread(join_parts, self._room, parts, file)
+            return None if medium == box.medium else await asyncio.to_thread(self._read, box, medium, file)
 
     def _read(self, box: Box, medium: str, file: IO[bytes]) -> Reading:
-        """Verify the journal on a medium, and judge its new entries. In a thread of its own."""
+        """Verify the journal on a medium, and judge its new entries."""
         room = self._room
         issuer = room.writer.run_now(lambda: load_plant_ca(room, box))
         try:

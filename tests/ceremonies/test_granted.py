@@ -32,7 +32,6 @@ def test_a_centre_makes_grants_and_settles_boxes() -> None:
     grants.take(MAKE, 2, list_facts(GRANT))
     digests = dict.fromkeys(("checkpoint", "state", "medium", "report"), "11" * 32)
     for size in (54, 60):
-        told = dict.fromkeys(("checkpoint", "state", "medium", "report"), "11" * 32)
-        grants.take(SETTLE, size, {**told, "box": "graz-ca", "size": size, "certificates": 5, "devices": 4})
+        grants.take(SETTLE, size, {**digests, "box": "graz-ca", "size": size, "certificates": 5, "devices": 4})
     assert grants.boxes == {"graz-ca": Box("graz-ca", "graz", GRANT.ca, "ee" * 32, 60, **digests, seq=60)}
     assert (grants.certificates, grants.devices, grants.made) == (10, 8, {"graz-1": GRANT})

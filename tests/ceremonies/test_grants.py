@@ -84,6 +84,15 @@ def test_what_is_no_grant_and_no_box_is_not_proposed(pair: Pair) -> None:
     asyncio.run(play())
 
 
+def test_a_ca_that_was_revoked_gets_no_grant(pair: Pair) -> None:
+    centre = pair.centre
+    ca = x509.load_pem_x509_certificate(read_document(centre, CA, "certificate"))
+    plan = {"numbers": [f"{ca.serial_number:x}"], "reason": "keyCompromise", "why": "the box was stolen"}
+    asyncio.run(centre.ceremony("revoke-1", "revoke", plan))
+    told = problem(asyncio.run(propose(centre, "grant-x", "grant", grant_plan("graz-2"))))
+    assert (told.code, "revoked" in told.message) == ("plan-malformed", True)
+
+
 def test_two_grants_under_way_do_not_share_a_number(pair: Pair) -> None:
     centre = pair.centre
 

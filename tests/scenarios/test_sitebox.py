@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -31,7 +32,9 @@ from ceremonies.replay import replay_journal
 from ceremonies.sums import EMPTY
 from pki.drafts import Draft, ToSign
 from pki.x509 import certificates
+from pki.x509.certificates import Prepared, draft_prepared
 from pki.x509.pem import read_pem
+from pki.x509.profiles import Profile
 from pki.x509.tbs import split_signed
 from tests.api.cli.running import kedge
 from tests.api.houses import House, open_house
@@ -357,3 +360,32 @@ def test_a_stick_goes_to_and_fro(pair: Pair, tmp_path: Path) -> None:
         assert found["verdicts"][0]["state"] == "known"
         shown = [run(house, tmp_path, "auditor", "grant", "show") for house in (centre, box)]
         assert [[item["used"] for item in side["grants"]] for side in shown] == [[0, 2], [0, 2]]
+
+
+@pytest.mark.req("T4")
+def test_another_certificate_than_was_signed_is_found(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One intent, two certificates: a changed box hands out the one that its token signed beside the journal."""
+    centre, box, csr = pair.centre, pair.box, make_request()
+    box.stop()
+    twin = copy_box(box, tmp_path / "twin")
+    twin.start()
+    other = asyncio.run(issue(twin, serial(1), csr))
+    what = read_leaves(twin)[other.proven.index].op
+    twin.stop()
+    box.start()
+
+    def draft(profile: Profile, signer: bytes, prepared: Prepared, **about: str) -> Draft:
+        real = draft_prepared(profile, signer, prepared, **about)
+        return msgspec.structs.replace(real, what=(what and what.what) or {}, assemble=lambda _: other.certificate)
+
+    async def play() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr("ceremonies.issuance.draft_prepared", draft)
+            await issue(box, serial(1), csr)
+        settled = await settle(centre, await carry(box))
+        assert codes(settled) == ["certificate-differs"]
+        assert "something else signed" in settled.findings[0].said
+
+    asyncio.run(play())
