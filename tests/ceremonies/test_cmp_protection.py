@@ -7,10 +7,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ceremonies import commands
+from ceremonies.cmp_protection import Protection
 from ceremonies.commands import KeysListed, SuspendKey
 from ceremonies.desk import Desk
 from ceremonies.handlers import handlers
-from ceremonies.cmp_protection import Protection
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.messaging import GENP, Messaging, make_responder, make_station
 from tests.pki.cmp.writing import ask_certificate, ask_information
