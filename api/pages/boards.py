@@ -12,6 +12,7 @@ from ceremonies.client import KeyroomDown, Refused
 
 router = APIRouter(tags=["line boards"])
 HTML: Final = "text/html; charset=utf-8"
+NAME: Final = "^[A-Za-z0-9][A-Za-z0-9._-]*$"  # as of every name in a route
 TURNS: Final = 1000
 
 
@@ -23,7 +24,7 @@ TURNS: Final = 1000
 async def show_line_board(
     request: Request,
     caller: Asking,
-    plant: Annotated[str, InPath(min_length=1, max_length=64, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")],
+    plant: Annotated[str, InPath(min_length=1, max_length=64, pattern=NAME)],
     turn: Annotated[int, Query(ge=0, lt=TURNS)] = 0,
 ) -> Response:
     """Stations and open work orders of a plant as a page that renews itself. `turn`: where there is more than fits on

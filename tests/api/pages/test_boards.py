@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from api.pages import boards
+from api.routes import encodings
 from api.settings import ApiSettings
 from ceremonies import commands
 from tests.api.answers import BOARD
@@ -46,6 +48,10 @@ def test_a_page_that_renews_itself(served: Served, peer: Peer, bearer: dict[str,
     assert answered.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
     assert "graz-3-a" in answered.text
     assert [request.command for request in peer.asked] == [commands.ShowLineBoard("graz-1")]
+
+
+def test_a_plant_is_a_name_as_in_every_route() -> None:
+    assert boards.NAME == encodings.NAME
 
 
 def test_turns_follow_each_other(served: Served, peer: Peer, bearer: dict[str, str]) -> None:
