@@ -261,6 +261,10 @@ def refuse_grant(room: Room, ca: str, order: WorkOrder, now: int) -> KeyroomErro
     grant = grants.current(ca)
     if grant is None:
         return GrantMissing("this site box has no grant for its CA", hint="import a grant of the centre")
+    recovered = room.ledger.replay.recovered
+    if recovered and grant.seq < recovered[-1]:
+        # The lost entries may have spent certificates of it.
+        return GrantOver(f"grant {grant.id} is from before the journal's recovery", hint="ask the centre for the next")
     if not grant.valid_from <= now < grant.valid_to:
         until = datetime.fromtimestamp(grant.valid_to, UTC).date().isoformat()
         return GrantOver(f"grant {grant.id} is not valid now: its end is {until}", hint="ask the centre for the next")

@@ -31,6 +31,8 @@ from ceremonies.commands import (
     Uploaded,
 )
 from pki.log.media import write_medium
+from pki.trust.authority import open_sign
+from pki.trust.grants import QuotaGrant
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -152,10 +154,13 @@ def import_grant(
 ) -> None:
     """At the box, as an officer: propose to take a grant. Its officers approve it as any ceremony."""
     session = session_of(ctx)
+    document = read_file(directory / GRANT, 1 << 16)
+    under = open_sign(QuotaGrant, document)[0].set_ref
     known = {item.name for item in session.get("/v1/trust-sets", Documents).documents}
     new = [path for path in sorted(directory.glob(SETS), key=read_index) if path.stem not in known]
+    new = [path for path in new if read_index(path) <= (under.generation, under.epoch)]
     plan = {
-        "grant": read_file(directory / GRANT, 1 << 16),
+        "grant": document,
         "trust_sets": [read_file(path, 1 << 16) for path in new],
         "certificate": read_file(directory / CERTIFICATE, 1 << 14).decode("ascii", "replace"),
     }

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ceremonies.boxes import check_box
+from ceremonies.boxes import check_box, refuse_grant
 from ceremonies.certified import load_authority
+from ceremonies.claims import GrantOver
 from ceremonies.commands import (
     DeviceIssued,
     DeviceScrapped,
@@ -22,6 +23,7 @@ from ceremonies.commands import (
     ScrapDevice,
 )
 from ceremonies.errors import KeyroomError
+from ceremonies.issuance import load_order
 from ceremonies.journal import JournalForked
 from ceremonies.plans import GenesisPlan, PlanMalformed, read_plan
 from ceremonies.reckoning import check_rows
@@ -149,6 +151,18 @@ def test_a_box_follows_the_trust_sets_of_its_centre(pair: Pair) -> None:
     assert newest_set(box.room.store).index == 1
     box.stop()
     box.start()
+
+
+@pytest.mark.req("CA-13")
+def test_a_grant_ends_with_a_recovery_of_the_journal(pair: Pair) -> None:
+    """The entries that officers gave up may have spent what seems to be left of it."""
+    room = pair.box.room
+    ca, order = room.door.keyring.labelled(CA).spki, act(pair.box, lambda: load_order(room, "wo-1"))
+    now = order.valid_from + 100
+    assert refuse_grant(room, ca, order, now) is None
+    room.ledger.replay.recovered.append(room.ledger.journal.size)
+    refused = refuse_grant(room, ca, order, now)
+    assert isinstance(refused, GrantOver) and "recovery" in refused.message
 
 
 @pytest.mark.req("CA-9")

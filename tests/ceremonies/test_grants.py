@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.x509.ocsp import OCSPResponseStatus
 
 from ceremonies.commands import CeremonyShown, ExecuteStep
 from ceremonies.grants import BoxUnknown, find_box, load_plant_ca, read_plant
@@ -22,6 +23,7 @@ from tests.ceremonies.boxed import (
     trust_of,
 )
 from tests.ceremonies.field import problem, propose
+from tests.ceremonies.revoking import ask_status, question
 from tests.ceremonies.small import act
 from tests.world import PLANT
 
@@ -82,6 +84,16 @@ def test_what_is_no_grant_and_no_box_is_not_proposed(pair: Pair) -> None:
             assert problem(told).code == code, fields
 
     asyncio.run(play())
+
+
+def test_the_cas_of_boxes_do_not_disturb_who_asks_for_a_status(pair: Pair) -> None:
+    """Neither a CA whose key is at the box nor a root whose key is at the centre has a responder here."""
+    ca, root = (x509.load_pem_x509_certificate(read_document(pair.centre, name, "certificate"))
+                for name in (CA, "identity-root"))  # fmt: skip
+    leaf = x509.load_pem_x509_certificate(asyncio.run(issue(pair.box, "BMS-000001")).certificate)
+    for world in (pair.centre, pair.box):
+        for asked in (question(leaf, ca), question(ca, root)):
+            assert ask_status(world, asked).response_status is OCSPResponseStatus.UNAUTHORIZED
 
 
 def test_a_ca_that_was_revoked_gets_no_grant(pair: Pair) -> None:

@@ -1,3 +1,4 @@
+import base64
 import csv
 import io
 import json
@@ -8,10 +9,13 @@ import pytest
 
 from ceremonies import commands
 from pki.log.media import list_files
+from pki.trust.sets import SetRef
 from tests.api.answers import CERTIFICATES, DIGEST, GRANTS, SEALED, SETTLED
 from tests.api.cli.running import answer, kedge, refusal
 from tests.api.conftest import TOKEN, Served
 from tests.api.peer import Peer
+from tests.pki.trust.fleets import MANIFEST, sign
+from tests.pki.trust.messages import HASH, grant
 
 
 @pytest.fixture
@@ -56,12 +60,14 @@ def test_what_the_box_needs_is_written_and_taken(web: list[str], peer: Peer, tmp
     assert sorted(path.name for path in medium.iterdir()) == ["ca.pem", "grant.cose", "set-0-0.cose", "set-0-1.cose"]
     assert (medium / "grant.cose").read_bytes() == SEALED.document
     assert refusal(*web, "export", "none", str(medium)) == "file-refused"
-    (medium / "set-0-2.cose").write_bytes(b"newer")
-    (medium / "set-0-10.cose").write_bytes(b"newest")
+    for number in (2, 10, 11):
+        (medium / f"set-0-{number}.cose").write_bytes(b"set %d" % number)
+    signed = sign(grant(set_ref=SetRef(0, 10, HASH)), MANIFEST)
+    (medium / "grant.cose").write_bytes(signed)
     answer(*web, "import", str(medium), "--ceremony", "import-1")
     action, plan = read_plan(peer)
-    assert (action, plan["grant"]) == ("grant-import", "0oQ=")
-    assert plan["trust_sets"] == ["bmV3ZXI=", "bmV3ZXN0"]
+    assert (action, plan["grant"]) == ("grant-import", base64.b64encode(signed).decode())
+    assert plan["trust_sets"] == [base64.b64encode(b"set 2").decode(), base64.b64encode(b"set 10").decode()]
     assert plan["certificate"] == CERTIFICATES["device-ca"].decode()
     (medium / "set-x.cose").write_bytes(b"")
     assert refusal(*web, "import", str(medium), "--ceremony", "import-1") == "file-refused"
