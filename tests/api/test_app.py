@@ -41,7 +41,7 @@ def test_json_bodies_have_examples_and_refuse_other_fields(description: dict[str
         for content in [operation.get("requestBody", {}).get("content", {})]
         if "application/json" in content
     ]
-    assert len(bodies) == 19
+    assert len(bodies) == 21
     for schema in bodies:
         assert schema["additionalProperties"] is False
         assert schema["examples"]

@@ -3,13 +3,21 @@
 from sqlalchemy import CheckConstraint, UniqueConstraint
 from sqlmodel import SQLModel
 
-from ceremonies import fleet_tables, ldevid_tables, revocation_tables, tables, unit_tables
+from ceremonies import (
+    element_tables,
+    fleet_tables,
+    grant_tables,
+    ldevid_tables,
+    revocation_tables,
+    tables,
+    unit_tables,
+)
 from ceremonies.store import table_of
 
 
 def row_classes() -> list[type[SQLModel]]:
     """Every row class."""
-    modules = (tables, fleet_tables, ldevid_tables, revocation_tables, unit_tables)
+    modules = (tables, element_tables, fleet_tables, grant_tables, ldevid_tables, revocation_tables, unit_tables)
     named = (item for module in modules for item in vars(module).values())
     found = {item for item in named if isinstance(item, type) and issubclass(item, SQLModel)}
     return sorted(found - {SQLModel}, key=lambda item: item.__name__)

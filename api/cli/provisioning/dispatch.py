@@ -39,7 +39,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
 class ServiceLeft(CliError):
     """The service did not answer for as long as this run was to wait."""
 
-    code = "service-away"
+    code = "service-left"
 
 
 def dispatch(logbook: Logbook, service: Service, tell: Callable[[Result], None], patience: float) -> CliError | None:
