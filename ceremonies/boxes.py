@@ -20,7 +20,7 @@ from ceremonies import entries
 from ceremonies.certified import read_released
 from ceremonies.claims import GrantMissing, GrantOver
 from ceremonies.errors import KeyroomError
-from ceremonies.grant_tables import GrantRow
+from ceremonies.grant_tables import QuotaGrantRow
 from ceremonies.granted import CENTRE, IMPORT, Grant, list_facts
 from ceremonies.keyring import KeyEntry
 from ceremonies.plans import CentrePlan, GenesisPlan, PlanMalformed, WorkOrder, read_plan, write_plan
@@ -233,7 +233,7 @@ def close_import(room: Room, shown: Mapping[str, Any], closing: Closing) -> Last
     more = {"authority": facts, "births": births, "certificate": certificate, "sets": len(brought.sets)}
     taken = entries.event(IMPORT, closing.by, {**list_facts(grant), **more}, **closing.context)
     held = {"id": grant.id, "document": grant.document, "quantity": grant.quantity, "issued": 0}
-    rows: list[Change] = [Insert(GrantRow, held), *(set_row(*item) for item in brought.sets)]
+    rows: list[Change] = [Insert(QuotaGrantRow, held), *(set_row(*item) for item in brought.sets)]
     if certificate not in room.ledger.replay.grants.papers:
         row = {"label": brought.key.label, "spki": brought.key.spki, "document": certificate}
         rows.append(Insert(CertificateRow, row))

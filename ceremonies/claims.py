@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from ceremonies.errors import KeyroomError
-from ceremonies.grant_tables import GrantRow
+from ceremonies.grant_tables import QuotaGrantRow
 from ceremonies.granted import Grants
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.orders import Order, RequestKey
@@ -171,7 +171,7 @@ def _decide(order: Order, books: Books) -> Verdict:
 
 def _load_granted(connection: Connection, orders: Iterable[Order], grants: Grants) -> dict[str, int | KeyroomError]:
     """What is left of each grant that these orders name, or why nothing is begun under it."""
-    rows = _load(connection, GrantRow, "id", (order.grant for order in orders))
+    rows = _load(connection, QuotaGrantRow, "id", (order.grant for order in orders))
     found: dict[str, int | KeyroomError] = {}
     for name, grant in grants.held.items():
         row = rows.get(name, {"quantity": 0, "issued": 0})
@@ -243,7 +243,7 @@ def claim_changes(
         elif request is not None:
             changes.append(Update(RequestRow, {"id": request.id}, {"seq": seq}))
     changes += [Update(WorkOrderRow, {"id": name}, {"issued": count}) for name, count in quotas.items()]
-    return changes + [Update(GrantRow, {"id": name}, {"issued": count}) for name, count in (grants or {}).items()]
+    return changes + [Update(QuotaGrantRow, {"id": name}, {"issued": count}) for name, count in (grants or {}).items()]
 
 
 def count_quotas(connection: Connection, decided: Iterable[tuple[Order, Verdict | None]]) -> dict[str, int]:
@@ -258,7 +258,7 @@ def count_grants(connection: Connection, decided: Iterable[tuple[Order, Verdict 
     """The `issued` count of each grant after these verdicts; what is reworked counts as well."""
     accepted = (order for order, verdict in decided if isinstance(verdict, Claim) and verdict.fresh)
     used = Counter(order.grant for order in accepted if order.grant)
-    rows = _load(connection, GrantRow, "id", used)
+    rows = _load(connection, QuotaGrantRow, "id", used)
     return {name: row["issued"] + used[name] for name, row in rows.items()}
 
 

@@ -8,7 +8,7 @@ from sqlmodel import Field, SQLModel
 from ceremonies.tables import CLUSTERED
 
 
-class GrantRow(SQLModel, table=True):
+class QuotaGrantRow(SQLModel, table=True):
     """A grant that this box holds, and how much of it is used. The constraint holds it whatever the code does."""
 
     __tablename__ = "quota_grant"

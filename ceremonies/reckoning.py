@@ -11,7 +11,7 @@ from ceremonies.element_tables import ElementRow
 from ceremonies.elements import check_elements
 from ceremonies.fleet_tables import BaselineRow, RegisterRequestRow, RegisterRow
 from ceremonies.generations import AUTHORITIES, LINK
-from ceremonies.grant_tables import BoxCertificateRow, GrantRow
+from ceremonies.grant_tables import BoxCertificateRow, QuotaGrantRow
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.keyring import Keyring
 from ceremonies.ldevid_tables import LdevidRow
@@ -53,7 +53,7 @@ def check_rows(store: Store, replay: Replay, keyring: Keyring) -> None:
     rework = {row["work_order"]: (row["quantity"], row["opened"]) for row in store.list(ReworkQuotaRow, "work_order")}
     permits = {name: (item.rework, item.reworked) for name, item in replay.units.orders.items() if item.rework}
     _demand("quotas of rework", rework == permits)
-    granted = {row["id"]: (row["quantity"], row["issued"]) for row in store.list(GrantRow, "id")}
+    granted = {row["id"]: (row["quantity"], row["issued"]) for row in store.list(QuotaGrantRow, "id")}
     _demand("grants", granted == {name: (item.quantity, item.used) for name, item in replay.grants.held.items()})
     governing = {row["name"]: row["seq"] for row in store.list(GoverningRow, "name")}
     _demand("roster and policy", governing == replay.governing)

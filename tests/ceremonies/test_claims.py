@@ -23,7 +23,7 @@ from ceremonies.claims import (
     count_quotas,
     decide_claims,
 )
-from ceremonies.grant_tables import GrantRow
+from ceremonies.grant_tables import QuotaGrantRow
 from ceremonies.granted import Centre, Grant, Grants
 from ceremonies.journal import JournalForked
 from ceremonies.orders import Order, RequestKey
@@ -228,7 +228,7 @@ def box(store: Store) -> Store:
     """The store of a site box that holds `g1`."""
     with store.write() as connection:
         row = {"id": "g1", "document": "", "quantity": 3, "issued": 0}
-        apply_changes(connection, [Insert(GrantRow, row)])
+        apply_changes(connection, [Insert(QuotaGrantRow, row)])
     return store
 
 
@@ -241,7 +241,7 @@ def test_a_grant_is_a_quota_over_all_orders(box: Store) -> None:
         second = decide_granted(connection, [device("b", rework=True), device("c"), device("d"), device("e")], grants)
         assert words(second) == ["Claim", "Claim", "GrantExhausted", "GrantExhausted"]
         assert words(decide_granted(connection, [device("a")], grants)) == ["Claim"]  # what was begun is finished
-    assert (grants.held["g1"].left, box.list(GrantRow, "id")[0]["issued"]) == (0, 3)
+    assert (grants.held["g1"].left, box.list(QuotaGrantRow, "id")[0]["issued"]) == (0, 3)
     box.close()
 
 
@@ -264,7 +264,7 @@ def test_never_more_than_was_granted(plan: list[list[tuple[str, bool]]]) -> None
     with create_engine("sqlite://").connect() as connection:
         RequestRow.metadata.create_all(connection)
         row = {"id": "g1", "document": "", "quantity": 3, "issued": 0}
-        apply_changes(connection, [Insert(GrantRow, row)])
+        apply_changes(connection, [Insert(QuotaGrantRow, row)])
         for batch in plan:
             orders = [device(request, rework=rework) for request, rework in batch]
             verdicts = decide_granted(connection, orders, grants)
