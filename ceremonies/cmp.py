@@ -29,6 +29,7 @@ from ceremonies.commands import (
 from ceremonies.confirmation import ChainMismatch
 from ceremonies.desk import Caller, Handler, admit, carry_out, count_refusal, tag_of
 from ceremonies.errors import KeyroomError
+from ceremonies.issuers import is_recommended
 from ceremonies.recalls import RecallCertificate, Recalls, find_unit
 from ceremonies.room import Room
 from ceremonies.tokens import Identity
@@ -166,8 +167,9 @@ class Cmp:
 
     async def _inform(self, question: Question, authority: str, command: AskAuthorities, caller: Caller) -> bytes:
         listed: DocumentsListed = await self._list(ListCertificates(), caller)
-        known = {label: read_pem(document, "CERTIFICATE") for label, _, document in listed.documents}
-        return answer_question(question, known, authority)
+        named = {label: document for label, _, document in listed.documents}
+        good = await self._room.act(lambda: [name for name in named if is_recommended(self._room, name, named[name])])
+        return answer_question(question, {name: read_pem(named[name], "CERTIFICATE") for name in good}, authority)
 
 
 def check_old(room: Room, old: CertificateName, serial: str) -> None:

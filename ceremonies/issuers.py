@@ -1,12 +1,14 @@
 """The CA that issues now: the generation that the journal says, while it and those above it may sign."""
 
-from ceremonies.certified import load_authority, load_chain, place_issuer
+from ceremonies.certified import find_by_number, load_authority, load_chain, place_issuer
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.keyring import KeyEntry
-from ceremonies.revocations import find_revoked
+from ceremonies.revocations import find_revoked, is_revoked
+from ceremonies.revoked import write_number
 from ceremonies.room import Room
-from pki.x509.issuers import Issuer
+from pki.x509.issuers import Issuer, read_certificate
+from pki.x509.profiles import IDENTITY_ROOT
 
 
 class AuthorityUnavailable(KeyroomError):
@@ -58,3 +60,12 @@ def check_good(room: Room, key: KeyEntry) -> None:
         if known[spki].ca not in room.door.keyring:
             return
         key = room.door.keyring.get(known[spki].ca)
+
+
+def is_recommended(room: Room, label: str, certificate: bytes) -> bool:
+    """Whether clients may be told to believe a CA's certificate (PEM), or a link: it was not revoked, and the key of a
+    root not stopped. Writer's thread. Raises JournalForked.
+    """
+    issued = find_by_number(room, write_number(read_certificate(certificate).serial_number))
+    stopped = [key for key in room.door.keyring if key.label == label and key.state in ("suspended", "compromised")]
+    return not (issued and is_revoked(room, issued)) and not any(key.role == IDENTITY_ROOT.name for key in stopped)
