@@ -29,7 +29,7 @@ WAITING_LIMIT: Final = 20_000
 FULL: Final = 16 << 20
 """Bytes after which a new file is begun."""
 QUEUED_LIMIT: Final = 40 << 20
-"""Bytes of a file to which requests are added. What becomes of them needs more: a file over FILE_LIMIT is never read."""
+"""Bytes of a file to which requests are added; verdicts come on top, and a file over FILE_LIMIT is not read again."""
 START: Final = "0" * 64
 _DECODE: Final = msgspec.json.Decoder(list[Record])
 
