@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from ceremonies.journal import EntryDraft, Placed
-from ceremonies.units import ISSUED
+from ceremonies.units import DRAFTED_AGAIN, ISSUED
 
 MINUTE, TEN_SECONDS = 16, 18
 """How much of a time says in which minute, and in which ten seconds, it lies."""
@@ -94,13 +94,14 @@ class Paces(msgspec.Struct):
 
     def _refuse(self, placed: Placed, entry: EntryDraft) -> None:
         """A request for a certificate, or a confirmation, of a station."""
-        if entry.get("actor", {}).get("role") != "station":
+        code = entry["out"]["why"].partition(":")[0]
+        if entry.get("actor", {}).get("role") != "station" or code == DRAFTED_AGAIN:
             return
         pace, order = self._find(entry["actor"]["sub"]), entry["op"].get("what", {}).get("work_order", "")
         if order in self.unconfirmed:
             pace.order = order
         pace.refused.add(read_time(placed.leaf))
-        pace.refusal = entry["out"]["why"].partition(":")[0]
+        pace.refusal = code
 
     def _confirm(self, placed: Placed, entry: EntryDraft) -> None:
         if "out" in entry:
@@ -113,7 +114,7 @@ class Paces(msgspec.Struct):
 
     def _permit(self, placed: Placed, entry: EntryDraft) -> None:
         what = entry["op"]["what"]
-        if not what["confirmed"]:
+        if not what["confirmed"] and "before" not in what:  # nothing waits under an order that is closed
             self.permits[what["serial"]] = (what["work_order"], what.get("station", ""))
 
     def _scrap(self, placed: Placed, entry: EntryDraft) -> None:
