@@ -52,6 +52,7 @@ def test_who_may_issue_what() -> None:
         ("device-ca", "identity-root"),
         ("site-ca", "identity-root"),
         ("service-ca", "identity-root"),
+        ("root-link", "identity-root"),
         ("idevid", "device-ca"),
         ("ieee2030-5-device", "device-ca"),
         ("ldevid", "site-ca"),
