@@ -66,6 +66,10 @@ def prepare_responder(delegate: Delegate, room: Room, data: bytes) -> dict[str, 
     plan: ResponderPlan = read_plan(data, ResponderPlan)
     key = KeyPlan(plan.label, delegate.role, "p256", plan.token, plan.ca)
     check_plan(key.role, key.algorithm)
+    if delegate is CMP and room.ledger.replay.grants.centre is not None:
+        raise PlanMalformed(
+            "plan: a site box answers no CMP: its stations have no certificates", hint="they come with tokens"
+        )
     if any(other.label == plan.label for other in room.door.keyring):
         raise PlanMalformed(f"plan: a key {plan.label} exists already", hint="give the new key a label of its own")
     if not room.settings.may_hold(plan.token, key.role):

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from ceremonies.commands import OpenCeremony, Problem
+from ceremonies.commands import BoxSettled, OpenCeremony, Problem
 from ceremonies.responders import read_responder
 from tests.ceremonies import messaging
+from tests.ceremonies.boxed import CA, Pair, carry, issue, settle
 from tests.ceremonies.revoking import authority, make_responder
 from tests.ceremonies.small import act
 from tests.ceremonies.templates import on_both_keys
@@ -71,3 +72,23 @@ def test_a_responder_of_cmp_is_made_in_the_same_way_and_is_none_of_ocsp(genesis_
         assert isinstance(answer, Problem)
         assert answer.code in ("plan-malformed", "lint-failed")
     assert asyncio.run(audit_world(world)).verdict == "authenticated"
+
+
+@pytest.mark.req("T4")
+def test_a_site_box_has_responders_of_ocsp_alone_and_its_centre_counts_them_as_such(pair: Pair) -> None:
+    """At a settlement, another certificate by the box's CA is one that is not told."""
+    box = pair.box
+
+    async def play() -> None:
+        await issue(box, "BMS-000001")
+        plan = {"label": "graz-ocsp", "ca": CA, "token": "kedge-main", "days": 30}
+        await box.ceremony("ocsp", "ocsp-responder", plan)
+        asked = OpenCeremony("cmp", "cmp-responder", json.dumps({**plan, "label": "graz-cmp"}).encode())
+        answer = await box.try_ask(asked, "officer")
+        assert isinstance(answer, Problem)
+        assert (answer.code, answer.hint) == ("plan-malformed", "they come with tokens")
+        settled = await settle(pair.centre, await carry(box))
+        assert isinstance(settled, BoxSettled)
+        assert settled.findings == ()
+
+    asyncio.run(play())
