@@ -17,6 +17,7 @@ MINUTE, TEN_SECONDS = 16, 18
 TIME: Final = b'"ts":"'
 MINUTES: Final = 61
 TENS: Final = 7
+REQUESTS: Final = frozenset({"confirm-device", "confirm-devices", "enrol-device", "issue-device", "issue-devices"})
 STATIONS_LIMIT: Final = 1024
 """Stations that are remembered; then the one that was the first to ask is forgotten."""
 
@@ -94,7 +95,15 @@ class Paces(msgspec.Struct):
 
     def _refuse(self, placed: Placed, entry: EntryDraft) -> None:
         """A request for a certificate, or a confirmation, of a station."""
-        code = entry["out"]["why"].partition(":")[0]
+        self._count_refusal(placed, entry, entry["out"]["why"])
+
+    def _turn_away(self, placed: Placed, entry: EntryDraft) -> None:
+        """The same, before it was looked at: the station is stopped, or, by EST and CMP, no order names the serial."""
+        if entry["op"]["what"].get("command") in REQUESTS:
+            self._count_refusal(placed, entry, entry["op"]["what"]["why"])
+
+    def _count_refusal(self, placed: Placed, entry: EntryDraft, why: str) -> None:
+        code = why.partition(":")[0]
         if entry.get("actor", {}).get("role") != "station" or code == DRAFTED_AGAIN:
             return
         pace, order = self._find(entry["actor"]["sub"]), entry["op"].get("what", {}).get("work_order", "")
@@ -161,6 +170,7 @@ _STEPS: Final = {
     "quota.open": Paces._open_order,
     "quota.close": Paces._close_order,
     "quota.rework": Paces._permit,
+    "auth.fail": Paces._turn_away,
     "key.sign.denied": Paces._refuse,
     "key.sign.outcome": Paces._certify,
     "device.confirm": Paces._confirm,

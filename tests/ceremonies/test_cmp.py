@@ -198,6 +198,8 @@ def test_a_root_that_was_stopped_is_nobodys_next_root(messaging: Messaging) -> N
 def test_three_strange_requests_suspend_whoever_signs(messaging: Messaging) -> None:
     for number in (1, 2, 3):
         assert messaging.ask(ask_certificate("BMS-999999", KEY), number).code == "serial-not-in-order"
+    pace = messaging.world.room.ledger.replay.paces.stations["graz-3-a"]
+    assert (pace.refusal, sum(pace.refused.tens.values())) == ("serial-not-in-order", 3), "the screen shows them"
     before = size(messaging.world)
     assert messaging.ask(ask_certificate(SERIAL, KEY), 4).code == "station-suspended"
     assert seen(messaging.world, before) == [("auth.fail", "enrol-device")]
