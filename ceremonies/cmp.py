@@ -29,7 +29,7 @@ from ceremonies.commands import (
 from ceremonies.confirmation import ChainMismatch
 from ceremonies.desk import Caller, Handler, admit, carry_out, count_refusal, tag_of
 from ceremonies.errors import KeyroomError
-from ceremonies.issuers import is_recommended
+from ceremonies.issuers import list_withheld
 from ceremonies.recalls import RecallCertificate, Recalls, find_unit
 from ceremonies.room import Room
 from ceremonies.tokens import Identity
@@ -167,9 +167,11 @@ class Cmp:
 
     async def _inform(self, question: Question, authority: str, command: AskAuthorities, caller: Caller) -> bytes:
         listed: DocumentsListed = await self._list(ListCertificates(), caller)
-        named = {label: document for label, _, document in listed.documents}
-        good = await self._room.act(lambda: [name for name in named if is_recommended(self._room, name, named[name])])
-        return answer_question(question, {name: read_pem(named[name], "CERTIFICATE") for name in good}, authority)
+        withheld = await self._room.act(lambda: list_withheld(self._room))
+        good = {
+            label: read_pem(pem, "CERTIFICATE") for label, sha256, pem in listed.documents if sha256 not in withheld
+        }
+        return answer_question(question, good, authority)
 
 
 def check_old(room: Room, old: CertificateName, serial: str) -> None:

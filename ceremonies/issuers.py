@@ -1,13 +1,12 @@
 """The CA that issues now: the generation that the journal says, while it and those above it may sign."""
 
-from ceremonies.certified import find_by_number, load_authority, load_chain, place_issuer
+from ceremonies.certified import list_authorities, load_authority, load_chain, place_issuer
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.keyring import KeyEntry
 from ceremonies.revocations import find_revoked, is_revoked
-from ceremonies.revoked import write_number
 from ceremonies.room import Room
-from pki.x509.issuers import Issuer, read_certificate
+from pki.x509.issuers import Issuer
 from pki.x509.profiles import IDENTITY_ROOT
 
 
@@ -62,10 +61,14 @@ def check_good(room: Room, key: KeyEntry) -> None:
         key = room.door.keyring.get(known[spki].ca)
 
 
-def is_recommended(room: Room, label: str, certificate: bytes) -> bool:
-    """Whether clients may be told to believe a CA's certificate (PEM), or a link: it was not revoked, and the key of a
-    root not stopped. Writer's thread. Raises JournalForked.
+def list_withheld(room: Room) -> frozenset[str]:
+    """The certificates of CAs, links among them, that no client is told to believe (SHA-256): those that were revoked,
+    and of roots whose key was stopped. Writer's thread. Raises JournalForked.
     """
-    issued = find_by_number(room, write_number(read_certificate(certificate).serial_number))
-    stopped = [key for key in room.door.keyring if key.label == label and key.state in ("suspended", "compromised")]
-    return not (issued and is_revoked(room, issued)) and not any(key.role == IDENTITY_ROOT.name for key in stopped)
+    known, keyring = room.ledger.replay.generations.known, room.door.keyring
+    roots = [key for key in keyring if key.role == IDENTITY_ROOT.name and key.state in ("suspended", "compromised")]
+
+    def find() -> frozenset[str]:
+        return frozenset(item.document for item in list_authorities(room) if is_revoked(room, item))
+
+    return room.cached("revoked-authorities", find) | {known[key.spki].document for key in roots if key.spki in known}
