@@ -29,7 +29,6 @@ from ceremonies.commands import (
 from ceremonies.confirmation import ChainMismatch
 from ceremonies.desk import Caller, Handler, admit, carry_out, count_refusal, tag_of
 from ceremonies.errors import KeyroomError
-from ceremonies.issuers import list_withheld
 from ceremonies.recalls import RecallCertificate, Recalls, find_unit
 from ceremonies.room import Room
 from ceremonies.tokens import Identity
@@ -166,12 +165,9 @@ class Cmp:
         await self._room.act(lambda: check_acknowledged(self._room, header, command.certificate))
 
     async def _inform(self, question: Question, authority: str, command: AskAuthorities, caller: Caller) -> bytes:
-        listed: DocumentsListed = await self._list(ListCertificates(), caller)
-        withheld = await self._room.act(lambda: list_withheld(self._room))
-        good = {
-            label: read_pem(pem, "CERTIFICATE") for label, sha256, pem in listed.documents if sha256 not in withheld
-        }
-        return answer_question(question, good, authority)
+        listed: DocumentsListed = await self._list(ListCertificates(recommended=True), caller)
+        known = {label: read_pem(document, "CERTIFICATE") for label, _, document in listed.documents}
+        return answer_question(question, known, authority)
 
 
 def check_old(room: Room, old: CertificateName, serial: str) -> None:

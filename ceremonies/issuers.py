@@ -1,5 +1,7 @@
 """The CA that issues now: the generation that the journal says, while it and those above it may sign."""
 
+from typing import Final
+
 from ceremonies.certified import list_authorities, load_authority, load_chain, place_issuer
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, JournalForked
@@ -8,6 +10,8 @@ from ceremonies.revocations import find_revoked, is_revoked
 from ceremonies.room import Room
 from pki.x509.issuers import Issuer
 from pki.x509.profiles import IDENTITY_ROOT
+
+WITHHELD: Final = "withheld-authorities"
 
 
 class AuthorityUnavailable(KeyroomError):
@@ -63,7 +67,7 @@ def check_good(room: Room, key: KeyEntry) -> None:
 
 def list_withheld(room: Room) -> frozenset[str]:
     """The certificates of CAs, links among them, that no client is told to believe (SHA-256): those that were revoked,
-    and of roots whose key was stopped. Writer's thread. Raises JournalForked.
+    and of roots whose key was stopped. Any thread where `WITHHELD` is cached, else the writer's. Raises JournalForked.
     """
     known, keyring = room.ledger.replay.generations.known, room.door.keyring
     roots = [key for key in keyring if key.role == IDENTITY_ROOT.name and key.state in ("suspended", "compromised")]
@@ -71,4 +75,4 @@ def list_withheld(room: Room) -> frozenset[str]:
     def find() -> frozenset[str]:
         return frozenset(item.document for item in list_authorities(room) if is_revoked(room, item))
 
-    return room.cached("revoked-authorities", find) | {known[key.spki].document for key in roots if key.spki in known}
+    return room.cached(WITHHELD, find) | {known[key.spki].document for key in roots if key.spki in known}
