@@ -45,11 +45,12 @@ def _update(shown: bytes, known: list[tuple[bytes, Tbs]]) -> bytes:
     """The newest root, where it follows the one that was shown, and what links the two."""
     try:
         old = read_tbs(split_signed(shown)[0])
+        since = read_time(old.not_before)
     except DerMalformed as error:
         raise MessageMalformed("the root that was shown is no certificate") from error
     begun = {item: read_time(item[1].not_before) for item in known if item[1].subject == item[1].issuer}
     newest, new = max(begun, key=lambda item: begun[item], default=(shown, old))
-    if newest == shown or begun[newest, new] < read_time(old.not_before):
+    if newest == shown or begun[newest, new] < since:
         return update_root(b"", b"", b"")
     return update_root(newest, _link(known, new, old), _link(known, old, new))
 

@@ -77,6 +77,7 @@ def test_what_a_request_should_say() -> None:
         (Question(CA_CERTS, b""), "director", MessageUnsupported),
         (Question(ROOT_CA_CERT, b""), "device-ca", MessageUnsupported),
         (Question(ROOT_CA_CERT, b"\x05\0"), "device-ca", MessageMalformed),
+        (Question(ROOT_CA_CERT, ROOT.replace(b"260101000000Z", b"260001000000Z")), "device-ca", MessageMalformed),
     ],
 )
 def test_questions_that_are_refused(question: Question, label: str, error: type[Exception]) -> None:
