@@ -12,6 +12,7 @@ from ceremonies.responders import read_responder
 from tests.ceremonies import messaging
 from tests.ceremonies.boxed import CA, Pair, carry, issue, settle
 from tests.ceremonies.revoking import authority, make_responder
+from tests.ceremonies.rotating import succeed
 from tests.ceremonies.small import act
 from tests.ceremonies.templates import on_both_keys
 from tests.world import World, audit_world
@@ -92,3 +93,19 @@ def test_a_site_box_has_responders_of_ocsp_alone_and_its_centre_counts_them_as_s
         assert settled.findings == ()
 
     asyncio.run(play())
+
+
+@pytest.mark.req("KL-2")
+def test_a_ca_that_issues_no_more_is_refused_before_there_is_a_key(factory_world: World) -> None:
+    """It has its responder of OCSP, for what it issued."""
+    world = factory_world
+    succeed(world)
+    plan = {"label": "cmp-1", "ca": "device-ca", "token": "kedge-main", "days": 30}
+    answer = asyncio.run(world.try_ask(OpenCeremony("cmp", "cmp-responder", json.dumps(plan).encode()), "officer"))
+    assert isinstance(answer, Problem)
+    assert answer.code == "authority-not-issuing"
+    asyncio.run(make_responder(world))
+    asyncio.run(messaging.make_responder(world, ca="device-ca-2"))
+    assert [(key.label, key.scope) for key in world.room.door.keyring if key.role == "cmp"] == [
+        ("cmp-1", "device-ca-2")
+    ]
