@@ -11,7 +11,7 @@ from ceremonies.room import Room
 from pki.x509.issuers import Issuer
 from pki.x509.profiles import IDENTITY_ROOT
 
-WITHHELD: Final = "withheld-authorities"
+_REVOKED: Final = "revoked-authorities"
 
 
 class AuthorityUnavailable(KeyroomError):
@@ -65,14 +65,19 @@ def check_good(room: Room, key: KeyEntry) -> None:
         key = room.door.keyring.get(known[spki].ca)
 
 
-def list_withheld(room: Room) -> frozenset[str]:
+async def find_withheld(room: Room) -> frozenset[str]:
     """The certificates of CAs, links among them, that no client is told to believe (SHA-256): those that were revoked,
-    and of roots whose key was stopped. Any thread where `WITHHELD` is cached, else the writer's. Raises JournalForked.
+    and of roots whose key was stopped. Strangers ask this: what is known needs no task of the writer.
+
+    Raises JournalForked.
     """
-    known, keyring = room.ledger.replay.generations.known, room.door.keyring
-    roots = [key for key in keyring if key.role == IDENTITY_ROOT.name and key.state in ("suspended", "compromised")]
 
     def find() -> frozenset[str]:
         return frozenset(item.document for item in list_authorities(room) if is_revoked(room, item))
 
-    return room.cached(WITHHELD, find) | {known[key.spki].document for key in roots if key.spki in known}
+    revoked: frozenset[str] | None = room.cache.get(_REVOKED)
+    if revoked is None:
+        revoked = await room.act(lambda: room.cached(_REVOKED, find))
+    stopped = [key for key in room.door.keyring if key.state in ("suspended", "compromised")]
+    known, roots = room.ledger.replay.generations.known, [key for key in stopped if key.role == IDENTITY_ROOT.name]
+    return revoked | {known[key.spki].document for key in roots if key.spki in known}

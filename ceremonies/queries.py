@@ -31,7 +31,7 @@ from ceremonies.cosigned import late_documents
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
 from ceremonies.events import READING, Events, is_reading
-from ceremonies.issuers import WITHHELD, list_withheld
+from ceremonies.issuers import find_withheld
 from ceremonies.orders import Sealed
 from ceremonies.room import TRACE, Room
 from ceremonies.store import Row
@@ -99,9 +99,7 @@ class Queries:
 
     async def list_certificates(self, command: ListCertificates, caller: Caller) -> DocumentsListed:
         """Every CA certificate, or those that clients may be told to believe."""
-        room, withheld = self._room, frozenset[str]()
-        if command.recommended:  # strangers ask: what is known needs no task of the writer
-            withheld = list_withheld(room) if WITHHELD in room.cache else await room.act(lambda: list_withheld(room))
+        withheld = await find_withheld(self._room) if command.recommended else frozenset()
         rows = [row for row in self._covered(CertificateRow, "label") if row["document"] not in withheld]
         return DocumentsListed(tuple(self._named(row["label"], row["document"]) for row in rows))
 
