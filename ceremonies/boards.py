@@ -1,7 +1,8 @@
 """The screen of a line: stations and open work orders of a plant, as the journal has them. Nothing of it is a row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -22,6 +23,8 @@ BOUND: Final = ("operator", "station")
 RECORDED_EVERY_US: Final = 3_600_000_000
 READERS_LIMIT: Final = 1024
 SECOND: Final = 1_000_000
+AT_ONCE: Final = 20
+"""Work orders that are read in one task of the writer."""
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -46,10 +49,11 @@ class Boards:
         if caller.actor.role in BOUND:
             caller.require("plant", command.plant)
         await self._record(command.plant, caller)
-        replay = self._room.ledger.replay
-        unknown = [name for name in list(replay.paces.unconfirmed) if name not in self._windows]
-        if unknown:
-            self._windows |= await self._room.act(lambda: {name: self._load(name) for name in unknown})
+        paces = self._room.ledger.replay.paces
+        wanted = [*list(paces.unconfirmed), *(pace.order for pace in list(paces.stations.values()) if pace.order)]
+        unknown = [name for name in dict.fromkeys(wanted) if name not in self._windows]
+        for start in range(0, len(unknown), AT_ONCE):
+            self._windows |= await self._room.act(partial(self._load, unknown[start : start + AT_ONCE]))
         now_us = self._room.surroundings.now_us()
         return LineBoardShown(
             plant=command.plant,
@@ -59,10 +63,10 @@ class Boards:
             orders=tuple(self._list_orders(command.plant, now_us // SECOND)),
         )
 
-    def _load(self, name: str) -> Window:
+    def _load(self, names: Sequence[str]) -> dict[str, Window]:
         """Writer's thread. Raises JournalForked."""
-        order = load_order(self._room, name)
-        return Window(order.plant, order.class_name, order.valid_from, order.valid_to)
+        orders = [load_order(self._room, name) for name in names]
+        return {item.id: Window(item.plant, item.class_name, item.valid_from, item.valid_to) for item in orders}
 
     def _list_stations(self, plant: str, now_us: int) -> Iterator[StationOnBoard]:
         """Enrolled ones that may issue something, by name; then those with tokens."""

@@ -165,7 +165,7 @@ class Cmp:
         await self._room.act(lambda: check_acknowledged(self._room, header, command.certificate))
 
     async def _inform(self, question: Question, authority: str, command: AskAuthorities, caller: Caller) -> bytes:
-        listed: DocumentsListed = await self._list(ListCertificates(), caller)
+        listed: DocumentsListed = await self._list(ListCertificates(recommended=True), caller)
         known = {label: read_pem(document, "CERTIFICATE") for label, _, document in listed.documents}
         return answer_question(question, known, authority)
 

@@ -18,6 +18,8 @@ from ceremonies.errors import KeyroomError
 from ceremonies.keyring import KeyEntry
 from ceremonies.orders import Actor
 from ceremonies.responders import CMP, read_responder
+from ceremonies.revocations import is_revoked
+from ceremonies.revoked import write_number
 from ceremonies.room import Room
 from pki.cmp.messages import Header
 from pki.cmp.replies import Reply, Signer, Stamp, assemble_answer, write_answer
@@ -38,12 +40,18 @@ class ResponderMissing(KeyroomError):
 
 
 class Responder(msgspec.Struct, frozen=True):
-    """A key that signs answers: its names and certificate, its end in seconds, its CA's certificate (DER)."""
+    """A key that signs answers: its names and certificate, its end in seconds, its CA's certificate (DER).
+
+    ca, number: the key of its CA (SPKI digest), its certificate's number (40 hex digits). serial: of no device.
+    """
 
     key: KeyEntry
     signer: Signer
     end: int
     authority: bytes
+    ca: str
+    number: str
+    serial: str = ""
 
 
 class Protection:
@@ -57,11 +65,11 @@ class Protection:
     def find(self, authority: str) -> Responder:
         """The responder of a CA; where it has none, another CA's: all of them speak for this keyroom. Writer's thread.
 
-        Raises ResponderMissing when none is active, or all are at their end.
+        Raises ResponderMissing when none is active, or all are at their end or revoked; JournalForked.
         """
         room, now = self._room, self._room.surroundings.now_us() // 1_000_000
         responders: Sequence[Responder] = room.cached("cmp-responders", self._load)
-        working = [item for item in responders if now < item.end and self._is_active(item.key)]
+        working = [item for item in responders if now < item.end and self._is_good(item)]
         for item in sorted(working, key=lambda item: item.key.scope != authority):
             return item
         raise ResponderMissing(
@@ -89,8 +97,11 @@ class Protection:
         self._room.ledger.record([entries.event("certificate.message", RESPONDER, what)])
         self._counts = {}
 
-    def _is_active(self, key: KeyEntry) -> bool:
-        return self._room.door.keyring.get(key.spki).state == "active"
+    def _is_good(self, found: Responder) -> bool:
+        room = self._room
+        if room.door.keyring.get(found.key.spki).state != "active":
+            return False
+        return not (is_revoked(room, found) or is_revoked(room, room.ledger.replay.generations.known[found.ca]))
 
     def _load(self) -> list[Responder]:
         room, found = self._room, []
@@ -103,5 +114,7 @@ class Protection:
             ski = key_identifier(public_key)
             signer = Signer(read.subject.public_bytes(), ski, find_algorithm(public_key), read_pem(pem, "CERTIFICATE"))
             end = int(read.not_valid_after_utc.timestamp())
-            found.append(Responder(key, signer, end, read_pem(issuer.certificate, "CERTIFICATE")))
+            number = write_number(read.serial_number)
+            shown = read_pem(issuer.certificate, "CERTIFICATE")
+            found.append(Responder(key, signer, end, shown, issuer.spki, number))
         return sorted(found, key=lambda item: -item.end)

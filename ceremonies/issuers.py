@@ -1,12 +1,17 @@
 """The CA that issues now: the generation that the journal says, while it and those above it may sign."""
 
-from ceremonies.certified import load_authority, load_chain, place_issuer
+from typing import Final
+
+from ceremonies.certified import list_authorities, load_authority, load_chain, place_issuer
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.keyring import KeyEntry
-from ceremonies.revocations import find_revoked
+from ceremonies.revocations import find_revoked, is_revoked
 from ceremonies.room import Room
 from pki.x509.issuers import Issuer
+from pki.x509.profiles import IDENTITY_ROOT
+
+_REVOKED: Final = "revoked-authorities"
 
 
 class AuthorityUnavailable(KeyroomError):
@@ -58,3 +63,21 @@ def check_good(room: Room, key: KeyEntry) -> None:
         if known[spki].ca not in room.door.keyring:
             return
         key = room.door.keyring.get(known[spki].ca)
+
+
+async def find_withheld(room: Room) -> frozenset[str]:
+    """The certificates of CAs, links among them, that no client is told to believe (SHA-256): those that were revoked,
+    and of roots whose key was stopped. Strangers ask this: what is known needs no task of the writer.
+
+    Raises JournalForked.
+    """
+
+    def find() -> frozenset[str]:
+        return frozenset(item.document for item in list_authorities(room) if is_revoked(room, item))
+
+    revoked: frozenset[str] | None = room.cache.get(_REVOKED)
+    if revoked is None:
+        revoked = await room.act(lambda: room.cached(_REVOKED, find))
+    stopped = [key for key in room.door.keyring if key.state in ("suspended", "compromised")]
+    known, roots = room.ledger.replay.generations.known, [key for key in stopped if key.role == IDENTITY_ROOT.name]
+    return revoked | {known[key.spki].document for key in roots if key.spki in known}

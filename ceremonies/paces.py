@@ -10,13 +10,14 @@ from typing import Any, Final
 import msgspec
 
 from ceremonies.journal import EntryDraft, Placed
-from ceremonies.units import ISSUED
+from ceremonies.units import DRAFTED_AGAIN, ISSUED
 
 MINUTE, TEN_SECONDS = 16, 18
 """How much of a time says in which minute, and in which ten seconds, it lies."""
 TIME: Final = b'"ts":"'
 MINUTES: Final = 61
 TENS: Final = 7
+REQUESTS: Final = frozenset({"confirm-device", "confirm-devices", "enrol-device", "issue-device", "issue-devices"})
 STATIONS_LIMIT: Final = 1024
 """Stations that are remembered; then the one that was the first to ask is forgotten."""
 
@@ -94,13 +95,22 @@ class Paces(msgspec.Struct):
 
     def _refuse(self, placed: Placed, entry: EntryDraft) -> None:
         """A request for a certificate, or a confirmation, of a station."""
-        if entry.get("actor", {}).get("role") != "station":
+        self._count_refusal(placed, entry, entry["out"]["why"])
+
+    def _turn_away(self, placed: Placed, entry: EntryDraft) -> None:
+        """The same, before it was looked at: the station is stopped, or, by EST and CMP, no order names the serial."""
+        if entry["op"]["what"].get("command") in REQUESTS:
+            self._count_refusal(placed, entry, entry["op"]["what"]["why"])
+
+    def _count_refusal(self, placed: Placed, entry: EntryDraft, why: str) -> None:
+        code = why.partition(":")[0]
+        if entry.get("actor", {}).get("role") != "station" or code == DRAFTED_AGAIN:
             return
         pace, order = self._find(entry["actor"]["sub"]), entry["op"].get("what", {}).get("work_order", "")
         if order in self.unconfirmed:
             pace.order = order
         pace.refused.add(read_time(placed.leaf))
-        pace.refusal = entry["out"]["why"].partition(":")[0]
+        pace.refusal = code
 
     def _confirm(self, placed: Placed, entry: EntryDraft) -> None:
         if "out" in entry:
@@ -113,7 +123,7 @@ class Paces(msgspec.Struct):
 
     def _permit(self, placed: Placed, entry: EntryDraft) -> None:
         what = entry["op"]["what"]
-        if not what["confirmed"]:
+        if not what["confirmed"] and "before" not in what:  # nothing waits under an order that is closed
             self.permits[what["serial"]] = (what["work_order"], what.get("station", ""))
 
     def _scrap(self, placed: Placed, entry: EntryDraft) -> None:
@@ -160,6 +170,7 @@ _STEPS: Final = {
     "quota.open": Paces._open_order,
     "quota.close": Paces._close_order,
     "quota.rework": Paces._permit,
+    "auth.fail": Paces._turn_away,
     "key.sign.denied": Paces._refuse,
     "key.sign.outcome": Paces._certify,
     "device.confirm": Paces._confirm,

@@ -31,6 +31,7 @@ from ceremonies.cosigned import late_documents
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
 from ceremonies.events import READING, Events, is_reading
+from ceremonies.issuers import find_withheld
 from ceremonies.orders import Sealed
 from ceremonies.room import TRACE, Room
 from ceremonies.store import Row
@@ -97,8 +98,9 @@ class Queries:
         return DocumentsListed(tuple(self._named(f"counter-update-{r['sequence']}", r["document"]) for r in rows))
 
     async def list_certificates(self, command: ListCertificates, caller: Caller) -> DocumentsListed:
-        """Every CA certificate."""
-        rows = self._covered(CertificateRow, "label")
+        """Every CA certificate, or those that clients may be told to believe."""
+        withheld = await find_withheld(self._room) if command.recommended else frozenset()
+        rows = [row for row in self._covered(CertificateRow, "label") if row["document"] not in withheld]
         return DocumentsListed(tuple(self._named(row["label"], row["document"]) for row in rows))
 
     async def list_keys(self, command: ListKeys, caller: Caller) -> KeysListed:

@@ -62,10 +62,16 @@ class ResponderPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 def prepare_responder(delegate: Delegate, room: Room, data: bytes) -> dict[str, Any]:
-    """The key, and the states that change with it. Drafted with a throw-away key first. Raises PlanMalformed."""
+    """The key, and the states that change with it. Drafted with a throw-away key first. Raises PlanMalformed,
+    AuthorityNotIssuing.
+    """
     plan: ResponderPlan = read_plan(data, ResponderPlan)
     key = KeyPlan(plan.label, delegate.role, "p256", plan.token, plan.ca)
     check_plan(key.role, key.algorithm)
+    if delegate is CMP and room.ledger.replay.grants.centre is not None:
+        raise PlanMalformed(
+            "plan: a site box answers no CMP: its stations have no certificates", hint="they come with tokens"
+        )
     if any(other.label == plan.label for other in room.door.keyring):
         raise PlanMalformed(f"plan: a key {plan.label} exists already", hint="give the new key a label of its own")
     if not room.settings.may_hold(plan.token, key.role):
@@ -75,6 +81,7 @@ def prepare_responder(delegate: Delegate, room: Room, data: bytes) -> dict[str, 
     ca = room.door.keyring.labelled(plan.ca)
     if delegate.kind not in KINDS.get(ca.role, ()) or ca.state != "active":
         raise PlanMalformed(f"plan: {plan.ca} is no active CA key that has {delegate.title} responders")
+    room.ledger.replay.generations.check_issues(ca, delegate.kind)  # else there would be a key, and never a certificate
     states = {"active": [plan.label]}
     if plan.replaces is not None:
         old = room.door.keyring.labelled(plan.replaces)

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from api.cli.errors import ItemsRefused
-from api.cli.files import read_file, write_file
+from api.cli.files import read_file, write_secret
 from api.cli.lines import align
 from api.cli.session import Session, connect, session_of
 from ceremonies.commands import (
@@ -82,14 +82,16 @@ def challenge(
         list[Path], typer.Argument(metavar="CERTIFICATE...", help="Of the TPM's endorsement key, then those above it.")
     ],
     unit: Unit,
-    out: Annotated[Path, typer.Option(help="Where the credential goes.")] = Path("credential.blob"),
+    out: Annotated[
+        Path, typer.Option(help="Where the credential goes; the one of the unit before is replaced.")
+    ] = Path("credential.blob"),
 ) -> None:
     """Fetch a credential for `tpm2_activatecredential`; prints the challenge's name. As a station."""
     session = session_of(ctx)
     endorsement, *chain = (read_file(path, 1 << 14) for path in certificates)
     body = {"endorsement": endorsement, "area": read_file(area, 1024), "chain": chain}
     found = session.post(path_of(unit) + "/tpm-challenge", TpmChallenged, body)
-    write_file(out, BLOB_HEADER + found.blob + found.seed)
+    write_secret(out, BLOB_HEADER + found.blob + found.seed)
     session.show(found, f"challenge {found.challenge}", f"written: {out}, good for ten minutes")
 
 

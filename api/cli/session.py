@@ -98,6 +98,10 @@ class Session:
         try:
             with httpx.Client(base_url=self.url, verify=self._trust(), timeout=TIMEOUT, trust_env=False) as client:
                 response = client.request(method, path, headers=headers, **arguments)
+        except httpx.InvalidURL as error:
+            raise ConnectionMissing(
+                f"{self.url} is no URL: {error}", hint="put --url https://... before the verb"
+            ) from error
         except httpx.HTTPError as error:
             raise ServiceAway(f"{self.url}: {error}", hint="is `kedge serve` running there?") from error
         if response.is_success or response.status_code in also:
@@ -113,7 +117,10 @@ class Session:
         return {"Authorization": f"Bearer {read_token(self.token_file)}"}
 
     def _trust(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=str(self.ca) if self.ca else None)
+        try:
+            context = ssl.create_default_context(cafile=str(self.ca) if self.ca else None)
+        except OSError as error:
+            raise FileRefused(f"{self.ca}: no usable certificate: {error}", hint="does --ca name a file?") from error
         if self.identity is not None:
             try:
                 context.load_cert_chain(self.identity / CERTIFICATE, self.identity / KEY)

@@ -96,8 +96,10 @@ async def enrol_again(caller: Asking, label: NamePath, csr: Annotated[bytes, Dep
 
 
 async def find_chain(caller: Caller, label: str) -> Sequence[x509.Certificate]:
-    """A CA's certificate, those of its other generations, and those above them. Raises NothingThere."""
-    listed = await caller.ask(ListCertificates(), DocumentsListed)
+    """A CA's certificate, those of its other generations, and those above them, but for what was
+    revoked or stopped. Raises NothingThere.
+    """
+    listed = await caller.ask(ListCertificates(recommended=True), DocumentsListed)
     known = {name: x509.load_pem_x509_certificate(document) for name, _, document in listed.documents}
     if label not in known:
         raise NothingThere(f"there is no CA {label}", hint=f"labels are {', '.join(sorted(known)) or 'none yet'}")

@@ -28,9 +28,10 @@ class ListCounterUpdates(Command, frozen=True, tag="list-counter-updates"):
 
 
 class ListCertificates(Command, frozen=True, tag="list-certificates"):
-    """The CA certificates. Public."""
+    """The CA certificates. Public. recommended: without those that were revoked, and roots whose key was stopped."""
 
     roles = PUBLIC
+    recommended: bool = False
 
 
 class ListKeys(Command, frozen=True, tag="list-keys"):

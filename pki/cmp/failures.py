@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 BAD_MESSAGE_CHECK, BAD_REQUEST, BAD_TIME, BAD_CERT_ID, BAD_DATA_FORMAT, WRONG_AUTHORITY = 1, 2, 3, 4, 5, 6
-BAD_POP, BAD_RECIPIENT_NONCE, BAD_CERT_TEMPLATE = 9, 13, 19
-SIGNER_NOT_TRUSTED, TRANSACTION_ID_IN_USE, NOT_AUTHORIZED, DUPLICATE = 20, 21, 23, 26
+BAD_POP, CERT_REVOKED, BAD_RECIPIENT_NONCE, BAD_CERT_TEMPLATE = 9, 10, 13, 19
+SIGNER_NOT_TRUSTED, TRANSACTION_ID_IN_USE, NOT_AUTHORIZED, SYSTEM_UNAVAIL, DUPLICATE = 20, 21, 23, 24, 26
 
 _CODES = {
     BAD_MESSAGE_CHECK: "message-unprotected message-forged",
@@ -19,12 +19,14 @@ _CODES = {
     BAD_DATA_FORMAT: "message-malformed request-malformed request-too-large",
     WRONG_AUTHORITY: "work-order-unknown",
     BAD_POP: "proof-of-possession-failed",
+    CERT_REVOKED: "certificate-withdrawn",
     BAD_RECIPIENT_NONCE: "message-unexpected",
-    BAD_CERT_TEMPLATE: "key-refused known-test-key lint-failed name-malformed profile-forbids",
+    BAD_CERT_TEMPLATE: "key-refused key-unprotected known-test-key lint-failed name-malformed profile-forbids",
     SIGNER_NOT_TRUSTED: "client-certificate-expired client-certificate-unknown station-revoked",
     TRANSACTION_ID_IN_USE: "message-replayed",
     NOT_AUTHORIZED: "address-refused binding-mismatch role-refused serial-not-in-order station-suspended",
-    DUPLICATE: "key-known serial-taken",
+    SYSTEM_UNAVAIL: "authority-unavailable key-not-active",
+    DUPLICATE: "element-taken key-known serial-taken",
 }
 FAILURES: Mapping[str, int] = MappingProxyType({code: bit for bit, codes in _CODES.items() for code in codes.split()})
 """The bit by the code of an error."""

@@ -42,14 +42,15 @@ def find_chain(read: Mapping[str, tuple[bytes, Tbs]], label: str) -> list[tuple[
 
 
 def _update(shown: bytes, known: list[tuple[bytes, Tbs]]) -> bytes:
-    """The newest root, where it is not the one that was shown, and what links the two."""
+    """The newest root, where it follows the one that was shown, and what links the two."""
     try:
         old = read_tbs(split_signed(shown)[0])
+        since = read_time(old.not_before)
     except DerMalformed as error:
         raise MessageMalformed("the root that was shown is no certificate") from error
-    roots = [item for item in known if item[1].subject == item[1].issuer]
-    newest, new = max(roots, key=lambda item: read_time(item[1].not_before))
-    if newest == shown:
+    begun = {item: read_time(item[1].not_before) for item in known if item[1].subject == item[1].issuer}
+    newest, new = max(begun, key=lambda item: begun[item], default=(shown, old))
+    if newest == shown or begun[newest, new] < since:
         return update_root(b"", b"", b"")
     return update_root(newest, _link(known, new, old), _link(known, old, new))
 

@@ -32,7 +32,7 @@ def read_certificate(data: bytes) -> x509.Certificate:
     split_signed(der)
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise IssuerRefused(f"not a certificate: {error}") from error
 
 

@@ -207,6 +207,21 @@ def test_a_hundred_thousand_units_and_fifty_stations_take_milliseconds(factory_w
     assert paces.Paces is type(replay.paces)
 
 
+def test_a_station_whose_order_was_closed_is_there_after_a_restart_as_before(factory_world: World) -> None:
+    asyncio.run(make_units(factory_world, range(1, 3)))
+    before = asyncio.run(show(factory_world))
+    asyncio.run(close_order(factory_world))
+    factory_world.stop()
+    factory_world.start()
+    after = asyncio.run(show(factory_world))
+    assert (
+        [(item.station, item.hour) for item in after.stations]
+        == [(item.station, item.hour) for item in before.stations]
+        == [(after.stations[0].station, 2)]
+    )
+    assert after.orders == ()
+
+
 def test_the_replay_says_the_same(factory_world: World) -> None:
     asyncio.run(make_units(factory_world, range(1, 3)))
     room = factory_world.room

@@ -20,11 +20,13 @@ from tests.api.est_requests import make_est_request
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.messaging import CP, ERROR, GENP, IP, KUP, PKI_CONF, Messaging, make_station
 from tests.ceremonies.revoking import authority
+from tests.ceremonies.rotating import rotate
 from tests.pki.cmp.writing import (
     IMPLICIT,
     acknowledge,
     ask_certificate,
     ask_information,
+    ask_revocation,
     make_sender,
     name_old,
     octets,
@@ -158,10 +160,46 @@ def test_refusals_are_the_ones_of_every_other_way_in_and_are_signed(messaging: M
     assert site.code == "work-order-unknown"
 
 
+@pytest.mark.req("CA-14")
+def test_what_was_taken_back_and_a_ca_that_is_stopped_are_refusals_of_the_protocol(messaging: Messaging) -> None:
+    given = messaging.ask(ask_certificate(SERIAL, KEY), 1).certificate
+    messaging.ask(ask_revocation(given), 2)
+    assert messaging.ask(ask_certificate(SERIAL, KEY), 3).code == "certificate-withdrawn"
+    stop = commands.SuspendKey("device-ca", "a drill")
+    asyncio.run(messaging.world.ask(stop, "officer", commands.KeysListed))
+    assert messaging.ask(ask_certificate("BMS-000002", OTHER), 4).code == "key-not-active"
+    messaging.world.room.cache.clear()
+    assert messaging.ask(ask_certificate("BMS-000002", OTHER), 5).code == "authority-unavailable"
+
+
+@pytest.mark.req("RO-2", "KL-9")
+def test_a_root_that_was_stopped_is_nobodys_next_root(messaging: Messaging) -> None:
+    world, old = messaging.world, authority(messaging.world, "identity-root").public_bytes(Encoding.DER)
+    assert messaging.watch is not None
+    messaging.watch.go_on(60)
+    asyncio.run(rotate(world, "identity-root-2", "identity-root", days=9500))
+    new = authority(world, "identity-root-2").public_bytes(Encoding.DER)
+    following, chain = ask_information("1.3.6.1.5.5.7.4.20", old), ask_information("1.3.6.1.5.5.7.4.17")
+    assert new in messaging.ask(following, 1).body
+    asyncio.run(world.ask(commands.SuspendKey("identity-root-2", "stolen?"), "officer", commands.KeysListed))
+    assert new not in messaging.ask(following, 2).body
+    asyncio.run(world.ceremony("resume", "resume", {"labels": ["identity-root-2"], "reason": "over"}))
+    assert new in messaging.ask(following, 3).body
+    number = f"{x509.load_der_x509_certificate(new).serial_number:040x}"
+    plan = {"reason": "cACompromise", "why": "stolen", "numbers": [number]}
+    asyncio.run(world.ceremony("revoke", "revoke", plan))
+    assert new not in messaging.ask(following, 4).body
+    assert new not in messaging.ask(chain, 5).body
+    shown = messaging.ask(ask_information("1.3.6.1.5.5.7.4.20", new), 6)
+    assert shown.body.hex() == "300c300a06082b06010505070412", "and the one before it follows nobody"
+
+
 @pytest.mark.req("CA-14", "AZ-4")
 def test_three_strange_requests_suspend_whoever_signs(messaging: Messaging) -> None:
     for number in (1, 2, 3):
         assert messaging.ask(ask_certificate("BMS-999999", KEY), number).code == "serial-not-in-order"
+    pace = messaging.world.room.ledger.replay.paces.stations["graz-3-a"]
+    assert (pace.refusal, sum(pace.refused.tens.values())) == ("serial-not-in-order", 3), "the screen shows them"
     before = size(messaging.world)
     assert messaging.ask(ask_certificate(SERIAL, KEY), 4).code == "station-suspended"
     assert seen(messaging.world, before) == [("auth.fail", "enrol-device")]

@@ -13,7 +13,8 @@ from ceremonies.desk import Desk
 from ceremonies.handlers import handlers
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.messaging import GENP, Messaging, make_responder, make_station
-from tests.pki.cmp.writing import ask_certificate, ask_information
+from tests.ceremonies.revoking import authority, revoke
+from tests.pki.cmp.writing import ask_certificate, ask_information, octets
 from tests.world import World, audit_world
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -57,6 +58,22 @@ def test_a_responder_that_is_stopped_or_at_its_end_answers_nothing(messaging: Me
     assert world.room.ledger.journal.size == before, "and nothing is issued that could not be answered"
     asyncio.run(world.ceremony("resume", "resume", {"labels": ["cmp-1"], "reason": "over"}))
     assert messaging.ask(CA_CERTS, 1).tag == GENP
+
+
+@pytest.mark.req("KL-2")
+def test_a_responder_that_was_revoked_answers_nothing(messaging: Messaging) -> None:
+    world = messaging.world
+    number = messaging.ask(CA_CERTS, 1).certificates[0].serial_number
+    revoke(world, number=f"{number:x}")
+    message = messaging.write(ask_certificate("BMS-000001", KEY))
+    assert messaging.refuse(message) == "responder-missing"
+    asyncio.run(make_responder(world, "cmp-2"))
+    assert messaging.ask(CA_CERTS, 2).tag == GENP
+    number = authority(world, "device-ca").serial_number
+    plan = {"reason": "cACompromise", "why": "stolen", "numbers": [f"{number:040x}"]}
+    asyncio.run(world.ceremony("revoke", "revoke", plan))
+    message = messaging.write(ask_certificate("BMS-000001", KEY), {4: octets(b"z" * 16)})
+    assert messaging.refuse(message) == "responder-missing"
 
 
 def test_the_end_of_its_certificate_is_the_end(messaging: Messaging) -> None:

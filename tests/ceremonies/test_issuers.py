@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ceremonies import commands
-from ceremonies.issuers import AuthorityUnavailable, find_issuing, load_issuer
+from ceremonies.issuers import AuthorityUnavailable, find_issuing, find_withheld, load_issuer
 from pki.x509.issuers import Issuer
 from tests.ceremonies.rotating import succeed
 from tests.ceremonies.small import act
@@ -41,7 +41,10 @@ def test_a_revoked_certificate_stops_its_ca_and_its_next_generation_goes_on(gene
     spki = act(world, lambda: find_issuing(world.room, "device-ca")).spki
     number = world.room.ledger.replay.generations.known[spki].number
     plan = {"reason": "cACompromise", "why": "a drill", "numbers": [number]}
+    assert asyncio.run(find_withheld(world.room)) == frozenset()
     asyncio.run(world.ceremony("end", "revoke", plan))
+    document = world.room.ledger.replay.generations.known[spki].document
+    assert asyncio.run(find_withheld(world.room)) == {document}
     with pytest.raises(AuthorityUnavailable, match="was revoked"):
         load(world, "device-ca")
     succeed(world)

@@ -80,6 +80,34 @@ def test_refusals_are_of_stations(paces: Paces) -> None:
     assert paces.unconfirmed["wo"]["graz-3-a"] == 2
 
 
+def test_refusals_before_there_is_an_order_are_of_stations_too(paces: Paces) -> None:
+    """By EST and CMP no order may name the serial; whoever is suspended is told so before anything is looked up."""
+    why = {"why": "serial-not-in-order: no"}
+    take(paces, "auth.fail", op={"what": {"command": "enrol-device", "serial": "S9", **why}})
+    pace = paces.stations["graz-3-a"]
+    assert (pace.refusal, pace.order, sum(pace.refused.minutes.values())) == ("serial-not-in-order", "wo", 1)
+    take(paces, "auth.fail", op={"what": {"command": "list-orders", **why}})
+    take(paces, "auth.fail", op={"what": {"command": "enrol-device", **why}}, actor={"role": "device", "sub": "S1"})
+    assert sum(pace.refused.minutes.values()) == 1 and "S1" not in paces.stations
+
+
+def test_a_request_that_the_keyroom_drafts_again_is_no_refusal(paces: Paces) -> None:
+    """The CA's next generation took over meanwhile: the station sees nothing of it."""
+    take(paces, "key.sign.denied", **about(), **denied("authority-not-issuing"))
+    pace = paces.stations["graz-3-a"]
+    assert (pace.refusal, pace.refused.last) == ("", "")
+
+
+def test_rework_of_a_unit_of_a_closed_order_takes_nothing_from_the_one_that_permits_it(paces: Paces) -> None:
+    take(paces, "quota.close", **about())
+    take(paces, "quota.open", op={"what": {"work_order": "later"}})
+    take(paces, "key.sign.outcome", **certified("S9", work_order="later"))
+    facts = {"work_order": "later", "before": "wo", "serial": "S1", "confirmed": False, "station": "graz-3-a"}
+    take(paces, "quota.rework", op={"what": facts})
+    take(paces, "key.sign.outcome", **certified("S1", work_order="later", rework="7"))
+    assert paces.unconfirmed == {"later": {"graz-3-a": 2}}
+
+
 @pytest.mark.parametrize("confirmed", ["before", "meanwhile", "never"])
 def test_rework_moves_a_unit_to_who_issues_it_anew(paces: Paces, confirmed: str) -> None:
     confirm = about(serial="S1", certificate="c", station="graz-3-a")

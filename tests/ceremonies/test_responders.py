@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from ceremonies.commands import OpenCeremony, Problem
+from ceremonies.commands import BoxSettled, OpenCeremony, Problem
 from ceremonies.responders import read_responder
 from tests.ceremonies import messaging
+from tests.ceremonies.boxed import CA, Pair, carry, issue, settle
 from tests.ceremonies.revoking import authority, make_responder
+from tests.ceremonies.rotating import succeed
 from tests.ceremonies.small import act
 from tests.ceremonies.templates import on_both_keys
 from tests.world import World, audit_world
@@ -71,3 +73,39 @@ def test_a_responder_of_cmp_is_made_in_the_same_way_and_is_none_of_ocsp(genesis_
         assert isinstance(answer, Problem)
         assert answer.code in ("plan-malformed", "lint-failed")
     assert asyncio.run(audit_world(world)).verdict == "authenticated"
+
+
+@pytest.mark.req("T4")
+def test_a_site_box_has_responders_of_ocsp_alone_and_its_centre_counts_them_as_such(pair: Pair) -> None:
+    """At a settlement, another certificate by the box's CA is one that is not told."""
+    box = pair.box
+
+    async def play() -> None:
+        await issue(box, "BMS-000001")
+        plan = {"label": "graz-ocsp", "ca": CA, "token": "kedge-main", "days": 30}
+        await box.ceremony("ocsp", "ocsp-responder", plan)
+        asked = OpenCeremony("cmp", "cmp-responder", json.dumps({**plan, "label": "graz-cmp"}).encode())
+        answer = await box.try_ask(asked, "officer")
+        assert isinstance(answer, Problem)
+        assert (answer.code, answer.hint) == ("plan-malformed", "they come with tokens")
+        settled = await settle(pair.centre, await carry(box))
+        assert isinstance(settled, BoxSettled)
+        assert settled.findings == ()
+
+    asyncio.run(play())
+
+
+@pytest.mark.req("KL-2")
+def test_a_ca_that_issues_no_more_is_refused_before_there_is_a_key(factory_world: World) -> None:
+    """It has its responder of OCSP, for what it issued."""
+    world = factory_world
+    succeed(world)
+    plan = {"label": "cmp-1", "ca": "device-ca", "token": "kedge-main", "days": 30}
+    answer = asyncio.run(world.try_ask(OpenCeremony("cmp", "cmp-responder", json.dumps(plan).encode()), "officer"))
+    assert isinstance(answer, Problem)
+    assert answer.code == "authority-not-issuing"
+    asyncio.run(make_responder(world))
+    asyncio.run(messaging.make_responder(world, ca="device-ca-2"))
+    assert [(key.label, key.scope) for key in world.room.door.keyring if key.role == "cmp"] == [
+        ("cmp-1", "device-ca-2")
+    ]

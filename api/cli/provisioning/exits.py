@@ -35,8 +35,8 @@ HELP: Final = "\b\nExit statuses:\n" + "\n".join(f"  {int(status)}  {meaning}" f
 
 QUARANTINE: Final = frozenset(
     {
-        "answer-mismatch", "certificate-replaced", "confirmation-invalid", "key-known", "known-test-key",
-        "unit-scrapped",
+        "answer-mismatch", "certificate-replaced", "confirmation-invalid", "element-taken", "key-known",
+        "known-test-key", "unit-scrapped",
     }
 )  # fmt: skip
 """Refusals after which a unit must not go on."""

@@ -28,6 +28,8 @@ WAITING_LIMIT: Final = 20_000
 """Requests that may wait: 30 MB."""
 FULL: Final = 16 << 20
 """Bytes after which a new file is begun."""
+QUEUED_LIMIT: Final = 40 << 20
+"""Bytes of a file to which requests are added; verdicts come on top, and a file over FILE_LIMIT is not read again."""
 START: Final = "0" * 64
 _DECODE: Final = msgspec.json.Decoder(list[Record])
 
@@ -106,6 +108,11 @@ class Logbook:
         if len(self.list_waiting()) + len(numbered) > WAITING_LIMIT:
             raise LogbookFull(
                 f"{self.path}: more than {WAITING_LIMIT} requests would wait", hint="`kedge station resume` first"
+            )
+        if os.fstat(self._file).st_size + len(write_line(self._head, numbered)) > QUEUED_LIMIT:
+            raise LogbookFull(
+                f"{self.path} would have more than {QUEUED_LIMIT} bytes",
+                hint="`kedge station resume`, or fewer at once",
             )
         self.append(numbered)
         return numbered

@@ -56,6 +56,7 @@ def test_a_station_fetches_a_credential_and_hands_in_the_secret(web: list[str], 
     for path in (area, endorsement, chain, secret):
         path.write_bytes(path.name.encode())
     out = tmp_path / "credential.blob"
+    out.write_bytes(b"the credential of the unit before")
     given = answer(*web, "challenge", area, endorsement, chain, "--unit", "wo-1/BMS-1", "--out", out)
     assert given["challenge"] == "9f" * 16
     assert out.read_bytes() == BLOB_HEADER + b"blobseed"

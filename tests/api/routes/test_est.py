@@ -54,6 +54,7 @@ def test_cacerts_of_a_ca_with_two_generations_have_both_with_their_roots_and_lin
     peer.replies[commands.ListCertificates] = listed
     found = read_certificates(served.http.get(f"{EST}/{label}/cacerts").content)
     assert sorted(found) == sorted(pem for name, pem in known.items() if name != "site-ca")
+    assert peer.asked[-1].command == commands.ListCertificates(recommended=True), "clients shall believe them"
     assert served.http.get(f"{EST}/identity-root@identity-root-2/cacerts").status_code == 422
 
 

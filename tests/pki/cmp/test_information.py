@@ -48,6 +48,8 @@ def test_a_label_has_its_chain_and_nothing_else() -> None:
 def test_nothing_follows_the_newest_root() -> None:
     assert answer_question(Question(ROOT_CA_CERT, ROOT), NOW, "device-ca") == update_root(b"", b"", b"")
     assert answer_question(Question(ROOT_CA_CERT, ROOT_2), LATER, "device-ca") == update_root(b"", b"", b"")
+    assert answer_question(Question(ROOT_CA_CERT, ROOT_2), NOW, "device-ca") == update_root(b"", b"", b"")
+    assert answer_question(Question(ROOT_CA_CERT, ROOT), {}, "device-ca") == update_root(b"", b"", b"")
 
 
 def test_a_new_root_comes_with_its_links() -> None:
@@ -75,6 +77,7 @@ def test_what_a_request_should_say() -> None:
         (Question(CA_CERTS, b""), "director", MessageUnsupported),
         (Question(ROOT_CA_CERT, b""), "device-ca", MessageUnsupported),
         (Question(ROOT_CA_CERT, b"\x05\0"), "device-ca", MessageMalformed),
+        (Question(ROOT_CA_CERT, ROOT.replace(b"260101000000Z", b"260001000000Z")), "device-ca", MessageMalformed),
     ],
 )
 def test_questions_that_are_refused(question: Question, label: str, error: type[Exception]) -> None:

@@ -106,6 +106,8 @@ def test_what_is_no_certificate(data: bytes) -> None:
         read_one(data)
     with pytest.raises(PathRefused, match="does not parse"):
         read_one(endorse(ROOT, KEY) + b"\0" * 8)
+    with pytest.raises(PathRefused, match="does not parse"):  # a version that there is not
+        read_one(endorse(ROOT, KEY).replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020169"), 1))
 
 
 def test_pins_are_pem() -> None:

@@ -52,6 +52,7 @@ def test_who_may_issue_what() -> None:
         ("device-ca", "identity-root"),
         ("site-ca", "identity-root"),
         ("service-ca", "identity-root"),
+        ("root-link", "identity-root"),
         ("idevid", "device-ca"),
         ("ieee2030-5-device", "device-ca"),
         ("ldevid", "site-ca"),
@@ -97,6 +98,9 @@ def test_what_is_no_certificate() -> None:
             read_certificate(data)
     with pytest.raises(IssuerRefused, match="not a certificate"):
         read_certificate(bytes.fromhex("3007" + "3000" + "3000" + "030100"))
+    root = read_certificate(make_hierarchy().root.certificate).public_bytes(Encoding.DER)
+    with pytest.raises(IssuerRefused, match="not a certificate: 105"):
+        read_certificate(root.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020169"), 1))
     with pytest.raises(PemMalformed):
         read_certificate(make_hierarchy().root.certificate + make_hierarchy().device_ca.certificate)
 

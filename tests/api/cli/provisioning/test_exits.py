@@ -1,12 +1,13 @@
 """Exit statuses: fixed, told in the help and on the page."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from api.cli.errors import AWAY, CONSISTENT, CliError
 from api.cli.provisioning import exits, logbook
-from api.cli.provisioning.exits import MEANING, Exit, judge_refusal
+from api.cli.provisioning.exits import MEANING, QUARANTINE, Exit, judge_refusal
 from tests.api.cli.running import kedge
 
 PAGE = (Path(__file__).parents[4] / "docs" / "factory.md").read_text(encoding="utf-8")
@@ -27,6 +28,14 @@ def test_each_is_told_in_the_help_and_on_the_page() -> None:
         assert f"{int(status)}  {meaning}" in shown
         assert f"| {int(status)} |" in PAGE
     assert set(MEANING) == set(Exit)
+
+
+def test_what_the_page_has_put_aside_ends_with_that_status() -> None:
+    rows = [line.split("|") for line in PAGE.splitlines() if line.startswith("| `")]
+    aside = {code for row in rows if "uarantine the unit" in row[3] for code in re.findall("`([a-z-]+)`", row[1])}
+    assert {"key-known", "element-taken"} <= aside <= QUARANTINE
+    (told,) = [line for line in PAGE.splitlines() if line.startswith("| 6 |")]
+    assert set(re.findall("`([a-z-]+)`", told)) == QUARANTINE
 
 
 def test_every_error_ends_with_a_status_of_the_table() -> None:

@@ -9,6 +9,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from api.cli.provisioning import logbook as module
@@ -106,6 +107,17 @@ def test_a_killed_process_leaves_what_it_wrote_and_no_lock(path: Path) -> None:
     child.join(30)
     with opened(path) as book:
         assert [item.request.serial for item in book.list_waiting()] == ["S3", "S4", "S9"]
+
+
+def test_no_file_is_written_that_could_not_be_read_again(path: Path) -> None:
+    """Requests may have 16 KiB each, and a station whose logbook cannot be read stands still."""
+    large = [request(f"L{at}", csr=os.urandom(1 << 14)) for at in range(1_000)]
+    with opened(path) as book:
+        book.queue(large)
+        with pytest.raises(LogbookFull):
+            book.queue([msgspec.structs.replace(item, serial=f"M{at}") for at, item in enumerate(large)])
+    assert path.stat().st_size < module.QUEUED_LIMIT
+    assert len(states(path)) == 1_004
 
 
 def test_only_so_many_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,20 @@ def test_figures_and_their_age(wall: Wall) -> None:
     assert wall.watch.show() == Screen("graz", BOARD, 600.0, Trouble.KEYROOM)
 
 
+def test_a_file_of_authorities_that_is_being_replaced_does_not_stop_the_screen(tmp_path: Path) -> None:
+    """It hangs for months: whatever is missing now may be there in a minute."""
+    for name, text in (("none", None), ("half", "-----BEGIN")):
+        ca = tmp_path / name
+        if text:
+            ca.write_text(text)
+        watch = Watch(Session(url="https://127.0.0.1:1", ca=ca), "graz")
+        watch.look()
+        assert watch.show().why.startswith(f"file-refused: {ca}: no usable certificate")
+    nowhere = Watch(Session(url="http://[::1"), "graz")
+    nowhere.look()
+    assert nowhere.show().why.startswith("connection-missing: http://[::1 is no URL")
+
+
 def test_what_the_screen_says_of_errors(wall: Wall) -> None:
     wall.watch.look()
     wall.now += 60
