@@ -25,7 +25,7 @@ from ceremonies.issuance import KeyKnown
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.ldevid_tables import LdevidRow
 from ceremonies.ldevids import KIND
-from ceremonies.orders import Actor, Order, RequestKey, Reservation, Rider, Sealed
+from ceremonies.orders import Actor, EnrolmentUnderWay, Order, RequestKey, Reservation, Rider, Sealed
 from ceremonies.plans import read_shown
 from ceremonies.revocations import Grounds, is_revoked, revoke_changes
 from ceremonies.room import Room
@@ -46,12 +46,6 @@ class KeyUsed(KeyroomError):
     """The device has used this key before, for its IDevID or an earlier LDevID."""
 
     code = "key-used"
-
-
-class EnrolmentUnderWay(KeyroomError):
-    """Another request of this device is being answered."""
-
-    code = "enrolment-under-way"
 
 
 class Owners:
