@@ -77,6 +77,10 @@ def check_box(plan: GenesisPlan) -> None:
         raise PlanMalformed("plan: a site box has one key of role device-ca and one of role journal")
     if surplus := set(roles) - ROLES:
         raise PlanMalformed(f"plan: a site box has no {sorted(surplus)[0]} key", hint="such keys are the centre's")
+    if any(key.label == IDENTITY_ROOT.name for key in plan.keys):
+        raise PlanMalformed(
+            f"plan: {IDENTITY_ROOT.name} is what a site box calls its centre's root", hint="choose another label"
+        )
     if plan.authorities or plan.births or plan.trust_set is not None:
         raise PlanMalformed("plan: a site box has authorities, trust sets and birth packages from its centre")
     if plan.centre is not None:

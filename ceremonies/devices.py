@@ -95,7 +95,7 @@ class Devices:
         shown = await room.act(lambda: find_shown(room, digest))
         issued = shown.issued
         self._asked.spend(issued.serial, room.surroundings.mono_us())
-        bindings = {"serial": (issued.serial,)}
+        bindings: dict[str, tuple[str, ...]] = {"serial": (issued.serial,)}
         if issued.kind == LDEVID:
             bindings["authority"] = await room.act(lambda: list_labels(room, issued.ca))
         return Identity("device", issued.serial, "", "", digest, shown.expires, bindings, {})

@@ -4,8 +4,10 @@ from ceremonies.certified import load_authority, load_chain, place_issuer
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.keyring import KeyEntry
+from ceremonies.plans import PlanMalformed
 from ceremonies.revocations import find_revoked
 from ceremonies.room import Room
+from ceremonies.tables import CertificateRow
 from pki.x509.issuers import Issuer
 
 
@@ -58,3 +60,9 @@ def check_good(room: Room, key: KeyEntry) -> None:
         if known[spki].ca not in room.door.keyring:
             return
         key = room.door.keyring.get(known[spki].ca)
+
+
+def check_label(room: Room, label: str) -> None:
+    """A new key may have this label: no key here has it, and no CA of a site box. Raises PlanMalformed."""
+    if room.store.find(CertificateRow, label=label) or any(key.label == label for key in room.door.keyring):
+        raise PlanMalformed(f"plan: a key {label} exists already", hint="give the new key a label of its own")

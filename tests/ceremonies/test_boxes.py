@@ -84,6 +84,8 @@ def test_the_plan_of_a_box_has_one_ca_and_nothing_of_a_centre(pair: Pair) -> Non
         more = {"label": "more", "role": role, "algorithm": "p256", "token": "kedge-main"}
         with pytest.raises(PlanMalformed):
             check_box(box_plan(pair, keys=[*keys, more]))
+    with pytest.raises(PlanMalformed, match="its centre's root"):
+        check_box(box_plan(pair, keys=[{**keys[0], "label": "identity-root"}, keys[1]]))
     authority = {"label": CA, "profile": "device-ca", "name": "Own", "days": 10}
     with pytest.raises(PlanMalformed, match="from its centre"):
         check_box(box_plan(pair, authorities=[authority]))

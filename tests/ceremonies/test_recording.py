@@ -128,7 +128,11 @@ def test_two_riders_about_one_device_do_not_go_together(genesis_world: World) ->
     world, composed = genesis_world, list[str]()
 
     def ride(word: str) -> Callable[[], Rider]:
-        return lambda: composed.append(word) or Rider()
+        def compose() -> Rider:
+            composed.append(word)
+            return Rider()
+
+        return compose
 
     orders = [
         msgspec.structs.replace(make_order(world, n, n.decode(), rider=ride(n.decode())), name="d")
