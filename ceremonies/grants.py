@@ -32,7 +32,7 @@ from pki.drafts import Draft
 from pki.log.policy import parse_policy
 from pki.signatures import spki_sha256
 from pki.trust.authority import open_sign
-from pki.trust.grants import QuotaGrant, draft_grant
+from pki.trust.grants import LATEST, QuotaGrant, draft_grant
 from pki.trust.keys import CoseKey
 from pki.trust.sets import RoleId
 from pki.x509.ca_requests import read_request
@@ -187,7 +187,7 @@ def read_plant(room: Room, order: str) -> str:
 def prepare_grant(room: Room, data: bytes) -> dict[str, Any]:
     """A grant that can be drafted now."""
     plan: GrantPlan = read_plan(data, GrantPlan)
-    if plan.valid_from >= plan.valid_to or set(plan.profiles) - set(PROFILES):
+    if not plan.valid_from < plan.valid_to < LATEST or set(plan.profiles) - set(PROFILES):
         raise PlanMalformed(f"grant {plan.id}: it is valid at no time, or for another profile than {PROFILES}")
     shown = {"content": write_plan(plan)}
     guard_grant(room, shown)

@@ -58,6 +58,7 @@ NO_GRANTS: list[tuple[dict[str, Any], str]] = [
     ({"id": GRANT}, "plan-malformed"),
     ({"quantity": 0}, "plan-malformed"),
     ({"valid_to": 5}, "plan-malformed"),
+    ({"valid_to": 1 << 52}, "plan-malformed"),
     ({"profiles": ["ldevid"]}, "plan-malformed"),
     ({"classes": ["unknown"]}, "class-unknown"),
     ({"classes": []}, "plan-malformed"),
