@@ -77,7 +77,7 @@ USES = {
     ("ceremonies/recovery.py", "destroy"),
     ("ceremonies/tending.py", "tend"),
     ("ceremonies/statuses.py", "sign"),
-    ("ceremonies/protection.py", "sign"),
+    ("ceremonies/cmp_protection.py", "sign"),
 }
 
 
