@@ -147,6 +147,7 @@ def read_brought(room: Room, plan: GrantImportPlan) -> Brought:
             newest = verify_link(newest, message)
             sets.append((newest, message))
         grant = verify_grant(newest, document)
+        _check_recovered(room, grant)
         key = _find_key(room, grant, centre.plant)
         certificate = _read_certificate(room, key, plan.certificate.encode())
     except PkiError as error:
@@ -170,6 +171,17 @@ def _find_key(room: Room, grant: QuotaGrant, plant: str) -> KeyEntry:
             f"grant {grant.id} is for class {min(unknown).hex()}", hint="the policy of this box names no such class"
         )
     return own[0]
+
+
+def _check_recovered(room: Room, grant: QuotaGrant) -> None:
+    """A grant is newer than the journal's last recovery: an older one may be used up by entries that were lost.
+
+    Raises GrantRefused.
+    """
+    for seq in room.ledger.replay.recovered[-1:]:
+        ts = room.ledger.read_entry(seq)[1].ts
+        if grant.issued_at < int(datetime.fromisoformat(ts).timestamp()):
+            raise GrantRefused(f"grant {grant.id} was made before the journal's recovery", hint="ask for the next")
 
 
 def _read_certificate(room: Room, key: KeyEntry, brought: bytes) -> bytes:
@@ -265,6 +277,8 @@ def refuse_grant(room: Room, ca: str, order: WorkOrder, now: int) -> KeyroomErro
     grant = grants.current(ca)
     if grant is None:
         return GrantMissing("this site box has no grant for its CA", hint="import a grant of the centre")
+    if any(seq > grant.seq for seq in room.ledger.replay.recovered):  # lost entries may have used it up
+        return GrantOver(f"grant {grant.id} is from before the journal's recovery", hint="ask the centre for the next")
     if not grant.valid_from <= now < grant.valid_to:
         until = datetime.fromtimestamp(grant.valid_to, UTC).date().isoformat()
         return GrantOver(f"grant {grant.id} is not valid now: its end is {until}", hint="ask the centre for the next")

@@ -28,7 +28,8 @@ class Centre(msgspec.Struct, frozen=True):
 class Grant(msgspec.Struct, frozen=True):
     """A grant: leave of a CA key (SPKI digest) for `quantity` certificates of these classes (hex id) and profiles.
 
-    document: its digest. used: certificates begun under it. Times are seconds since 1970.
+    document: its digest. used: certificates begun under it. seq: the entry by which this box took it. Times are seconds
+    since 1970.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Grant(msgspec.Struct, frozen=True):
     valid_to: int
     document: str
     used: int = 0
+    seq: int = 0
 
     @property
     def left(self) -> int:
@@ -89,7 +91,7 @@ class Grants(msgspec.Struct):
             self.papers[what["root"]] = "certificate.identity-root"
             self.sets += 1
         elif kind == IMPORT:
-            self.held[what["grant"]] = read_grant(what)
+            self.held[what["grant"]] = msgspec.structs.replace(read_grant(what), seq=seq)
             self.papers[what["certificate"]] = "certificate.device-ca"
             self.sets += what["sets"]
         elif kind == BOX:
