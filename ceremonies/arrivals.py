@@ -18,6 +18,8 @@ from ceremonies.tables import DeviceRow, ReservationRow
 from pki.names import ueid_of
 
 PAGE: Final = 500
+OWNER: Final = "box/"
+"""What begins the owner of a name that a settlement spent; those of requests begin otherwise."""
 
 
 class Arrivals:
@@ -77,7 +79,7 @@ class Arrivals:
 
     @property
     def _owner(self) -> str:
-        return f"box/{self._box.label}"
+        return f"{OWNER}{self._box.label}"
 
     def changes(self, seq: int) -> list[Change]:
         """The rows that follow, by the entry of the settlement."""
@@ -107,6 +109,11 @@ class Arrivals:
 def names_of(item: BoxCertificate) -> tuple[str, str]:
     """The names that a device certificate spends: of its serial, and of its key."""
     return f"serial:{item.serial}", name_device_key(item.spki)
+
+
+def read_owner(owner: str) -> str:
+    """The serial for which a settlement spent a name; empty when a request here did."""
+    return owner.partition(":")[2] if owner.startswith(OWNER) else ""
 
 
 def name_order(box: str, order: str) -> str:

@@ -19,7 +19,7 @@ from ceremonies.crls import list_scopes
 from ceremonies.errors import KeyroomError
 from ceremonies.generations import SWITCH, Authority
 from ceremonies.genesis import certificate_changes, draw_number
-from ceremonies.issuers import AuthorityUnavailable, check_good, find_issuing
+from ceremonies.issuers import AuthorityUnavailable, check_good, check_label, find_issuing
 from ceremonies.keyring import ALGORITHMS, KeyEntry, check_plan
 from ceremonies.orders import KeyPlan
 from ceremonies.plans import Name, PlanMalformed, Positive, read_plan, write_plan
@@ -75,8 +75,7 @@ def prepare_rotate(room: Room, data: bytes) -> dict[str, Any]:
     (algorithm,) = ALGORITHMS[old.role]
     key = KeyPlan(plan.label, old.role, algorithm, plan.token, old.scope)
     check_plan(key.role, key.algorithm)
-    if any(other.label == plan.label for other in room.door.keyring):
-        raise PlanMalformed(f"plan: a key {plan.label} exists already", hint="give the new key a label of its own")
+    check_label(room, plan.label)
     if not room.settings.may_hold(plan.token, old.role):
         raise PlanMalformed(
             f"plan: key {plan.label} is to live on {plan.token}, the settings place {old.role} elsewhere"

@@ -77,6 +77,10 @@ def check_box(plan: GenesisPlan) -> None:
         raise PlanMalformed("plan: a site box has one key of role device-ca and one of role journal")
     if surplus := set(roles) - ROLES:
         raise PlanMalformed(f"plan: a site box has no {sorted(surplus)[0]} key", hint="such keys are the centre's")
+    if any(key.label == IDENTITY_ROOT.name for key in plan.keys):
+        raise PlanMalformed(
+            f"plan: {IDENTITY_ROOT.name} is what a site box calls its centre's root", hint="choose another label"
+        )
     if plan.authorities or plan.births or plan.trust_set is not None:
         raise PlanMalformed("plan: a site box has authorities, trust sets and birth packages from its centre")
     if plan.centre is not None:
@@ -143,6 +147,7 @@ def read_brought(room: Room, plan: GrantImportPlan) -> Brought:
             newest = verify_link(newest, message)
             sets.append((newest, message))
         grant = verify_grant(newest, document)
+        _check_recovered(room, grant)
         key = _find_key(room, grant, centre.plant)
         certificate = _read_certificate(room, key, plan.certificate.encode())
     except PkiError as error:
@@ -166,6 +171,17 @@ def _find_key(room: Room, grant: QuotaGrant, plant: str) -> KeyEntry:
             f"grant {grant.id} is for class {min(unknown).hex()}", hint="the policy of this box names no such class"
         )
     return own[0]
+
+
+def _check_recovered(room: Room, grant: QuotaGrant) -> None:
+    """A grant is newer than the journal's last recovery: an older one may be used up by entries that were lost.
+
+    Raises GrantRefused.
+    """
+    for seq in room.ledger.replay.recovered[-1:]:
+        ts = room.ledger.read_entry(seq)[1].ts
+        if grant.issued_at < int(datetime.fromisoformat(ts).timestamp()):
+            raise GrantRefused(f"grant {grant.id} was made before the journal's recovery", hint="ask for the next")
 
 
 def _read_certificate(room: Room, key: KeyEntry, brought: bytes) -> bytes:

@@ -86,6 +86,8 @@ def find_by_serial(room: Room, serial: str) -> Issued:
     """The certificate of a device. Writer's thread. Raises CertificateUnknown, JournalForked."""
     row = room.store.find(DeviceRow, serial=serial)
     document = room.store.find(DocumentRow, sha256=row["certificate"]) if row else None
+    if row is not None and document is None and "/" in row["work_order"]:
+        raise CertificateUnknown(f"the certificate of {serial} is a site box's", hint="ask the box; it revokes it, too")
     if document is None:
         raise CertificateUnknown(f"serial {serial} has no certificate", hint="check the serial")
     issued = read_issued(room, document["seq"])

@@ -64,6 +64,11 @@ class Allowance:
             )
         done.append(now_us)
 
+    def give_back(self, name: str) -> None:
+        """The last time does not count: nothing was done."""
+        if self._done.get(name):
+            self._done[name].pop()
+
 
 class Shown(msgspec.Struct, frozen=True):
     """A certificate that a device shows: what was issued, and its end."""
@@ -80,7 +85,8 @@ class Devices:
         self._asked = Allowance(*ASKED)
 
     async def identify(self, certificate: bytes) -> Identity:
-        """The device that shows this certificate (DER). One that shows an LDevID is bound to the CA of that.
+        """The device that shows this certificate (DER). One that shows an LDevID is bound to the CA of that,
+        whatever its generation.
 
         Raises ClientCertificateUnknown, ClientCertificateExpired, DeviceRevoked, DeviceTooFast.
         """
@@ -89,9 +95,9 @@ class Devices:
         shown = await room.act(lambda: find_shown(room, digest))
         issued = shown.issued
         self._asked.spend(issued.serial, room.surroundings.mono_us())
-        bindings = {"serial": (issued.serial,)}
+        bindings: dict[str, tuple[str, ...]] = {"serial": (issued.serial,)}
         if issued.kind == LDEVID:
-            bindings["authority"] = (room.door.keyring.get(issued.ca).label,)
+            bindings["authority"] = await room.act(lambda: list_labels(room, issued.ca))
         return Identity("device", issued.serial, "", "", digest, shown.expires, bindings, {})
 
 
@@ -120,6 +126,13 @@ def find_shown(room: Room, digest: str) -> Shown:
     if room.door.now() >= expires:
         raise ClientCertificateExpired(f"the LDevID of {issued.serial} has expired", hint="show the IDevID")
     return Shown(issued, expires)
+
+
+def list_labels(room: Room, ca: str) -> tuple[str, ...]:
+    """The labels of a CA (SPKI digest): each of its generations has one, and each stands for all. Writer's thread."""
+    generations = room.ledger.replay.generations
+    family = generations.generations(generations.known[ca].name)
+    return tuple(room.door.keyring.get(item.spki).label for item in family)
 
 
 def read_end(text: str) -> datetime:

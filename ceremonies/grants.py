@@ -24,6 +24,7 @@ from ceremonies.plans import Authority, Count, Name, PlanMalformed, Positive, re
 from ceremonies.procedures import Action, Closing, Item, LastWords, request_prefix
 from ceremonies.quorums import StepOutdated
 from ceremonies.revocations import find_revoked
+from ceremonies.revoked import write_number
 from ceremonies.room import Room
 from ceremonies.tables import CertificateRow, DocumentRow, RequestRow
 from ceremonies.trustsets import newest_set, signing_keys
@@ -31,7 +32,7 @@ from pki.drafts import Draft
 from pki.log.policy import parse_policy
 from pki.signatures import spki_sha256
 from pki.trust.authority import open_sign
-from pki.trust.grants import QuotaGrant, draft_grant
+from pki.trust.grants import LATEST, QuotaGrant, draft_grant
 from pki.trust.keys import CoseKey
 from pki.trust.sets import RoleId
 from pki.x509.ca_requests import read_request
@@ -115,15 +116,31 @@ def draft_plant(room: Room, shown: Mapping[str, Any], recipe: Mapping[str, Any])
     about = {"label": plan.label, "name": plan.name, "generation": plan.generation, "days": plan.days}
     authority = msgspec.convert({**about, "profile": DEVICE_CA.name}, Authority)
     draft = draft_authority(request.public_key, plan.organization, authority, issuer, recipe)
-    guard_name(room, draft)
+    guard_name(room, plan.label, draft)
     return [Item(plan.label, draft, certificate_changes(plan.label, request.spki))]
 
 
-def guard_name(room: Room, draft: Draft) -> None:
-    """The CA of a box is no generation of a CA of this keyroom. Raises PlanMalformed."""
-    name = f"{DEVICE_CA.name} {draft.what['subject'].rpartition(' G')[0]}"
-    if any(item.spki in room.door.keyring for item in room.ledger.replay.generations.generations(name)):
-        raise PlanMalformed("plan: a CA of this keyroom has this name", hint="choose another name")
+def guard_name(room: Room, label: str, draft: Draft) -> None:
+    """No key or CA here has the label, and no other CA the key or the name of this one; nor is it a generation of a CA
+    of this keyroom. What this very draft led to before a crash is no other. Raises PlanMalformed.
+    """
+    what = draft.what
+    name, _, generation = what["subject"].rpartition(" G")
+    others = [
+        item
+        for item in room.ledger.replay.generations.known.values()
+        if item.number != write_number(int(what["certificate_number"], 16))
+    ]
+    row = room.store.find(CertificateRow, label=label)
+    if any(key.label == label for key in room.door.keyring) or (row and row["spki"] != what["subject_spki"]):
+        raise PlanMalformed(f"plan: a CA {label} is known here", hint="choose another label")
+    if any(item.spki == what["subject_spki"] for item in others):
+        raise PlanMalformed("plan: the key of this CA was certified before", hint="a box has a key of its own")
+    named = [item for item in others if item.name == f"{DEVICE_CA.name} {name}"]
+    if any(item.spki in room.door.keyring or item.generation == int(generation) for item in named):
+        raise PlanMalformed(
+            f"plan: there is a CA {what['subject']}, or one of this keyroom is called so", hint="choose another name"
+        )
 
 
 def close_plant(room: Room, shown: Mapping[str, Any], closing: Closing) -> LastWords:
@@ -170,7 +187,7 @@ def read_plant(room: Room, order: str) -> str:
 def prepare_grant(room: Room, data: bytes) -> dict[str, Any]:
     """A grant that can be drafted now."""
     plan: GrantPlan = read_plan(data, GrantPlan)
-    if plan.valid_from >= plan.valid_to or set(plan.profiles) - set(PROFILES):
+    if not plan.valid_from < plan.valid_to < LATEST or set(plan.profiles) - set(PROFILES):
         raise PlanMalformed(f"grant {plan.id}: it is valid at no time, or for another profile than {PROFILES}")
     shown = {"content": write_plan(plan)}
     guard_grant(room, shown)

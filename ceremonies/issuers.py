@@ -6,8 +6,10 @@ from ceremonies.certified import list_authorities, load_authority, load_chain, p
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.keyring import KeyEntry
+from ceremonies.plans import PlanMalformed
 from ceremonies.revocations import find_revoked, is_revoked
 from ceremonies.room import Room
+from ceremonies.tables import CertificateRow
 from pki.x509.issuers import Issuer
 from pki.x509.profiles import IDENTITY_ROOT
 
@@ -81,3 +83,9 @@ async def find_withheld(room: Room) -> frozenset[str]:
     stopped = [key for key in room.door.keyring if key.state in ("suspended", "compromised")]
     known, roots = room.ledger.replay.generations.known, [key for key in stopped if key.role == IDENTITY_ROOT.name]
     return revoked | {known[key.spki].document for key in roots if key.spki in known}
+
+
+def check_label(room: Room, label: str) -> None:
+    """A new key may have this label: no key here has it, and no CA of a site box. Raises PlanMalformed."""
+    if room.store.find(CertificateRow, label=label) or any(key.label == label for key in room.door.keyring):
+        raise PlanMalformed(f"plan: a key {label} exists already", hint="give the new key a label of its own")

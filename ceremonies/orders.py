@@ -10,6 +10,12 @@ from ceremonies.store import Change
 from pki.drafts import Draft
 
 
+class EnrolmentUnderWay(KeyroomError):
+    """Another request of this device is being answered."""
+
+    code = "enrolment-under-way"
+
+
 class Actor(msgspec.Struct, frozen=True):
     """Who asks: credential thumbprint, role, source address, stable pseudonym. No personal name."""
 

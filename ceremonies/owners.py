@@ -25,7 +25,7 @@ from ceremonies.issuance import KeyKnown
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.ldevid_tables import LdevidRow
 from ceremonies.ldevids import KIND
-from ceremonies.orders import Actor, Order, RequestKey, Reservation, Rider, Sealed
+from ceremonies.orders import Actor, EnrolmentUnderWay, Order, RequestKey, Reservation, Rider, Sealed
 from ceremonies.plans import read_shown
 from ceremonies.revocations import Grounds, is_revoked, revoke_changes
 from ceremonies.room import Room
@@ -46,12 +46,6 @@ class KeyUsed(KeyroomError):
     """The device has used this key before, for its IDevID or an earlier LDevID."""
 
     code = "key-used"
-
-
-class EnrolmentUnderWay(KeyroomError):
-    """Another request of this device is being answered."""
-
-    code = "enrolment-under-way"
 
 
 class Owners:
@@ -118,8 +112,11 @@ class Owners:
         return None
 
     async def _seal(self, applicant: Applicant, by: Actor, read: tuple[Intake, TakenIn]) -> Sealed:
-        room, (intake, taken) = self._room, read
-        self._renewed.spend(applicant.device["serial"], room.surroundings.mono_us())
+        room, serial, (intake, taken) = self._room, applicant.device["serial"], read
+        request, pending = applicant.name_request(taken.spki), room.ledger.replay.pending
+        begun = request in pending
+        if not begun:
+            self._renewed.spend(serial, room.surroundings.mono_us())
         compose = partial(make_order, room, applicant, by)
         try:
             return await room.seal(await room.act(lambda: compose((intake, taken))))
@@ -128,6 +125,10 @@ class Owners:
             intake = Intake(intake.csr, intake.serial, **read_shown(opened.recipe))
             taken = await room.readers.take_in(intake, applicant.place)
             return await room.seal(await room.act(lambda: compose((intake, taken))))
+        except Exception:
+            if not begun and request not in pending:  # nothing was begun: a token that rests locks no device out
+                self._renewed.give_back(serial)
+            raise
 
 
 def make_order(room: Room, applicant: Applicant, by: Actor, read: tuple[Intake, TakenIn]) -> Order:
@@ -141,7 +142,7 @@ def make_order(room: Room, applicant: Applicant, by: Actor, read: tuple[Intake, 
     owner = applicant.name_request(taken.spki)
     reserve = [reserve_number(int(intake.number, 16)), reserve_succession(room, applicant, owner)]
     if held is None or held.spki != taken.spki:
-        reserve.append(reserve_key(room, applicant.device["serial"], taken.spki))
+        reserve.append(reserve_key(room, applicant.device["serial"], taken.spki, owner))
     recipe = b'{"not_before":%d,"number":"%s"}' % (intake.not_before, intake.number.encode())  # in JCS
     return Order(
         draft=draft_prepared(LDEVID, authority.issuer.public_key, taken.prepared, **about),
@@ -172,16 +173,22 @@ def reserve_succession(room: Room, applicant: Applicant, owner: str) -> Reservat
     raise refusal
 
 
-def reserve_key(room: Room, serial: str, spki: str) -> Reservation:
-    """A key is certified for one device, and never again once another took its place."""
-    name = name_device_key(spki)
-    spent = room.store.find(ReservationRow, name=name)
-    if spent is not None and spent["owner"].startswith(f"ldevid/{serial}:"):
-        return Reservation(name, KeyUsed(f"{serial} has used this key before", hint="the device makes another key"))
-    return Reservation(
-        name,
-        KeyKnown("this public key belongs to another serial", hint="quarantine the unit: cloned key or copied image"),
+def reserve_key(room: Room, serial: str, spki: str, owner: str) -> Reservation:
+    """A key is certified for one device, and never again once another took its place. One that the device has spent on
+    a request without a certificate is no earlier LDevID's: another name stands for it.
+    """
+    used = KeyUsed(f"{serial} has used this key before", hint="the device makes another key")
+    known = KeyKnown(
+        "this public key belongs to another serial", hint="quarantine the unit: cloned key or copied image"
     )
+    for attempt in range(ATTEMPTS):
+        name = name_device_key(spki) + (f":{attempt}" if attempt else "")
+        spent = room.store.find(ReservationRow, name=name)
+        if spent is None or not spent["owner"].startswith(f"ldevid/{serial}:"):
+            return Reservation(name, known)
+        if spent["owner"] == owner or spent["owner"] not in room.ledger.replay.pending:
+            return Reservation(name, used)
+    raise used
 
 
 def ride(room: Room, applicant: Applicant, by: Actor) -> Rider:

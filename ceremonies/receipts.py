@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import func, select
 
 from ceremonies import entries
+from ceremonies.arrivals import read_owner
 from ceremonies.claims import RequestOpen, name_device_key
 from ceremonies.commands import DocumentRead, OpenChallenge, Proven, ReceiptsTaken, SubmitReceipts
 from ceremonies.desk import Caller
@@ -137,12 +138,17 @@ class Receipts:
 
 
 def find_device(store: Store, ueid: str) -> Row | None:
-    """The device with this UEID: its key's reservation names the request, whose document names the serial."""
+    """The device with this UEID: its key's reservation names the request, whose document names the serial; or, what a
+    site box has issued, the serial itself.
+    """
     spki = ueid[2:]
     taken = store.find(ReservationRow, name=name_device_key(spki))
-    request = store.find(RequestRow, id=taken["owner"]) if taken else None
-    document = store.find(DocumentRow, sha256=request["document"]) if request and request["document"] else None
-    return store.find(DeviceRow, serial=document["name"], spki=spki, ueid=ueid) if document else None
+    serial = read_owner(taken["owner"]) if taken else ""
+    if taken is not None and not serial:
+        request = store.find(RequestRow, id=taken["owner"])
+        document = store.find(DocumentRow, sha256=request["document"]) if request and request["document"] else None
+        serial = document["name"] if document else ""
+    return store.find(DeviceRow, serial=serial, spki=spki, ueid=ueid) if serial else None
 
 
 class Book:

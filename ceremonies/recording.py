@@ -16,7 +16,7 @@ from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, EntryDraft, JournalForked, Placed
 from ceremonies.keyring import Keyring
 from ceremonies.ledger import Ledger
-from ceremonies.orders import Rider, Sealed
+from ceremonies.orders import EnrolmentUnderWay, Rider, Sealed
 from ceremonies.passages import Follows, Passage, attempt, intent_blobs, keep, outcome_changes
 from ceremonies.store import Update
 from ceremonies.tables import KeyRow
@@ -65,7 +65,7 @@ class Recording:
     def _decide(self, connection: Connection) -> Sequence[EntryDraft]:
         going = [(p, p.intent) for p in self._closing if p.intent is not None]
         # Composed here: nothing comes between what they look at and this commit.
-        self._riders = [ride for passage, _ in going if (ride := compose_rider(passage)) is not None]
+        self._riders = compose_riders([passage for passage, _ in going])
         closing = [entries.sign_outcome(p.order, intent, p.keys, p.out) for p, intent in going]
         allowed = [passage for passage in self._opening if passage.error is None]
         replay = self._ledger.replay
@@ -125,12 +125,22 @@ class Recording:
         return {name: count for name, count in self._uses.items() if count != self._keyring.get(name).uses}
 
 
-def compose_rider(passage: Passage) -> Rider | None:
-    """What goes with an outcome. When it cannot be composed the document is held back, and no other order fails."""
-    if passage.error is not None or passage.order.rider is None:
-        return None
-    try:
-        return passage.order.rider()
-    except Exception as error:  # noqa: BLE001  # as in `attempt`
-        passage.error, passage.out = error, entries.out_failed(error, passage.out["us"])
-        return None
+def compose_riders(closing: Sequence[Passage]) -> list[Rider]:
+    """What goes with these outcomes. When it cannot be composed the document is held back, and no other order fails.
+
+    Of two about one device the later one is held back: it cannot see what the other is about to change.
+    """
+    riders: list[Rider] = []
+    told: set[str] = set()
+    for passage in closing:
+        order = passage.order
+        if passage.error is not None or order.rider is None:
+            continue
+        try:
+            if order.name in told:
+                raise EnrolmentUnderWay(f"another request of {order.name} is under way", hint="send the request again")
+            riders.append(order.rider())
+            told.add(order.name)
+        except Exception as error:  # noqa: BLE001  # as in `attempt`
+            passage.error, passage.out = error, entries.out_failed(error, passage.out["us"])
+    return riders

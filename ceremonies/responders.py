@@ -14,6 +14,7 @@ import msgspec
 
 from ceremonies.certified import load_authority, place_issuer, read_released, reserve_number
 from ceremonies.genesis import draw_number
+from ceremonies.issuers import check_label
 from ceremonies.keyring import KINDS, KeyEntry, check_plan
 from ceremonies.orders import KeyPlan
 from ceremonies.plans import Name, PlanMalformed, Positive, read_plan, write_plan
@@ -72,8 +73,7 @@ def prepare_responder(delegate: Delegate, room: Room, data: bytes) -> dict[str, 
         raise PlanMalformed(
             "plan: a site box answers no CMP: its stations have no certificates", hint="they come with tokens"
         )
-    if any(other.label == plan.label for other in room.door.keyring):
-        raise PlanMalformed(f"plan: a key {plan.label} exists already", hint="give the new key a label of its own")
+    check_label(room, plan.label)
     if not room.settings.may_hold(plan.token, key.role):
         raise PlanMalformed(
             f"plan: key {plan.label} is to live on {plan.token}, the settings place {key.role} elsewhere"

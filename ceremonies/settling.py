@@ -16,6 +16,7 @@ import msgspec
 from ceremonies.errors import KeyroomError
 from ceremonies.fleet import Fleet
 from ceremonies.granted import IMPORT, Grant
+from ceremonies.plans import Name
 from ceremonies.revoked import write_number
 from ceremonies.units import ISSUED
 from pki.errors import PkiError
@@ -72,14 +73,16 @@ class Pending(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct):
-    """What the settled part of a journal led to. current: the grant in force there. used: certificates begun, by grant.
+    """What the settled part of a journal led to. current: the grant in force there. used: certificates begun, by grant,
+    those of no grant of this box under an empty name.
 
-    pending: by request. ts: time of the last entry.
+    pending: by request. opened: intents of certificates that no entry has closed. ts: time of the last entry.
     """
 
     current: str = ""
     used: dict[str, int] = msgspec.field(default_factory=dict)
     pending: dict[str, Pending] = msgspec.field(default_factory=dict)
+    opened: set[int] = msgspec.field(default_factory=set)
     ts: str = ""
 
 
@@ -107,6 +110,7 @@ class Settling:
         self.state.ts = leaf.ts
         what = read_facts(leaf)
         issued = leaf.op.kind in ISSUED if leaf.op else False
+        self._close(seq, leaf, issued)
         if leaf.type == IMPORT and not leaf.out:
             self._import(seq, what)
         elif leaf.type == "log.recover" and leaf.op and leaf.op.what and "lost" in leaf.op.what:
@@ -121,6 +125,15 @@ class Settling:
             self._find("unknown-outcome", seq, "", "a crash left open whether a signature was made; none was released")
         elif issued and leaf.type == "key.sign.outcome" and leaf.out and leaf.out.status == "ok":
             self._end(seq, leaf, leaf.out)
+
+    def _close(self, seq: int, leaf: Leaf, issued: bool) -> None:
+        """What closes the intent of a certificate, and bears its signature, is the certificate's outcome."""
+        closed = leaf.ref.i if leaf.ref else seq
+        if closed in self.state.opened and leaf.out and leaf.out.sigs and not (issued and leaf.out.status == "ok"):
+            self._find(
+                "certificate-differs", seq, "", f"entry {closed} began a certificate, and this one tells of none"
+            )
+        self.state.opened.discard(closed)
 
     def finish(self) -> None:
         """What is left at the end: requests that nothing has answered yet."""
@@ -143,6 +156,7 @@ class Settling:
     def _begin(self, seq: int, leaf: Leaf, what: Mapping[str, str]) -> None:
         """A certificate is begun: the first intent of its request spends it, as at the box itself."""
         request, serial = leaf.req or f"entry {seq}", what.get("serial", "")
+        self.state.opened.add(seq)
         digest = str(leaf.op.digest) if leaf.op else ""
         if any(key.spki != self._held.issuer.spki for key in leaf.keys or ()):
             self._find("other-ca", seq, serial, "a key that was not certified for this box signed it")
@@ -151,9 +165,10 @@ class Settling:
                 self._find("request-changed", seq, serial, f"request {request} had other bytes signed before")
             return
         name = what.get("grant", "")[:TOLD]
-        self.state.pending[request] = Pending(seq, digest, name)
-        self.state.used[name] = self.state.used.get(name, 0) + 1
         grant = self._held.grants.get(name)
+        counted = name if grant else ""
+        self.state.pending[request] = Pending(seq, digest, name)
+        self.state.used[counted] = self.state.used.get(counted, 0) + 1
         if grant is None:
             self._find("grant-unknown", seq, serial, f"it was issued under {name or 'no grant'}, none of this box")
             return
@@ -199,7 +214,7 @@ class Settling:
         try:
             found = read_issued(self._held, (seq, leaf), document)
             self._check_signed(begun, document)
-        except (PkiError, KeyroomError, ValueError, KeyError) as error:
+        except (PkiError, KeyroomError, msgspec.ValidationError, ValueError, KeyError) as error:
             self._find("certificate-differs", seq, serial, f"not what its entry says: {error}")
             return
         self.certificates.append(found)
@@ -232,8 +247,8 @@ def read_facts(leaf: Leaf) -> dict[str, str]:
 def read_issued(held: Held, entry: tuple[int, Leaf], document: bytes) -> BoxCertificate:
     """The certificate that an entry released, made once more from the entry's facts and compared byte for byte.
 
-    Raises AuditFailed when it says something else; and what is wrong with one that does not parse, or does not bear
-    the profile's form or the CA's signature.
+    Raises AuditFailed when it says something else, ValidationError when its work order has no name; and what is wrong
+    with one that does not parse, or does not bear the profile's form or the CA's signature.
     """
     seq, leaf = entry
     what, name = read_facts(leaf), str(leaf.op.kind if leaf.op else "").removeprefix("certificate.")
@@ -250,5 +265,5 @@ def read_issued(held: Held, entry: tuple[int, Leaf], document: bytes) -> BoxCert
     return BoxCertificate(
         serial=what["serial"], spki=made.what["subject_spki"], public_key=read.public_key,
         number=write_number(read.serial_number), document=sha256(document).hexdigest(), class_name=device_class.name,
-        work_order=what["work_order"], rework="rework" in what, seq=seq,
+        work_order=msgspec.convert(what["work_order"], Name), rework="rework" in what, seq=seq,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from msgspec import Meta
 from ceremonies.certified import list_authorities, load_authority, place_issuer
 from ceremonies.errors import KeyroomError
 from ceremonies.genesis import certificate_changes, draw_number
-from ceremonies.issuers import AuthorityUnavailable, check_good, load_issuer
+from ceremonies.issuers import AuthorityUnavailable, check_good, check_label, load_issuer
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.keyring import KeyEntry, check_plan
 from ceremonies.orders import KeyPlan
@@ -107,8 +107,7 @@ def prepare_site(room: Room, data: bytes) -> dict[str, Any]:
     plan: SitePlan = read_plan(data, SitePlan)
     key = KeyPlan(plan.label, ROLE, "p256", plan.token, plan.site)
     check_plan(key.role, key.algorithm)
-    if any(other.label == plan.label for other in room.door.keyring):
-        raise PlanMalformed(f"plan: a key {plan.label} exists already", hint="give the new key a label of its own")
+    check_label(room, plan.label)
     if not room.settings.may_hold(plan.token, ROLE):
         raise PlanMalformed(f"plan: key {plan.label} is to live on {plan.token}, the settings place {ROLE} elsewhere")
     recipe = {"now": room.surroundings.now_us() // 1_000_000, "number": f"{1 << 158:x}"}

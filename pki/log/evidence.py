@@ -160,6 +160,9 @@ class Evidence:
             self._check_keys(index, leaf.keys, draft)
         if _draft_digest(leaf) not in (None, _draft_digest(intent.leaf)):
             refuse_entry(index, f"its op.digest is not that of its intent, entry {intent.index}")
+        if leaf.op is not UNSET and leaf.op.kind not in (UNSET, draft.kind):
+            named = f"that of its intent, entry {intent.index}, is {draft.kind}"
+            refuse_entry(index, f"its kind is {leaf.op.kind}, {named}")
         if leaf.out.status == "ok":
             self._check_document(index, leaf.out.doc)
         elif leaf.out.sigs is UNSET:

@@ -12,6 +12,8 @@ from pki.trust.sets import CLASS_ID, SET_REF, RoleId, SetRef, TrustSet
 from pki.trust.shapes import HASH, SECONDS, UUID, Field, distinct, integer, nullable, record, table, text
 
 MOST = (1 << 31) - 1
+LATEST = 253_402_300_800
+"""The first second of the year 10000: no date is that late (RFC 5280 section 4.1.2.5)."""
 
 
 class QuotaGrant(Payload, frozen=True):
@@ -67,8 +69,8 @@ def verify_grant(trust_set: TrustSet, message: bytes) -> QuotaGrant:
     check_fleet(trust_set, grant.fleet)
     check_set_ref(trust_set, grant.set_ref)
     check_signers(trust_set, RoleId.MANIFEST_SIGNER, signed, [Point(class_id) for class_id in grant.classes])
-    if grant.valid_from >= grant.valid_to:
-        raise PayloadInvalid(f"grant {grant.id} is valid at no time", hint="it ends before it begins")
+    if not grant.valid_from < grant.valid_to < LATEST:
+        raise PayloadInvalid(f"grant {grant.id} is valid at no time", hint="it ends before it begins, or never")
     return grant
 
 

@@ -134,18 +134,23 @@ async def submit(world: World, *receipts: bytes) -> tuple[str, ...]:
 
 async def make_controllers(world: World, numbers: Sequence[int], release: ReleaseSigned | None) -> list[Controller]:
     """Devices issued under wo-1, born with a release."""
-    genesis = (await list_sets(world))[0]
-    reference = verify_genesis(genesis).payload_sha256
-    profile = class_profile(world.policy, CLASS)
-    image, manifest = (release.image, release.manifest) if release else (b"", b"")
     made = []
     for number in numbers:
         key = ec.generate_private_key(ec.SECP256R1())
         await issue_device(world, number, make_request(key))
-        identity = Identity(compute_ueid(spki_of(key)), reference)
-        device = Device.birth(profile, identity, genesis, image=image, manifest=manifest)
-        made.append(Controller(f"BMS-{number:06}", key, device))
+        made.append(await make_controller(world, f"BMS-{number:06}", key, release))
     return made
+
+
+async def make_controller(
+    world: World, serial: str, key: ec.EllipticCurvePrivateKey, release: ReleaseSigned | None
+) -> Controller:
+    """A device that has its certificate, born with a release."""
+    genesis = (await list_sets(world))[0]
+    identity = Identity(compute_ueid(spki_of(key)), verify_genesis(genesis).payload_sha256)
+    image, manifest = (release.image, release.manifest) if release else (b"", b"")
+    device = Device.birth(class_profile(world.policy, CLASS), identity, genesis, image=image, manifest=manifest)
+    return Controller(serial, key, device)
 
 
 async def move(world: World, controllers: Sequence[Controller], release: ReleaseSigned, start: int = 1) -> None:

@@ -4,10 +4,10 @@ from typing import Any
 
 import msgspec
 
-from ceremonies.arrivals import Arrivals, name_order
+from ceremonies.arrivals import Arrivals, name_order, read_owner
 from ceremonies.settling import BoxCertificate
 from ceremonies.statements import apply_changes
-from ceremonies.tables import DeviceRow
+from ceremonies.tables import DeviceRow, ReservationRow
 from tests.ceremonies.boxed import CA, Pair
 from tests.ceremonies.small import act
 from tests.world import CLASS
@@ -45,6 +45,9 @@ def test_a_key_a_serial_and_a_number_come_once(pair: Pair) -> None:
     row = room.store.find(DeviceRow, serial="A-1")
     assert row is not None and (row["spki"], row["certificate"]) == ("02" * 32, "ee" * 32)
     assert row["work_order"] == name_order(CA, "wo-1") == f"{CA}/wo-1"
+    spent = room.store.find(ReservationRow, name=f"device-key:{'02' * 32}")
+    assert spent is not None and read_owner(spent["owner"]) == "A-1"
+    assert read_owner("order/wo-1:A-1:02") == ""
     again = [other(number="66" * 20, spki="06" * 32, rework=True), other(number="77" * 20, serial="A-7")]
     second = act(pair.centre, lambda: arrive(again))
     assert [item.code for item in second.findings] == ["key-clone"]

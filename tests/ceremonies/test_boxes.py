@@ -39,6 +39,7 @@ from tests.ceremonies.boxed import (
     make_grant,
     make_pair,
     prepare_pair,
+    read_document,
     read_set,
 )
 from tests.ceremonies.field import problem, propose, rotation_plan
@@ -86,6 +87,8 @@ def test_the_plan_of_a_box_has_one_ca_and_nothing_of_a_centre(pair: Pair) -> Non
         more = {"label": "more", "role": role, "algorithm": "p256", "token": "kedge-main"}
         with pytest.raises(PlanMalformed):
             check_box(box_plan(pair, keys=[*keys, more]))
+    with pytest.raises(PlanMalformed, match="its centre's root"):
+        check_box(box_plan(pair, keys=[{**keys[0], "label": "identity-root"}, keys[1]]))
     authority = {"label": CA, "profile": "device-ca", "name": "Own", "days": 10}
     with pytest.raises(PlanMalformed, match="from its centre"):
         check_box(box_plan(pair, authorities=[authority]))
@@ -197,3 +200,26 @@ def test_a_row_that_gives_a_grant_more_is_refused(pair: Pair) -> None:
     assert refused.code == "journal-forked"
     with pytest.raises(JournalForked, match="grants"):
         check_rows(box.room.store, box.room.ledger.replay, box.room.door.keyring)
+
+
+@pytest.mark.req("CA-13", "T4")
+def test_a_grant_from_before_a_recovery_is_void(pair: Pair) -> None:
+    """Entries that were lost may have used it up; it is not imported again, either."""
+    box, replay = pair.box, pair.box.room.ledger.replay
+
+    async def play() -> None:
+        await asyncio.sleep(1.1)  # grants are dated by seconds
+        await box.open_order("wo-2", quantity=5, last=300)
+        replay.recovered.append(box.room.ledger.journal.size - 4)
+        await box.open_order("wo-3", quantity=5, last=300)
+        refused = problem(await box.try_ask(IssueDevice("wo-3", "BMS-000001", make_request()), "station"))
+        assert (refused.code, "recovery" in refused.message) == ("grant-over", True)
+        held = dict(replay.grants.held)
+        replay.grants.held.clear()
+        plan = import_plan(pair.centre, read_document(pair.centre, GRANT, "quota-grant"))
+        assert problem(await propose(box, "import-again", "grant-import", plan)).code == "grant-refused"
+        replay.grants.held.update(held)
+        await bring(pair.centre, box, await make_grant(pair.centre, "graz-2026-02", 5), "graz-2026-02")
+        await issue(box, "BMS-000001", order="wo-3")
+
+    asyncio.run(play())

@@ -81,6 +81,9 @@ def test_an_allowance_fills_again_with_time() -> None:
     allowance.spend("a", 10_000_000)
     with pytest.raises(DeviceTooFast):
         allowance.spend("a", 13_999_999)
+    allowance.give_back("a")
+    allowance.give_back("nobody")
+    allowance.spend("a", 13_999_999)
 
 
 @pytest.mark.req("T21")

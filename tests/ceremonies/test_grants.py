@@ -1,14 +1,17 @@
 """The centre certifies boxes and makes grants."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.x509.ocsp import OCSPResponseStatus
 
+from ceremonies import procedures
 from ceremonies.commands import CeremonyShown, ExecuteStep
 from ceremonies.grants import BoxUnknown, find_box, load_plant_ca, read_plant
+from ceremonies.store import StoreUnavailable
 from ceremonies.trustsets import newest_set
 from pki.trust.grants import verify_grant
 from pki.x509.chains import verify_chain
@@ -18,14 +21,16 @@ from tests.ceremonies.boxed import (
     Pair,
     grant_plan,
     issue,
+    make_box,
     make_grant,
     read_document,
     trust_of,
 )
 from tests.ceremonies.field import problem, propose
+from tests.ceremonies.lines import check_books
 from tests.ceremonies.revoking import ask_status, question
 from tests.ceremonies.small import act
-from tests.world import PLANT
+from tests.world import PLANT, World
 
 
 def test_a_device_of_a_box_chains_to_the_root_of_the_centre(pair: Pair) -> None:
@@ -55,6 +60,7 @@ NO_GRANTS: list[tuple[dict[str, Any], str]] = [
     ({"id": GRANT}, "plan-malformed"),
     ({"quantity": 0}, "plan-malformed"),
     ({"valid_to": 5}, "plan-malformed"),
+    ({"valid_to": 1 << 52}, "plan-malformed"),
     ({"profiles": ["ldevid"]}, "plan-malformed"),
     ({"classes": ["unknown"]}, "class-unknown"),
     ({"classes": []}, "plan-malformed"),
@@ -117,5 +123,80 @@ def test_two_grants_under_way_do_not_share_a_number(pair: Pair) -> None:
         await centre.approve("grant-graz-3", "results", "bob", "carol")
         late = problem(await centre.try_ask(ExecuteStep("grant-graz-3", "results"), "officer"))
         assert late.code == "step-outdated"
+
+    asyncio.run(play())
+
+
+def plan_box(centre: World, path: Path) -> dict[str, Any]:
+    """The plan of `plant-ca` for another box."""
+    box = make_box(path, centre)
+    box.start()
+    asyncio.run(box.genesis())
+    box.stop()
+    return {
+        "label": "linz-box-ca", "plant": "linz", "request": read_document(box, CA, "certificate-request").decode(),
+        "organization": "Acme Storage", "name": "Acme Linz CA", "days": 4000, "journal": trust_of(box),
+    }  # fmt: skip
+
+
+def test_two_boxes_have_neither_label_nor_key_nor_name_in_common(pair: Pair, tmp_path: Path) -> None:
+    """Not when both were proposed before the first one was certified, either."""
+    centre = pair.centre
+    plan = plan_box(centre, tmp_path / "linz")
+    request = plan_box(centre, tmp_path / "wien")["request"]
+
+    async def play() -> None:
+        told = await propose(centre, "ca-0", "plant-ca", {**plan, "name": "Acme Graz CA"})
+        assert problem(told).code == "plan-malformed"
+        late = {
+            "label": {"request": request, "name": "Acme Wien CA"},
+            "key": {"label": "wien-box-ca", "name": "Acme Wien CA"},
+            "name": {"label": "wien-box-ca", "request": request},
+            "same": {},
+        }
+        for name, fields in {"first": {}, **late}.items():
+            await centre.propose(f"ca-{name}", "plant-ca", {**plan, **fields})
+            await centre.approve(f"ca-{name}", "plan", "bob", "carol")
+            await centre.ask(ExecuteStep(f"ca-{name}", "plan"), "officer", CeremonyShown)
+        await centre.carry_out("ca-first", "bob", "carol")
+        for name in late:
+            await centre.approve(f"ca-{name}", "results", "bob", "carol")
+            told = problem(await centre.try_ask(ExecuteStep(f"ca-{name}", "results"), "officer"))
+            assert told.code == "plan-malformed", name
+        for action in ("site-ca", "ca-rotate", "ocsp-responder"):
+            told = await propose(centre, "key-x", action, KEYS[action])
+            assert (problem(told).code, "exists already" in problem(told).message) == ("plan-malformed", True)
+        check_books(centre)
+
+    asyncio.run(play())
+
+
+KEYS: dict[str, dict[str, Any]] = {
+    "site-ca": {"label": CA, "token": "kedge-main", "site": "linz-1", "name": "Acme Linz", "days": 900},
+    "ca-rotate": {"label": CA, "replaces": "device-ca", "token": "kedge-main", "days": 900, "reason": "age"},
+    "ocsp-responder": {"label": CA, "ca": "device-ca", "token": "kedge-main", "days": 90},
+}
+
+
+def test_a_crash_after_the_certificate_of_a_box_is_followed_by_the_same_ceremony(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    centre, plan = pair.centre, plan_box(pair.centre, tmp_path / "linz")
+
+    async def play() -> None:
+        def stop(*_: object) -> None:
+            raise StoreUnavailable("the machine ended here")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(procedures, "close_ceremony", stop)
+            await centre.propose("ca-linz", "plant-ca", plan)
+            await centre.approve("ca-linz", "plan", "bob", "carol")
+            await centre.ask(ExecuteStep("ca-linz", "plan"), "officer", CeremonyShown)
+            await centre.approve("ca-linz", "results", "bob", "carol")
+            told = problem(await centre.try_ask(ExecuteStep("ca-linz", "results"), "officer"))
+            assert told.code == "store-unavailable"
+        await centre.ask(ExecuteStep("ca-linz", "results"), "officer", CeremonyShown)
+        assert find_box(centre.room, "linz-box-ca").plant == "linz"
+        check_books(centre)
 
     asyncio.run(play())

@@ -2,13 +2,26 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
+from threading import Event
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from ceremonies.commands import CertificateShown, Install, Move, Replace, Return, RevokeCertificate, Ship
+from ceremonies.commands import (
+    AnyResult,
+    CertificateShown,
+    Install,
+    IssueDevice,
+    Move,
+    Problem,
+    Replace,
+    Return,
+    RevokeCertificate,
+    Ship,
+)
 from ceremonies.journal import JournalForked
 from ceremonies.ldevid_tables import LdevidRow
 from ceremonies.orders import Order, Sealed
@@ -16,7 +29,7 @@ from ceremonies.revocation_tables import RevocationRow
 from ceremonies.room import Room
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.fielded import say_all
-from tests.ceremonies.lines import check_books, code_of, make_units
+from tests.ceremonies.lines import Unit, check_books, code_of, make_units, permit
 from tests.ceremonies.owning import (
     OWNED,
     Owner,
@@ -28,6 +41,8 @@ from tests.ceremonies.owning import (
     place,
     send_back,
 )
+from tests.ceremonies.revoking import open_copy
+from tests.ceremonies.rotating import succeed
 from tests.ceremonies.test_rework import failing, number_of
 from tests.engines import tamper
 from tests.world import SITE, World, audit_world, make_request
@@ -304,3 +319,125 @@ def test_what_happens_while_a_request_is_under_way_holds_the_ldevid_back(
         check_books(world)
 
     asyncio.run(run())
+
+
+@pytest.mark.req("CA-11", "CA-14")
+def test_every_label_stands_for_all_generations_of_the_ca_of_a_site(owner: Owner) -> None:
+    """A device renews where it always asked, by an LDevID of whatever generation."""
+    world, label = owner.world, "site-ca-2"
+    first = asyncio.run(owner.enrol())
+    succeed(world, label, "site-ca")
+
+    async def run() -> None:
+        assert (await owner.enrol(b"", der_of(first), authority=label)).certificate == first.certificate
+        owner.watch.go_on(250 * 86_400)
+        second = await owner.enrol(b"", der_of(first))
+        third = await owner.enrol(make_request(), der_of(second))
+        await make_site_ca(world, "other-ca")
+        assert code_of(await owner.ask(b"", der_of(third), authority="other-ca")) == "binding-mismatch"
+        check_books(world)
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("CA-14", "T27")
+def test_a_key_that_got_no_certificate_gets_one_by_the_next_generation(owner: Owner) -> None:
+    """A crash, and then a switch: the device sends the same request as before."""
+    world, csr = owner.world, make_request(owner.key)
+    with failing(world, "site-ca"):
+        assert code_of(asyncio.run(owner.ask(csr))) == "hsm-key-not-found"
+    succeed(world, "site-ca-2", "site-ca")
+
+    async def run() -> None:
+        with failing(world, "site-ca-2"):
+            assert code_of(await owner.ask(csr)) == "hsm-key-not-found"
+        first = await owner.enrol(csr)
+        second = await owner.enrol(make_request())
+        assert code_of(await owner.ask(csr)) == "key-used"
+        assert revoked(world) == {number_of(first): "superseded"}
+        thief = Owner(world, await make_owned(world, 2), owner.watch)
+        assert code_of(await thief.ask(csr)) == "key-known"
+        assert [row["number"] for row in world.room.store.list(LdevidRow, "serial")] == [number_of(second)]
+        check_books(world)
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("CA-14")
+def test_what_gave_no_certificate_uses_up_no_allowance(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that fails for an hour does not lock a device out for a day."""
+
+    async def refuse(room: Room, order: Order) -> Sealed:
+        raise JournalForked("nothing was begun")
+
+    async def run() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(Room, "seal", refuse)
+            for _ in range(7):
+                assert code_of(await owner.ask(make_request())) == "journal-forked"
+        with failing(owner.world, "site-ca"):
+            for _ in range(7):
+                assert code_of(await owner.ask()) == "hsm-key-not-found"
+        await owner.enrol()
+        for _ in range(5):
+            await owner.enrol(make_request())
+        assert code_of(await owner.ask(make_request())) == "device-too-fast"
+
+    asyncio.run(run())
+
+
+@pytest.mark.req("CA-11", "CA-14")
+@pytest.mark.parametrize("held", [False, True])
+def test_an_ldevid_and_a_rework_of_one_device_do_not_share_a_commit(
+    genesis_template: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    """Each revokes what the other cannot see yet: the later one is held back, and its neighbours are not."""
+    world, watch = open_copy(genesis_template, tmp_path / "world")
+
+    async def run() -> None:
+        await world.open_order(rework_quantity=1)
+        owner = Owner(world, await make_owned(world), watch)
+        if held:
+            await owner.enrol()
+        await permit(world, owner.unit)
+        again = Unit(1)
+        requests = (again.request, "station"), (Unit(2).request, "station")
+        reworked, _, answer = await ask_at_once(world, monkeypatch, owner, *requests)
+        codes = {code_of(reworked), code_of(answer)}
+        assert codes == {"DeviceIssued", "enrolment-under-way"}
+        if code_of(reworked) != "DeviceIssued":
+            await again.issue(world)  # the same request, once more
+        assert code_of(await owner.ask(make_request())) == "device-revoked"
+        rows = world.room.store.list(LdevidRow, "serial")
+        assert {row["number"] for row in rows} < set(revoked(world))
+        check_books(world)
+
+    asyncio.run(run())
+    world.stop()
+
+
+async def ask_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, owner: Owner, *requests: tuple[IssueDevice, str]
+) -> list[AnyResult | Problem]:
+    """Answers to requests, and to one of the device for an LDevID, whose orders the writer takes as one batch."""
+    waiting: list[Order] = []
+    complete, go_on = asyncio.Event(), Event()
+
+    async def seal(room: Room, order: Order) -> Sealed:
+        waiting.append(order)
+        if len(waiting) == len(requests) + 1:
+            loop = asyncio.get_running_loop()
+            busy.append(loop.create_task(room.writer.run(go_on.wait)))
+            loop.call_later(0.1, go_on.set)
+            await asyncio.sleep(0.02)
+            complete.set()
+        await complete.wait()
+        return await sealed(room, order)
+
+    sealed, busy = Room.seal, list[asyncio.Task[bool]]()
+    with monkeypatch.context() as patched:
+        patched.setattr(Room, "seal", seal)
+        asked = [world.try_ask(*request) for request in requests]
+        found = list(await asyncio.gather(*asked, owner.ask(make_request())))
+    await asyncio.gather(*busy)
+    return found

@@ -12,7 +12,7 @@ from ceremonies.door import take_series
 from ceremonies.entries import event, out_failed
 from ceremonies.jobs import Job
 from ceremonies.journal import JournalForked, Placed
-from ceremonies.orders import Order, Rider
+from ceremonies.orders import EnrolmentUnderWay, Order, Rider
 from ceremonies.passages import Batch, Passage
 from ceremonies.recording import Recording
 from ceremonies.store import Change, StoreUnavailable
@@ -122,6 +122,30 @@ def test_a_rider_that_cannot_be_composed_fails_its_own_order_only(genesis_world:
     assert [leaf["out"]["status"] for leaf in read_leaves(world, start)] == ["fail", "ok"]
     assert isinstance(held.error, JournalForked)
     assert world.room.store.find(DocumentRow, sha256=held.sha256) is None
+
+
+def test_two_riders_about_one_device_do_not_go_together(genesis_world: World) -> None:
+    world, composed = genesis_world, list[str]()
+
+    def ride(word: str) -> Callable[[], Rider]:
+        def compose() -> Rider:
+            composed.append(word)
+            return Rider()
+
+        return compose
+
+    orders = [
+        msgspec.structs.replace(make_order(world, n, n.decode(), rider=ride(n.decode())), name="d")
+        for n in (b"1", b"2")
+    ]
+    ready = begin(world, *orders)
+    take_series(ready)
+    world.room.ledger.under_way = world.room.ledger.journal.size
+    first, second = ready.going
+    assert first.intent
+    assert list(write(world, ready.going, ())) == [first.intent.seq]
+    assert (composed, first.error, second.out["status"]) == (["1"], None, "fail")
+    assert isinstance(second.error, EnrolmentUnderWay)
 
 
 @pytest.mark.req("AU-1", "T27")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ceremonies.commands import BoxSettled, GrantsListed, ListGrants, SettleBox
+from ceremonies.commands import BoxSettled, GrantsListed, ListGrants, SettleBox, ShowCertificate
 from ceremonies.settlements import Settlements
 from pki.log.evidence import blob_path
 from tests.ceremonies.boxed import CA, Pair, carry, issue, pack, settle, unpack
@@ -122,3 +122,14 @@ def test_a_stranger_settles_nothing(pair: Pair) -> None:
     for role in ("operator", "auditor", "station"):
         told = problem(asyncio.run(pair.centre.try_ask(SettleBox(CA, ("ab" * 32,)), role)))
         assert told.code == "role-refused"
+
+
+@pytest.mark.req("CA-13")
+def test_who_asks_the_centre_for_a_certificate_of_a_box_is_sent_there(pair: Pair) -> None:
+    async def play() -> None:
+        await issue(pair.box, "BMS-000001")
+        await settle(pair.centre, await carry(pair.box))
+        told = problem(await pair.centre.try_ask(ShowCertificate(serial="BMS-000001"), "officer"))
+        assert (told.code, told.message) == ("certificate-unknown", "the certificate of BMS-000001 is a site box's")
+
+    asyncio.run(play())

@@ -1,5 +1,6 @@
 """Counting what a box did: each certificate once, however the journal is cut into settlements."""
 
+import asyncio
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -11,9 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ceremonies.granted import Grant, list_facts
-from ceremonies.settling import NOTICES, Finding, Held, Settling, State
-from pki.log.leaves import Leaf
+from ceremonies.grants import find_box, load_plant_ca
+from ceremonies.settling import NOTICES, Finding, Held, Settling, State, read_issued
+from pki.log.leaves import Leaf, parse_leaf
 from pki.x509.issuers import Issuer
+from tests.ceremonies.boxed import CA as CA_LABEL
+from tests.ceremonies.boxed import Pair, issue
+from tests.ceremonies.small import act as run_task
 from tests.world import CLASS, FLEET
 
 CA, OTHER = "ca" * 32, "0b" * 32
@@ -26,6 +31,9 @@ GRANTS = {
 }
 HELD = Held(ISSUER, GRANTS, FLEET, lambda _: None)
 Act = tuple[str, int]
+FIRST = {"h": "00" * 32, "i": 1}
+SIGNED: dict[str, Any] = {"status": "ok", "doc": "ee" * 32, "sigs": ["A" * 86]}
+FAILED = {"status": "fail", "sigs": ["A" * 86]}
 
 
 def make_leaf(entry: str, what: dict[str, Any], **fields: Any) -> Leaf:
@@ -150,6 +158,8 @@ def test_what_a_box_may_do_is_no_finding() -> None:
         ([make_leaf("grant.import", {"grant": 7, "document": {}})], ["grant-unknown"]),
         ([begin(1, "", what={"grant": ["graz-1"], "serial": 7})], ["grant-unknown"]),
         ([take("graz-1"), end(1)], ["intent-missing"]),
+        ([take("graz-1"), begin(1, "graz-1"), end(1, kind="crl", ref=FIRST, out=SIGNED)], ["certificate-differs"]),
+        ([take("graz-1"), begin(1, "graz-1"), end(1, ref=FIRST, out=FAILED)], ["certificate-differs"]),
         ([take("graz-1"), *(begin(n, "graz-1") for n in range(5))], ["overuse", "overuse"]),
         ([make_leaf("key.sign.unknown", {}, out={"status": "unknown"})], ["unknown-outcome"]),
         ([make_leaf("log.recover", {"lost": {"from": 3, "to": 9}})], ["journal-recovered"]),
@@ -157,6 +167,27 @@ def test_what_a_box_may_do_is_no_finding() -> None:
 )  # fmt: skip
 def test_what_a_box_may_not_do_is_found(leaves: list[Leaf], codes: list[str]) -> None:
     assert judge(*leaves) == codes
+
+
+def test_what_is_of_no_grant_is_counted_under_no_name() -> None:
+    """A box cannot make the state grow by names."""
+    state = State()
+    judge(take("graz-1"), *(begin(number, f"own-{number}") for number in range(3)), begin(3, "graz-1"), state=state)
+    assert state.used == {"": 3, "graz-1": 1}
+
+
+def test_a_certificate_of_no_work_order_differs(pair: Pair) -> None:
+    issued = asyncio.run(issue(pair.box, "BMS-000001"))
+    leaf = parse_leaf(issued.proven.entry)
+    assert leaf.op and leaf.op.what
+    room = pair.centre.room
+    issuer = run_task(pair.centre, lambda: load_plant_ca(room, find_box(room, CA_LABEL)))
+    held = Held(issuer, {}, FLEET, lambda _: None)
+    assert read_issued(held, (issued.proven.index, leaf), issued.certificate).work_order == "wo-1"
+    for order in ("wo/1", "wo\0", ""):
+        leaf.op.what["work_order"] = order
+        with pytest.raises(msgspec.ValidationError):
+            read_issued(held, (issued.proven.index, leaf), issued.certificate)
 
 
 def test_what_a_crash_explains_is_no_alarm() -> None:

@@ -51,7 +51,7 @@ from tests.ceremonies.boxed import (
     read_document,
     settle,
 )
-from tests.ceremonies.field import problem, read_leaves
+from tests.ceremonies.field import make_controller, problem, read_leaves, sign_release, submit
 from tests.ceremonies.small import BY
 from tests.world import CLASS, RefusedError, World, audit_world, make_request
 
@@ -389,3 +389,26 @@ def test_another_certificate_than_was_signed_is_found(
         assert "something else signed" in settled.findings[0].said
 
     asyncio.run(play())
+
+
+@pytest.mark.req("CA-13")
+def test_a_device_of_a_box_is_heard_by_the_centre(pair: Pair) -> None:
+    """Campaigns reach it: its receipts count, from its settlement on, and by the key that it has now."""
+    centre, box = pair.centre, pair.box
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+
+    async def play() -> None:
+        release = await sign_release(centre, "2.3.0", 2)
+        old, new = [await make_controller(centre, serial(1), key, release) for key in keys]
+        await issue(box, serial(1), make_request(keys[0]))
+        assert await submit(centre, await old.report(centre)) == ("device-unknown",)
+        await settle(centre, await carry(box))
+        assert await submit(centre, await old.report(centre)) == ("",)
+        await box.ask(PermitRework("wo-1", serial(1), "board replaced"), "operator", ReworkPermitted)
+        await issue(box, serial(1), make_request(keys[1]))
+        await settle(centre, await carry(box))
+        told = await submit(centre, await old.report(centre), await new.report(centre))
+        assert told == ("device-unknown", "")
+
+    asyncio.run(play())
+    check(centre, box)

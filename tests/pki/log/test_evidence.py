@@ -205,6 +205,7 @@ def test_outcome_agrees_with_its_intent() -> None:
     other = hashlib.sha256(b"another draft").hexdigest()
     cases: list[tuple[dict[str, Any], str]] = [
         ({"op": {"digest": other}}, "op.digest is not that of its intent, entry 0"),
+        ({"op": {"kind": "image.mcuboot"}}, "its kind is image.mcuboot, that of its intent, entry 0, is trust-set"),
         ({"keys": [journal.use(ED, counted=False)]}, "keys are not the signers"),
         ({"out": {"sigs": sigs, "status": "ok"}}, "names no document"),
         ({"out": {"doc": out["doc"], "status": "ok"}}, "0 signatures"),

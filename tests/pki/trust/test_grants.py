@@ -4,7 +4,7 @@ import pytest
 
 from pki.errors import PkiError
 from pki.trust.errors import ThresholdNotMet
-from pki.trust.grants import draft_grant, verify_grant
+from pki.trust.grants import LATEST, draft_grant, verify_grant
 from pki.trust.sets import RoleId, Scope
 from tests.pki.trust.fleets import (
     CLASS,
@@ -41,6 +41,7 @@ def test_accepts() -> None:
         ({"ca": HASH[1:]}, "payload-invalid"),
         ({"id": "x" * 65}, "payload-invalid"),
         ({"valid_to": 1_790_000_000}, "payload-invalid"),
+        ({"valid_to": LATEST}, "payload-invalid"),
     ],
 )
 def test_refusals(changes: dict[str, Any], code: str) -> None:
