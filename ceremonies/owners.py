@@ -28,7 +28,7 @@ from ceremonies.ldevids import KIND
 from ceremonies.orders import Actor, EnrolmentUnderWay, Order, RequestKey, Reservation, Rider, Sealed
 from ceremonies.plans import read_shown
 from ceremonies.revocations import Grounds, is_revoked, revoke_changes
-from ceremonies.room import Room
+from ceremonies.room import TRACE, Room
 from ceremonies.standing import CertificateWithdrawn
 from ceremonies.store import Change, Insert, Update
 from ceremonies.tables import RequestRow, ReservationRow
@@ -40,6 +40,8 @@ from pki.x509.profiles import LDEVID
 RENEWED: Final = (6, 86_400_000_000)
 """New LDevIDs of one device within so many microseconds: each one before it stays on a list. A restart forgets them."""
 ATTEMPTS: Final = 1000
+DAY_US: Final = 86_400_000_000
+"""How often the journal is told of a device that waits: its requests come every ten minutes while it does."""
 
 
 class KeyUsed(KeyroomError):
@@ -55,6 +57,7 @@ class Owners:
         self._room = room
         self._renewed = Allowance(*RENEWED)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._waiting: tuple[int, set[str]] = (0, set())
 
     async def enrol(self, command: EnrolDevice, caller: Caller) -> DeviceIssued:
         """Answer a device. The same key gets the same certificate until a third of its life is left.
@@ -70,9 +73,22 @@ class Owners:
             async with self._turns.setdefault(command.serial, asyncio.Lock()):
                 return await self._enrol(command, caller.actor)
         except EnrolmentPending:
-            waiting = entries.event("device.pending", caller.actor, describe(command))
-            await self._room.act(lambda: self._room.ledger.record([waiting]))
+            if self._is_new(command.serial):
+                waiting = entries.event("device.pending", caller.actor, describe(command))
+                await self._room.act(lambda: self._room.ledger.record([waiting]))
+            elif trace := TRACE.get():
+                trace.recorded = True
             raise
+
+    def _is_new(self, serial: str) -> bool:
+        """Whether this device waits for the first time today. In memory: a restart forgets it."""
+        today, told = self._room.surroundings.now_us() // DAY_US, self._waiting[1]
+        if self._waiting[0] != today:
+            told = set()
+            self._waiting = (today, told)
+        new = serial not in told
+        told.add(serial)
+        return new
 
     async def _enrol(self, command: EnrolDevice, by: Actor) -> DeviceIssued:
         room = self._room
