@@ -19,8 +19,8 @@ from ceremonies.crls import list_scopes
 from ceremonies.errors import KeyroomError
 from ceremonies.generations import SWITCH, Authority
 from ceremonies.genesis import certificate_changes, draw_number
-from ceremonies.issuers import AuthorityUnavailable, check_good, check_label, find_issuing
-from ceremonies.keyring import ALGORITHMS, KeyEntry, check_plan
+from ceremonies.issuers import AuthorityUnavailable, check_good, check_new_key, find_issuing
+from ceremonies.keyring import ALGORITHMS, KeyEntry
 from ceremonies.orders import KeyPlan
 from ceremonies.plans import Name, PlanMalformed, Positive, read_plan, write_plan
 from ceremonies.procedures import Action, Closing, Item, LastWords
@@ -74,12 +74,7 @@ def prepare_rotate(room: Room, data: bytes) -> dict[str, Any]:
         raise PlanMalformed(f"plan: {plan.replaces} is no CA that issues", hint="name the generation that issues now")
     (algorithm,) = ALGORITHMS[old.role]
     key = KeyPlan(plan.label, old.role, algorithm, plan.token, old.scope)
-    check_plan(key.role, key.algorithm)
-    check_label(room, plan.label)
-    if not room.settings.may_hold(plan.token, old.role):
-        raise PlanMalformed(
-            f"plan: key {plan.label} is to live on {plan.token}, the settings place {old.role} elsewhere"
-        )
+    check_new_key(room, key)
 
     def rehearse() -> dict[str, Any]:
         recipe = compose_recipe(room, plan, lambda: 1 << 158)

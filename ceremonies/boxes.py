@@ -13,19 +13,18 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
-from cryptography.x509.oid import NameOID
 from msgspec import Meta
 
 from ceremonies import entries
 from ceremonies.certified import read_released
 from ceremonies.claims import GrantMissing, GrantOver
 from ceremonies.errors import KeyroomError
+from ceremonies.generations import describe_authority
 from ceremonies.grant_tables import QuotaGrantRow
-from ceremonies.granted import CENTRE, IMPORT, Grant, list_facts
+from ceremonies.granted import CENTRE, IMPORT, Centre, Grant, list_facts
 from ceremonies.keyring import KeyEntry
 from ceremonies.plans import CentrePlan, GenesisPlan, PlanMalformed, WorkOrder, read_plan, write_plan
 from ceremonies.procedures import Action, Closing, Item, LastWords
-from ceremonies.revoked import write_number
 from ceremonies.room import Room
 from ceremonies.store import Change, Insert
 from ceremonies.tables import CertificateRow, TrustSetRow
@@ -35,7 +34,7 @@ from pki.trust.grants import QuotaGrant, verify_grant
 from pki.trust.links import check_well_formed, parse_set, verify_link
 from pki.trust.sets import TrustSet
 from pki.x509.ca_requests import draft_request
-from pki.x509.issuers import Issuer, read_certificate, read_issuer
+from pki.x509.issuers import Issuer, read_issuer
 from pki.x509.profiles import DEVICE_CA, IDENTITY_ROOT
 
 ROLES = frozenset({"device-ca", "journal", "probe", "ocsp"})
@@ -137,9 +136,7 @@ def read_brought(room: Room, plan: GrantImportPlan) -> Brought:
     plant and a CA key of this box, of a higher number than all before; 4. its classes are those of the policy;
     5. the CA's certificate is by the pinned root. Raises GrantRefused, PlanMalformed.
     """
-    centre = room.ledger.replay.grants.centre
-    if centre is None:
-        raise GrantRefused("this keyroom is no site box", hint="grants are imported where genesis named a centre")
+    centre = find_centre(room)
     document = decode(plan.grant)
     try:
         newest, sets = newest_set(room.store), []
@@ -190,7 +187,7 @@ def _read_certificate(room: Room, key: KeyEntry, brought: bytes) -> bytes:
     if not brought and row is None:
         raise GrantRefused(f"CA {key.label} has no certificate yet", hint="bring it with the grant")
     if not brought and row is not None:
-        return room.store.blob(row["document"]) or b""
+        return read_released(room, row["document"], "certificate.device-ca")
     issuer = read_issuer(DEVICE_CA, brought, read_root(room))
     if issuer.spki != key.spki or (row and row["document"] != _sha256(issuer.certificate)):
         raise GrantRefused(f"the certificate is not that of CA {key.label}", hint="bring the one of this box")
@@ -199,22 +196,16 @@ def _read_certificate(room: Room, key: KeyEntry, brought: bytes) -> bytes:
 
 def read_root(room: Room) -> Issuer:
     """The identity root of the centre. Writer's thread. Raises GrantRefused where there is none, JournalForked."""
+    root = find_centre(room).root
+    return read_issuer(IDENTITY_ROOT, read_released(room, root, "certificate.identity-root"))
+
+
+def find_centre(room: Room) -> Centre:
+    """The centre of this box. Raises GrantRefused."""
     centre = room.ledger.replay.grants.centre
     if centre is None:
         raise GrantRefused("this keyroom is no site box", hint="grants are imported where genesis named a centre")
-    return read_issuer(IDENTITY_ROOT, read_released(room, centre.root, "certificate.identity-root"))
-
-
-def describe_authority(issuer: Issuer, profile: str, ca: str) -> dict[str, Any]:
-    """The facts of an `Authority`: a CA whose certificate another keyroom signed; ca: with which key (SPKI digest)."""
-    certificate = read_certificate(issuer.certificate)
-    name, _, generation = str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value).rpartition(" G")
-    return {
-        "spki": issuer.spki, "profile": profile, "name": f"{profile} {name}", "ca": ca,
-        "generation": int(generation) if generation.isdecimal() else 1, "document": _sha256(issuer.certificate),
-        "not_after": f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}",
-        "number": write_number(certificate.serial_number),
-    }  # fmt: skip
+    return centre
 
 
 def describe_grant(grant: QuotaGrant, document: bytes) -> Grant:

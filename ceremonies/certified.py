@@ -57,10 +57,13 @@ def reserve_number(number: int) -> Reservation:
     return Reservation(f"number:{write_number(number)}", drawn)
 
 
-def place_issuer(room: Room, issuer: Issuer) -> Issuer:
-    """A CA as it issues in this fleet: where its revocation lists are, and whether its root is one for tests."""
+def place_issuer(room: Room, issuer: Issuer, label: str = "") -> Issuer:
+    """A CA as it issues in this fleet: where its revocation lists are, and whether its root is one for tests.
+
+    label: of a CA whose key another keyroom holds.
+    """
     fleet = room.door.require_governing().policy.fleet
-    url = fleet.revocation.prefix(room.door.keyring.get(issuer.spki).label) if fleet.revocation else ""
+    url = fleet.revocation.prefix(label or room.door.keyring.get(issuer.spki).label) if fleet.revocation else ""
     return msgspec.structs.replace(issuer, crl_url=url, test_root=fleet.test_root)
 
 

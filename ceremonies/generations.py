@@ -4,15 +4,18 @@ Part of `ceremonies.replay`. The generations of a CA have one name but for the n
 from the beginning, a later one from the entry `certificate.switch` on that says so; there is no way back.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
+from cryptography.x509.oid import NameOID
 
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import EntryDraft
 from ceremonies.keyring import KeyEntry
 from ceremonies.revoked import write_number
+from pki.x509.issuers import Issuer, read_certificate
 
 SWITCH: Final = "certificate.switch"
 PROFILES: Final = ("identity-root", "device-ca", "site-ca", "service-ca")
@@ -109,3 +112,16 @@ class Generations(msgspec.Struct):
                 f"CA {key.label} is {standing or 'without a certificate'} and issues no {kind.partition('.')[2]}",
                 hint="another generation issues; see `kedge key list`",
             )
+
+
+def describe_authority(issuer: Issuer, profile: str, ca: str) -> dict[str, Any]:
+    """The facts of an `Authority`: a CA whose certificate another keyroom signed; ca: with which key (SPKI digest)."""
+    certificate = read_certificate(issuer.certificate)
+    name, _, generation = str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value).rpartition(" G")
+    return {
+        "spki": issuer.spki, "profile": profile, "name": f"{profile} {name}", "ca": ca,
+        "generation": int(generation) if generation.isdecimal() else 1,
+        "document": hashlib.sha256(issuer.certificate).hexdigest(),
+        "not_after": f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}",
+        "number": write_number(certificate.serial_number),
+    }  # fmt: skip

@@ -131,6 +131,12 @@ def draw_number(random: bytes) -> int:
     return int.from_bytes(random, "big") >> 1
 
 
+def draw_certificate(room: Room, shown: Mapping[str, Any]) -> dict[str, Any]:
+    """What the draft of one certificate needs: the time, and a random number."""
+    number = draw_number(room.door.strongbox.random(20))
+    return {"now": room.surroundings.now_us() // 1_000_000, "number": f"{number:x}"}
+
+
 def draft(room: Room, shown: Mapping[str, Any], recipe: Mapping[str, Any]) -> Sequence[Item]:
     """The documents of the plan with the keys that exist now."""
     plan = msgspec.convert(shown["content"], GenesisPlan)

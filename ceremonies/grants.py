@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from ceremonies import entries
 from ceremonies.boxes import describe_grant
-from ceremonies.certified import Issued, load_authority, read_issued, read_released
+from ceremonies.certified import Issued, load_authority, place_issuer, read_issued, read_released
 from ceremonies.errors import KeyroomError
 from ceremonies.genesis import certificate_changes, draft_authority, draw_number
 from ceremonies.granted import BOX, MAKE, Box, list_facts
@@ -173,9 +173,7 @@ def load_plant_ca(room: Room, box: Box) -> Issuer:
     issued = find_certificate(room, box)
     root = load_authority(room, issued.ca)
     issuer = read_issuer(DEVICE_CA, read_released(room, issued.document, issued.kind), root)
-    fleet = room.door.require_governing().policy.fleet
-    url = fleet.revocation.prefix(box.label) if fleet.revocation else ""
-    return msgspec.structs.replace(issuer, crl_url=url, test_root=fleet.test_root)
+    return place_issuer(room, issuer, box.label)
 
 
 def read_plant(room: Room, order: str) -> str:

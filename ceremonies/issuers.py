@@ -5,7 +5,8 @@ from typing import Final
 from ceremonies.certified import list_authorities, load_authority, load_chain, place_issuer
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, JournalForked
-from ceremonies.keyring import KeyEntry
+from ceremonies.keyring import KeyEntry, check_plan
+from ceremonies.orders import KeyPlan
 from ceremonies.plans import PlanMalformed
 from ceremonies.revocations import find_revoked, is_revoked
 from ceremonies.room import Room
@@ -85,7 +86,12 @@ async def find_withheld(room: Room) -> frozenset[str]:
     return revoked | {known[key.spki].document for key in roots if key.spki in known}
 
 
-def check_label(room: Room, label: str) -> None:
-    """A new key may have this label: no key here has it, and no CA of a site box. Raises PlanMalformed."""
-    if room.store.find(CertificateRow, label=label) or any(key.label == label for key in room.door.keyring):
-        raise PlanMalformed(f"plan: a key {label} exists already", hint="give the new key a label of its own")
+def check_new_key(room: Room, key: KeyPlan) -> None:
+    """A key of a plan may be made: role and algorithm fit, no key here and no CA of a site box has its label, and its
+    token is one for its role. Raises KeyPurposeRefused, PlanMalformed.
+    """
+    check_plan(key.role, key.algorithm)
+    if room.store.find(CertificateRow, label=key.label) or any(key.label == other.label for other in room.door.keyring):
+        raise PlanMalformed(f"plan: a key {key.label} exists already", hint="give the new key a label of its own")
+    if not room.settings.may_hold(key.token, key.role):
+        raise PlanMalformed(f"plan: key {key.label} is to live on {key.token}, the settings place {key.role} elsewhere")

@@ -13,9 +13,9 @@ from typing import Any, Final
 import msgspec
 
 from ceremonies.certified import load_authority, place_issuer, read_released, reserve_number
-from ceremonies.genesis import draw_number
-from ceremonies.issuers import check_label
-from ceremonies.keyring import KINDS, KeyEntry, check_plan
+from ceremonies.genesis import draw_certificate
+from ceremonies.issuers import check_new_key
+from ceremonies.keyring import KINDS, KeyEntry
 from ceremonies.orders import KeyPlan
 from ceremonies.plans import Name, PlanMalformed, Positive, read_plan, write_plan
 from ceremonies.procedures import Action, Item, request_prefix
@@ -68,16 +68,11 @@ def prepare_responder(delegate: Delegate, room: Room, data: bytes) -> dict[str, 
     """
     plan: ResponderPlan = read_plan(data, ResponderPlan)
     key = KeyPlan(plan.label, delegate.role, "p256", plan.token, plan.ca)
-    check_plan(key.role, key.algorithm)
     if delegate is CMP and room.ledger.replay.grants.centre is not None:
         raise PlanMalformed(
             "plan: a site box answers no CMP: its stations have no certificates", hint="they come with tokens"
         )
-    check_label(room, plan.label)
-    if not room.settings.may_hold(plan.token, key.role):
-        raise PlanMalformed(
-            f"plan: key {plan.label} is to live on {plan.token}, the settings place {key.role} elsewhere"
-        )
+    check_new_key(room, key)
     ca = room.door.keyring.labelled(plan.ca)
     if delegate.kind not in KINDS.get(ca.role, ()) or ca.state != "active":
         raise PlanMalformed(f"plan: {plan.ca} is no active CA key that has {delegate.title} responders")
@@ -91,12 +86,6 @@ def prepare_responder(delegate: Delegate, room: Room, data: bytes) -> dict[str, 
     recipe = {"now": room.surroundings.now_us() // 1_000_000, "number": f"{1 << 158:x}"}
     room.writer.run_now(lambda: draft_items(room, rehearse_keys([key]), (delegate, plan), recipe))
     return {"content": write_plan(plan), "keys": [key.fields], "states": states}
-
-
-def draw_responder(room: Room, shown: Mapping[str, Any]) -> dict[str, Any]:
-    """The time, and a random certificate number."""
-    number = draw_number(room.door.strongbox.random(20))
-    return {"now": room.surroundings.now_us() // 1_000_000, "number": f"{number:x}"}
 
 
 def draft_responder(
@@ -145,7 +134,7 @@ def read_responder(room: Room, key: KeyEntry) -> bytes | None:
 def make_action(delegate: Delegate) -> Action:
     """The ceremony that makes a responder of a kind."""
     prepare, draft = partial(prepare_responder, delegate), partial(draft_responder, delegate)
-    return Action(prepare=prepare, kinds=("key.generate",), draw=draw_responder, draft=draft)
+    return Action(prepare=prepare, kinds=("key.generate",), draw=draw_certificate, draft=draft)
 
 
 RESPONDER_ACTION = make_action(OCSP)

@@ -12,10 +12,10 @@ from msgspec import Meta
 
 from ceremonies.certified import list_authorities, load_authority, place_issuer
 from ceremonies.errors import KeyroomError
-from ceremonies.genesis import certificate_changes, draw_number
-from ceremonies.issuers import AuthorityUnavailable, check_good, check_label, load_issuer
+from ceremonies.genesis import certificate_changes, draw_certificate
+from ceremonies.issuers import AuthorityUnavailable, check_good, check_new_key, load_issuer
 from ceremonies.journal import RESTORE, JournalForked
-from ceremonies.keyring import KeyEntry, check_plan
+from ceremonies.keyring import KeyEntry
 from ceremonies.orders import KeyPlan
 from ceremonies.plans import Name, PlanMalformed, Positive, read_plan, write_plan
 from ceremonies.procedures import Action, Item
@@ -106,19 +106,10 @@ def prepare_site(room: Room, data: bytes) -> dict[str, Any]:
     """The key and its certificate, drafted with a throw-away key first. Raises PlanMalformed."""
     plan: SitePlan = read_plan(data, SitePlan)
     key = KeyPlan(plan.label, ROLE, "p256", plan.token, plan.site)
-    check_plan(key.role, key.algorithm)
-    check_label(room, plan.label)
-    if not room.settings.may_hold(plan.token, ROLE):
-        raise PlanMalformed(f"plan: key {plan.label} is to live on {plan.token}, the settings place {ROLE} elsewhere")
+    check_new_key(room, key)
     recipe = {"now": room.surroundings.now_us() // 1_000_000, "number": f"{1 << 158:x}"}
     room.writer.run_now(lambda: draft_items(room, rehearse_keys([key]), plan, recipe))
     return {"content": write_plan(plan), "keys": [key.fields], "states": {"active": [plan.label]}}
-
-
-def draw_site(room: Room, shown: Mapping[str, Any]) -> dict[str, Any]:
-    """The time, and a random certificate number."""
-    number = draw_number(room.door.strongbox.random(20))
-    return {"now": room.surroundings.now_us() // 1_000_000, "number": f"{number:x}"}
 
 
 def draft_site(room: Room, shown: Mapping[str, Any], recipe: Mapping[str, Any]) -> Sequence[Item]:
@@ -150,4 +141,4 @@ def _find_own(room: Room, plan: SitePlan) -> str:
     return str(row["document"]) if row else ""
 
 
-SITE_ACTION = Action(prepare=prepare_site, kinds=("key.generate",), draw=draw_site, draft=draft_site)
+SITE_ACTION = Action(prepare=prepare_site, kinds=("key.generate",), draw=draw_certificate, draft=draft_site)

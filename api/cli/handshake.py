@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from typing import cast
 
 from api.cli.patience import TimedProtocol
 from api.peers import SCOPE, Peer
@@ -12,7 +13,7 @@ class PeerProtocol(TimedProtocol):
 
     _peer = Peer()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TLS, if there is any, is established: the certificate is verified, or there is none."""
         super().connection_made(transport)
         secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
@@ -22,4 +23,4 @@ class PeerProtocol(TimedProtocol):
     def on_message_begin(self) -> None:
         """A request of this connection."""
         super().on_message_begin()
-        self.scope[SCOPE] = self._peer  # type: ignore[typeddict-unknown-key]  # servers may add to the scope
+        cast(dict[str, object], self.scope)[SCOPE] = self._peer  # servers may add to the scope

@@ -12,10 +12,10 @@ from typing import Any
 
 from ceremonies.commands import DocumentsListed, ListCertificates
 from tests.api.cli.running import ROOT, answer, kedge
-from tests.ceremonies.authorities import SERVER, Authority
+from tests.ceremonies.authorities import Authority
 from tests.postgres import free_port
 from tests.scenarios.keyrooms import Running
-from tests.scenarios.serving import served
+from tests.scenarios.serving import served_mutually
 from tests.world import CLASS, PLANT, World, copy_world
 
 ENROLLED: Mapping[str, list[str]] = {"graz-3-a": [CLASS], "graz-screen": []}
@@ -28,17 +28,12 @@ class Floor:
     def __init__(self, path: Path, world: World, authority: Authority) -> None:
         self.path, self.world, self.ca, self.port = path, world, authority.ca, free_port()
         self.url = f"https://localhost:{self.port}"
-        self._files = authority.issue("localhost", SERVER)
+        self._authority = authority
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
         """The API is there until the block ends."""
-        places, stations = self.world.settings(), self.path / "stations.pem"
-        settings = {
-            "SOCKET": places.socket, "PUBLIC_DIR": places.public, "HOST": "localhost", "PORT": self.port,
-            "TLS_CERT": self._files.certificate, "TLS_KEY": self._files.key, "TLS_CLIENT_CA": stations,
-        }  # fmt: skip
-        with served(settings, self.ca):
+        with served_mutually(self.world, self._authority, self.path / "stations.pem", PORT=self.port):
             yield
 
     def arguments(self, *arguments: str | Path, station: str = "graz-3-a", token: str = "") -> list[str]:

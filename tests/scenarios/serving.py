@@ -10,8 +10,22 @@ from pathlib import Path
 
 import httpx
 
+from tests.ceremonies.authorities import SERVER, Authority
 from tests.postgres import free_port
 from tests.scenarios.keyrooms import KEDGE, PATIENCE_S, ROOT
+from tests.world import World
+
+
+@contextlib.contextmanager
+def served_mutually(world: World, authority: Authority, clients: Path, **more: object) -> Iterator[httpx.Client]:
+    """The API of a world over mutual TLS. clients: PEM, the authorities of client certificates; more: settings."""
+    files, places = authority.issue("localhost", SERVER), world.settings()
+    settings = {
+        "SOCKET": places.socket, "PUBLIC_DIR": places.public, "HOST": "localhost",
+        "TLS_CERT": files.certificate, "TLS_KEY": files.key, "TLS_CLIENT_CA": clients, **more,
+    }  # fmt: skip
+    with served(settings, authority.ca) as http:
+        yield http
 
 
 @contextlib.contextmanager

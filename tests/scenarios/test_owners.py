@@ -20,12 +20,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ceremonies.commands import DocumentsListed, ListCertificates
-from tests.ceremonies.authorities import SERVER, Authority
+from tests.ceremonies.authorities import Authority
 from tests.ceremonies.lines import Unit, check_books, code_of
 from tests.ceremonies.owning import OWNED, Owner, der_of, make_owned, make_site_ca, operator, suspend
 from tests.ceremonies.revoking import authority, open_copy, openssl, turn
 from tests.scenarios.keyrooms import ROOT, Running
-from tests.scenarios.serving import served
+from tests.scenarios.serving import served, served_mutually
 from tests.world import World, audit_world, copy_world, make_request
 
 CONTENT = ("-H", "Content-Type: application/pkcs10")
@@ -133,16 +133,11 @@ def site(hsm_template: World, tmp_path: Path) -> Iterator[Site]:
     trusted = ("device-ca", "site-ca", "identity-root")
     (tmp_path / "clients.pem").write_bytes(b"".join((tmp_path / f"{name}.pem").read_bytes() for name in trusted))
     tls = Authority(tmp_path / "ca")
-    files = tls.issue("localhost", SERVER)
-    settings = {
-        "SOCKET": world.settings().socket, "PUBLIC_DIR": world.settings().public, "HOST": "localhost",
-        "TLS_CERT": files.certificate, "TLS_KEY": files.key, "TLS_CLIENT_CA": tmp_path / "clients.pem",
-    }  # fmt: skip
     with contextlib.ExitStack() as stack:
         running = Running(world, "keyroom-1")
         stack.callback(running.end)
         running.wait_for("keyroom is up")
-        http = stack.enter_context(served(settings, tls.ca))
+        http = stack.enter_context(served_mutually(world, tls, tmp_path / "clients.pem"))
         yield Site(tmp_path, http, tls.ca, world, serial)
 
 

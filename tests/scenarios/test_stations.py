@@ -15,9 +15,9 @@ import pytest
 
 from ceremonies.commands import DocumentsListed, ListCertificates
 from tests.api.cli.running import program
-from tests.ceremonies.authorities import SERVER, Authority
+from tests.ceremonies.authorities import Authority
 from tests.scenarios.keyrooms import Running
-from tests.scenarios.serving import served
+from tests.scenarios.serving import served_mutually
 from tests.world import CLASS, PLANT, World, copy_world
 
 NAME = "graz-3-a"
@@ -79,16 +79,11 @@ def line(hsm_template: World, tmp_path: Path) -> Iterator[Line]:
     (tmp_path / "stations.pem").write_bytes(asyncio.run(enrol(world, json.loads(made.stdout)["key"])))
     world.stop()
     authority = Authority(tmp_path / "ca")
-    files = authority.issue("localhost", SERVER)
-    settings = {
-        "SOCKET": world.settings().socket, "PUBLIC_DIR": world.settings().public, "HOST": "localhost",
-        "TLS_CERT": files.certificate, "TLS_KEY": files.key, "TLS_CLIENT_CA": tmp_path / "stations.pem",
-    }  # fmt: skip
     with contextlib.ExitStack() as stack:
         running = Running(world, "keyroom-1")
         stack.callback(running.end)
         running.wait_for("keyroom is up")
-        http = stack.enter_context(served(settings, authority.ca))
+        http = stack.enter_context(served_mutually(world, authority, tmp_path / "stations.pem"))
         yield Line(tmp_path / "station", str(http.base_url), authority.ca, world)
 
 
