@@ -10,13 +10,15 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, NullPool, Select, Table, create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -143,11 +145,11 @@ class Store:
 
     def migrate(self) -> None:
         """Bring the schema to the version of this release (Alembic, inside the package)."""
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.write() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            if MigrationContext.configure(connection).get_current_revision() != newest_revision():
+                config = _find_migrations()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -226,6 +228,18 @@ class Store:
         self._writer.dispose()
         if self._lock_file is not None:
             self._lock_file.close()
+
+
+@cache
+def newest_revision() -> str | None:
+    """The version of the schema of this release. To know it costs more than the rest of a start, so it is kept."""
+    return ScriptDirectory.from_config(_find_migrations()).get_current_head()
+
+
+def _find_migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
 
 
 def open_sqlite(url: URL) -> Engine:

@@ -1,11 +1,13 @@
 """What holds for every test: no test is skipped, how much work a property does, and the engines of the store."""
 
+import gc
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.postgres import ENGINES, SQLITE, Cluster, running_cluster
@@ -18,6 +20,18 @@ if TYPE_CHECKING:
 settings.register_profile("check", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.register_profile("soak", parent=settings.get_profile("check"), max_examples=5_000)
 settings.load_profile("check")
+
+
+def pytest_configure() -> None:
+    """Plain tracebacks in the log of a test: structlog's own take longer than most requests."""
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure([renderer])
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and modules stay until the end: the collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

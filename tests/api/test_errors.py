@@ -68,25 +68,26 @@ def test_table_has_only_statuses_that_clients_know() -> None:
     assert all(code == code.lower() and " " not in code for code in STATUS)
 
 
-@pytest.mark.parametrize(("code", "status"), sorted(STATUS.items()))
+@pytest.mark.parametrize("status", sorted(set(STATUS.values())))
 def test_problem_of_the_keyroom_is_mapped_by_its_code(
-    served: Served, peer: Peer, bearer: dict[str, str], code: str, status: int
+    served: Served, peer: Peer, bearer: dict[str, str], status: int
 ) -> None:
-    peer.replies = {commands.ListKeys: commands.Problem(code, "what happened", "what to do", {"rule": "r"})}
-    response = served.http.get("/v1/keys", headers=bearer)
-    assert response.status_code == status
-    assert response.headers["Content-Type"] == "application/problem+json"
-    assert response.headers.get("Retry-After") == ("5" if status in (202, 429, 503) else None)
-    body = response.json()
-    assert body["request"] == response.headers["X-Request-ID"]
-    assert {name: body[name] for name in ("code", "status", "detail", "hint", "instance", "details")} == {
-        "code": code,
-        "status": status,
-        "detail": "what happened",
-        "hint": "what to do",
-        "instance": "/v1/keys",
-        "details": {"rule": "r"},
-    }
+    for code in (code for code in STATUS if STATUS[code] == status):
+        peer.replies = {commands.ListKeys: commands.Problem(code, "what happened", "what to do", {"rule": "r"})}
+        response = served.http.get("/v1/keys", headers=bearer)
+        assert response.status_code == status, code
+        assert response.headers["Content-Type"] == "application/problem+json"
+        assert response.headers.get("Retry-After") == ("5" if status in (202, 429, 503) else None), code
+        body = response.json()
+        assert body["request"] == response.headers["X-Request-ID"]
+        assert {name: body[name] for name in ("code", "status", "detail", "hint", "instance", "details")} == {
+            "code": code,
+            "status": status,
+            "detail": "what happened",
+            "hint": "what to do",
+            "instance": "/v1/keys",
+            "details": {"rule": "r"},
+        }
 
 
 def test_a_keyroom_that_knows_when_to_retry_says_so(served: Served, peer: Peer, bearer: dict[str, str]) -> None:

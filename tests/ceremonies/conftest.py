@@ -67,6 +67,22 @@ def genesis_world(templates: Templates, engine: Engine, keys: Keys, tmp_path: Pa
     world.stop()
 
 
+@pytest.fixture(scope="module")
+def refusing_genesis(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A started world after genesis for all tests of a module in which nothing but refusals happens."""
+    world = copy_world(templates.genesis(), tmp_path_factory.mktemp("refusing") / "world").start()
+    yield world
+    world.stop()
+
+
+@pytest.fixture(scope="module")
+def refusing_factory(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The same with the open work order `wo-1`."""
+    world = copy_world(templates.factory(), tmp_path_factory.mktemp("refusing") / "world").start()
+    yield world
+    world.stop()
+
+
 @pytest.fixture
 def factory_world(templates: Templates, engine: Engine, keys: Keys, tmp_path: Path) -> Iterator[World]:
     """A started world with the open work order `wo-1`, on a private copy."""

@@ -151,9 +151,9 @@ async def switch_again(world: World) -> None:
         {"more": 1},
     ],
 )
-def test_plans_that_are_refused_before_a_key_is_made(genesis_world: World, changes: dict[str, Any]) -> None:
+def test_plans_that_are_refused_before_a_key_is_made(refusing_genesis: World, changes: dict[str, Any]) -> None:
     command = commands.OpenCeremony("r", "ca-rotate", json.dumps(rotation(**changes)).encode())
-    answer = asyncio.run(genesis_world.try_ask(command, "officer"))
+    answer = asyncio.run(refusing_genesis.try_ask(command, "officer"))
     assert problem(answer).code in ("plan-malformed", "lint-failed")
 
 

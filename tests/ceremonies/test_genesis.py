@@ -196,10 +196,10 @@ BAD_PLANS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
 }
 
 
-@pytest.fixture
-def empty_world(tmp_path: Path) -> Iterator[World]:
-    """A started world before genesis."""
-    world = soft_world(tmp_path).start()
+@pytest.fixture(scope="module")
+def empty_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A started world before genesis, which is refused again and again."""
+    world = soft_world(tmp_path_factory.mktemp("empty")).start()
     yield world
     world.stop()
 

@@ -136,20 +136,20 @@ BAD_REQUESTS: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @pytest.mark.req("CA-1", "CA-2", "T15", "T16")
 @pytest.mark.parametrize("name", BAD_REQUESTS)
-def test_a_bad_request_is_refused_before_a_key_is_used(factory_world: World, name: str) -> None:
+def test_a_bad_request_is_refused_before_a_key_is_used(refusing_factory: World, name: str) -> None:
     make, code = BAD_REQUESTS[name]
-    signed, before = soft_keys(factory_world).signed, factory_world.room.ledger.journal.size
+    signed, before = soft_keys(refusing_factory).signed, refusing_factory.room.ledger.journal.size
     csr = make()
-    found = try_issue(factory_world, csr)
+    found = try_issue(refusing_factory, csr)
     if name in ("koblitz", "RSA", "Ed25519"):
         assert found in ("key-refused", "request-malformed", "proof-of-possession-failed")
     else:
         assert found == code
-    assert soft_keys(factory_world).signed == signed
-    (entry,) = read_leaves(factory_world, before)
+    assert soft_keys(refusing_factory).signed == signed
+    (entry,) = read_leaves(refusing_factory, before)
     assert entry["type"] == "key.sign.denied"
     assert entry["op"]["what"]["csr"] == hashlib.sha256(csr).hexdigest()
-    assert factory_world.room.ledger.replay.quotas["wo-1"].issued == 0
+    assert refusing_factory.room.ledger.replay.quotas["wo-1"].issued == 0
 
 
 @pytest.mark.req("T4", "T5")

@@ -88,13 +88,13 @@ def set_key(**fields: str) -> Change:
     ],
 )  # fmt: skip
 def test_a_plan_that_makes_no_set_is_refused_before_a_key_is_made(
-    genesis_world: World, code: str, message: str, change: Change
+    refusing_genesis: World, code: str, message: str, change: Change
 ) -> None:
     plan = rotation_plan()
     change(plan)
-    refused = problem(asyncio.run(propose(genesis_world, "rotate", "trust-set", plan)))
+    refused = problem(asyncio.run(propose(refusing_genesis, "rotate", "trust-set", plan)))
     assert (refused.code, message in refused.message) == (code, True), refused.message
-    assert "oem-root-4" not in {key.label for key in genesis_world.room.door.keyring}
+    assert "oem-root-4" not in {key.label for key in refusing_genesis.room.door.keyring}
 
 
 @on_both_keys

@@ -116,8 +116,8 @@ def test_by_key_and_by_the_list_of_an_incident(factory_world: World) -> None:
         {"numbers": ["xyz"]},
     ],
 )
-def test_plans_that_are_none(factory_world: World, plan: dict[str, Any]) -> None:
-    assert refusal(factory_world, WHY | plan) == "plan-malformed"
+def test_plans_that_are_none(refusing_factory: World, plan: dict[str, Any]) -> None:
+    assert refusal(refusing_factory, WHY | plan) == "plan-malformed"
 
 
 @pytest.mark.parametrize(("plan", "code"), [({"serials": ["BMS-000009"]}, "certificate-unknown"),

@@ -169,9 +169,9 @@ def test_nothing_changes_without_the_quorum(genesis_world: World) -> None:
     ],
 )
 def test_what_cannot_be_is_refused_when_it_is_proposed(
-    genesis_world: World, action: str, plan: dict[str, Any], code: str
+    refusing_genesis: World, action: str, plan: dict[str, Any], code: str
 ) -> None:
-    assert problem(asyncio.run(propose(genesis_world, "odd", action, plan))).code == code
+    assert problem(asyncio.run(propose(refusing_genesis, "odd", action, plan))).code == code
 
 
 def test_one_overlap_at_a_time(genesis_world: World) -> None:
