@@ -27,7 +27,7 @@ from ceremonies.commands import (
     TransactCmp,
 )
 from ceremonies.confirmation import ChainMismatch
-from ceremonies.desk import Caller, Handler, admit, carry_out, count_refusal, tag_of
+from ceremonies.desk import Caller, Handler, carry_out, count_refusal, let_in, tag_of
 from ceremonies.errors import KeyroomError
 from ceremonies.recalls import RecallCertificate, Recalls, find_unit
 from ceremonies.room import Room
@@ -98,7 +98,8 @@ class Cmp:
         # Only bytes that we issued are believed, and only then a signature is verified: with a key that we know.
         identity = room.ledger.replay.stations.identify(find_signer(message), now)
         verify_message(message)
-        self._transactions.take(identity.sub, message.kind, message.header, int(now.timestamp()))
+        spend = partial(room.vigilance.spend, identity.sub, command)
+        self._transactions.take(identity, message, int(now.timestamp()), spend)
         asked = Asked(message, read_body(message), command.authority, identity, caller.actor.src)
         responder = await room.act(lambda: self._protection.find(command.authority))
         return CmpAnswered(await self._answer(asked, responder))
@@ -136,7 +137,7 @@ class Cmp:
         """As the desk does a command of somebody who shows the certificate in TLS."""
         self._room.count(f"requests_{tag_of(command)}")
         try:
-            caller = await admit(self._room, asked.identity, command, asked.source)
+            caller = await let_in(self._room, asked.identity, command, asked.source)
             return await carry_out(self._room, handler, command, caller)
         except Exception as error:
             count_refusal(self._room, command, error)

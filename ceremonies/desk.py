@@ -178,17 +178,22 @@ class Desk:
 async def admit(room: Room, identity: Identity, command: Command, source: str) -> Caller:
     """The role may ask this, and a station is not stopped; else an entry says so.
 
-    Raises RoleRefused, and what `Vigilance` raises; of those StationTooFast leaves no entry.
+    Raises what `let_in` raises; StationTooFast, which leaves no entry.
     """
+    if identity.role == "station":
+        room.vigilance.spend(identity.sub, command)
+    return await let_in(room, identity, command, source)
+
+
+async def let_in(room: Room, identity: Identity, command: Command, source: str) -> Caller:
+    """As `admit`, for who has spent of its rate already. Raises RoleRefused, and what `Vigilance.check` raises."""
     actor = Actor(cred=identity.cred, role=identity.role, src=source, sub=identity.sub)
     try:
         if identity.role == "station":
-            await room.vigilance.admit(identity, command, source)
+            await room.vigilance.check(identity.sub, source)
         if identity.role not in command.roles:
             allowed = ", ".join(sorted(command.roles - LOCAL)) or "none; it is taken on the keyroom's own machine only"
             raise RoleRefused(f"role {identity.role} may not ask this", hint=f"roles: {allowed}")
-    except StationTooFast:
-        raise
     except KeyroomError as refusal:
         await record_request(room, "auth.fail", command, actor, refusal)
         raise

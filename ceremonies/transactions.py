@@ -7,16 +7,19 @@ since. Which messages came is remembered as long as their time would let them in
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from ceremonies.errors import KeyroomError
-from pki.cmp.messages import Header
+from ceremonies.tokens import Identity
+from pki.cmp.messages import Message
 
 WINDOW_S: Final = 300
 """How far a message's time may be from ours."""
-KEPT: Final = 1 << 17
-"""Messages that are remembered: ten minutes of two hundred a second. One that was forgotten, or came before a start of
-the keyroom, and comes again, gets what it got: whatever is asked twice is done once.
+KEPT: Final = 1 << 16
+"""Messages that are remembered of each station, and of all devices together: ten minutes of a hundred a second. One
+that was forgotten, or came before a start of the keyroom, and comes again, gets what it got: whatever is asked twice is
+done once.
 """
 _DOMAIN: Final = b"kedge-cmp-v1\0"
 _INDEX: Final = 8
@@ -41,28 +44,43 @@ class MessageUnexpected(KeyroomError):
 
 
 class Transactions:
-    """Remembers messages of known senders."""
+    """Remembers messages of known senders. No station's are forgotten for those of others."""
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[bytes, int] = OrderedDict()
+        self._seen: OrderedDict[str, OrderedDict[bytes, int]] = OrderedDict()
 
-    def take(self, sender: str, kind: str, header: Header, now: int) -> None:
-        """One message of a sender. kind: of its body; now: seconds since 1970.
+    def take(self, sender: Identity, message: Message, now: int, spend: Callable[[], None]) -> None:
+        """One message, whose signature was verified. now: seconds since 1970. spend: counts it against its sender's
+        rate. That is done once: whoever sends on what he heard spends nothing of anybody's.
 
-        A transaction has one request, and one confirmation. Raises MessageUntimely, MessageReplayed.
+        A transaction has one request, and one confirmation. Raises MessageUntimely, MessageReplayed, and what `spend`
+        raises; then the message may come again.
         """
+        header = message.header
         if abs(header.time - now) > WINDOW_S:
             raise MessageUntimely(
                 f"the message's time is {header.time - now} s from ours" if header.time >= 0 else "no messageTime",
                 hint="set the clock",
             )
-        while self._seen and (len(self._seen) >= KEPT or next(iter(self._seen.values())) < now - 2 * WINDOW_S):
-            self._seen.popitem(last=False)
-        part = b"confirmation" if kind == "certConf" else b"request"
-        name = hashlib.sha256(b"\0".join((sender.encode(), part, header.transaction))).digest()[:16]
-        if name in self._seen:
+        part = b"confirmation" if message.kind == "certConf" else b"request"
+        named = (sender.role.encode(), sender.sub.encode(), part, header.transaction)
+        name = hashlib.sha256(b"\0".join(named)).digest()[:16]
+        holder = sender.sub if sender.role == "station" else ""
+        kept = self._seen.get(holder, OrderedDict())
+        if name in kept:
             raise MessageReplayed("this transaction had such a message before", hint="begin another transaction")
-        self._seen[name] = now
+        spend()
+        while kept and (len(kept) >= KEPT or next(iter(kept.values())) < now - 2 * WINDOW_S):
+            kept.popitem(last=False)
+        kept[name] = now
+        self._seen[holder] = kept
+        self._seen.move_to_end(holder)
+        self._forget(now)
+
+    def _forget(self, now: int) -> None:
+        """Let go of stations that are silent."""
+        while next(reversed(next(iter(self._seen.values())).values())) < now - 2 * WINDOW_S:
+            self._seen.popitem(last=False)
 
 
 def name_answer(index: int, entry: bytes, transaction: bytes) -> bytes:

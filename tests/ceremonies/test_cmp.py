@@ -23,6 +23,7 @@ from tests.ceremonies.revoking import authority
 from tests.ceremonies.rotating import rotate
 from tests.pki.cmp.writing import (
     IMPLICIT,
+    Sender,
     acknowledge,
     ask_certificate,
     ask_information,
@@ -276,6 +277,26 @@ def test_a_flood_of_a_station_ends_as_everywhere(messaging: Messaging) -> None:
     answer = messaging.transact(messaging.write(ask_certificate(SERIAL, KEY)))
     assert isinstance(answer, Problem)
     assert (answer.code, "retry_after" in answer.details) == ("station-too-fast", True)
+
+
+@pytest.mark.req("T19", "T25")
+def test_what_a_station_signs_counts_whatever_it_says_and_what_others_send_does_not(messaging: Messaging) -> None:
+    messaging.ask(ask_certificate(SERIAL, KEY), 1)
+    watched, room = messaging.world.room.vigilance._find("graz-3-a"), messaging.world.room
+    room.vigilance._rate = 1  # it fills by one a second
+    forged = messaging.write(ask_certificate(SERIAL, KEY), sender=Sender(OTHER, messaging.station.certificate))
+    heard = messaging.write(tag(0, b"\x30\0"), {4: octets(b"y" * 16)})
+    watched.spare = 3_500_000
+    assert messaging.refuse(heard) == "message-malformed", "no request in it"
+    assert 2_000_000 < watched.spare < 3_000_000
+    before = watched.spare
+    for _ in range(5):  # a stranger, with what is on the wire
+        assert messaging.refuse(heard) == "message-replayed"
+        assert messaging.refuse(forged) == "message-forged"
+    assert watched.spare == before
+    for number in range(4):
+        answer = messaging.refuse(messaging.write(tag(0, b"\x30\0"), {4: octets(bytes((number,)) * 16)}))
+    assert answer == "station-too-fast"
 
 
 @pytest.mark.req("CA-11")
