@@ -32,7 +32,7 @@ from ceremonies.errors import KeyroomError
 from ceremonies.recalls import RecallCertificate, Recalls, find_unit
 from ceremonies.room import Room
 from ceremonies.tokens import Identity
-from ceremonies.transactions import MessageUnexpected, Transactions, name_answer, read_index
+from ceremonies.transactions import FRESH, MessageUnexpected, Transactions, is_answered, name_answer, read_index
 from pki.cmp.bodies import Acknowledged, Body, CertificateAsked, Question, RevocationAsked, read_body
 from pki.cmp.envelopes import find_signer, verify_message
 from pki.cmp.failures import FAILURES
@@ -40,6 +40,7 @@ from pki.cmp.information import answer_question
 from pki.cmp.messages import Header, Message, parse_message
 from pki.cmp.replies import Reply, confirm, confirm_revocation, grant_certificate, refuse
 from pki.errors import PkiError
+from pki.log.merkle import leaf_hash
 from pki.x509.crmf import CertificateName
 from pki.x509.pem import read_pem
 from pki.x509.tbs import read_tbs, split_signed
@@ -112,15 +113,16 @@ class Cmp:
             if error.code not in FAILURES:
                 raise
             said = f"{error.code}: {error.message}"
-            reply, nonce = Reply(refuse(kind, FAILURES[error.code], said)), self._room.surroundings.entropy(16)
+            reply, nonce = Reply(refuse(kind, FAILURES[error.code], said)), self._room.surroundings.entropy(FRESH)
         return await self._room.act(lambda: self._protection.sign(header, kind, reply, (responder, nonce)))
 
     async def _carry_out(self, asked: Asked) -> tuple[Reply, bytes]:
         """What a message asks for, done as a command of its signer; the answer, and its nonce."""
-        body, nonce = asked.body, self._room.surroundings.entropy(16)
+        body, nonce = asked.body, self._room.surroundings.entropy(FRESH)
         match body:
             case CertificateAsked():
-                return await self._issue(asked, body)
+                reply, index, entry = await self._issue(asked, body)
+                return reply, name_answer(nonce, index, entry, asked.message.header.transaction)
             case RevocationAsked(name, reason):
                 recall = RecallCertificate(name.number, reason)
                 await self._do(asked, recall, partial(self._recalls.recall, name.issuer))
@@ -143,18 +145,18 @@ class Cmp:
             count_refusal(self._room, command, error)
             raise
 
-    async def _issue(self, asked: Asked, body: CertificateAsked) -> tuple[Reply, bytes]:
+    async def _issue(self, asked: Asked, body: CertificateAsked) -> tuple[Reply, int, bytes]:
+        """The answer with a certificate, and its entry: index and leaf hash."""
         command = EnrolDevice(asked.authority, body.serial, body.request, "crmf" if body.form else "")
         issued = await self._do(asked, command, partial(self._certify, body.old))
         certificate = read_pem(issued.certificate, "CERTIFICATE")
         modified = read_tbs(split_signed(certificate)[0]).subject != body.subject
-        header = asked.message.header
         reply = Reply(
             grant_certificate(asked.message.kind, certificate, modified=modified),
             tuple(read_intermediates(issued.chain)),
-            header.implicit,
+            asked.message.header.implicit,
         )
-        return reply, name_answer(issued.proven.index, bytes.fromhex(issued.nonce), header.transaction)
+        return reply, issued.proven.index, leaf_hash(issued.proven.entry)
 
     async def _certify(self, old: CertificateName | None, command: EnrolDevice, caller: Caller) -> DeviceIssued:
         if old is not None:
@@ -186,7 +188,7 @@ def check_acknowledged(room: Room, header: Header, sha256: str) -> None:
     index = read_index(header.answered)
     placed = room.ledger.read_entry(index)[0] if index < room.ledger.journal.size else None
     issued = read_outcome(index, placed.leaf) if placed else None
-    if not placed or not issued or header.answered != name_answer(index, placed.hash, header.transaction):
+    if not placed or not issued or not is_answered(header.answered, index, placed.hash, header.transaction):
         raise MessageUnexpected("the confirmation names no answer of this transaction", hint="ask again")
     pem = room.store.blob(issued.document) or b""
     if hashlib.sha256(read_pem(pem, "CERTIFICATE")).hexdigest() != sha256:

@@ -1,8 +1,9 @@
 """Transactions of CMP: no message counts twice, and a confirmation belongs to the answer that it names.
 
-Nothing is kept of an answer: its nonce is the index of the certificate's entry, and a digest of that entry and of the
-transaction. So a confirmation is judged by the journal, whichever keyroom it comes to and however often one started
-since. Which messages came is remembered as long as their time would let them in again.
+Nothing is kept of an answer: its nonce is random, and goes on with the index of the certificate's entry and a digest of
+that entry, of the transaction and of what is random. So a confirmation is judged by the journal, whichever keyroom it
+comes to and however often one started since. Which messages came is remembered as long as their time would let them in
+again.
 """
 
 import hashlib
@@ -21,7 +22,9 @@ KEPT: Final = 1 << 16
 that was forgotten, or came before a start of the keyroom, and comes again, gets what it got: whatever is asked twice is
 done once.
 """
-_DOMAIN: Final = b"kedge-cmp-v1\0"
+FRESH: Final = 16
+"""Random octets at the beginning of every answer's nonce (RFC 9483 section 3.1: 128 bits)."""
+_DOMAIN: Final = b"kedge-cmp-v2\0"
 _INDEX: Final = 8
 
 
@@ -83,12 +86,19 @@ class Transactions:
             self._seen.popitem(last=False)
 
 
-def name_answer(index: int, entry: bytes, transaction: bytes) -> bytes:
-    """The senderNonce (32 octets) of an answer with a certificate: its entry's index and leaf hash, the transaction."""
-    digest = hashlib.sha256(_DOMAIN + entry + transaction).digest()
-    return index.to_bytes(_INDEX, "big") + digest[: 32 - _INDEX]
+def name_answer(fresh: bytes, index: int, entry: bytes, transaction: bytes) -> bytes:
+    """The senderNonce (32 octets) of an answer with a certificate: 16 random octets, its entry's index, and the
+    beginning of a digest of these, of the entry's leaf hash and of the transaction.
+    """
+    named = fresh + index.to_bytes(_INDEX, "big")
+    return named + hashlib.sha256(_DOMAIN + named + entry + transaction).digest()[: 32 - len(named)]
 
 
 def read_index(nonce: bytes) -> int:
-    """The entry that a recipNonce names; `name_answer` says whether it is right."""
-    return int.from_bytes(nonce[:_INDEX], "big")
+    """The entry that a recipNonce names; `is_answered` says whether it is right."""
+    return int.from_bytes(nonce[FRESH : FRESH + _INDEX], "big")
+
+
+def is_answered(nonce: bytes, index: int, entry: bytes, transaction: bytes) -> bool:
+    """Whether a recipNonce is the nonce of an answer with the certificate of this entry, in this transaction."""
+    return nonce == name_answer(nonce[:FRESH], index, entry, transaction)

@@ -139,6 +139,19 @@ def test_no_confirmation_is_waited_for_when_none_was_wanted(messaging: Messaging
     assert 8 not in messaging.ask(ask_certificate(SERIAL, KEY), 1).header
 
 
+@pytest.mark.req("CA-11")
+def test_the_nonce_of_every_answer_is_fresh(messaging: Messaging) -> None:
+    """RFC 9483 section 3.1: 128 random bits; also where the same is asked twice and the same certificate comes."""
+    granted, refused = ask_certificate(SERIAL, KEY), ask_certificate(SERIAL, OTHER)
+    bodies = (granted, granted, refused, acknowledge(bytes(32)), ask_information("1.3.6.1.5.5.7.4.17"))
+    nonces = [messaging.ask(body, number).nonce for number, body in enumerate(bodies, 1)]
+    messaging.world.stop()
+    messaging.world.start()
+    nonces.append(messaging.ask(granted, 1).nonce)  # once more in the first transaction
+    assert {len(nonce) - 2 for nonce in nonces} == {16, 32}
+    assert len({half for nonce in nonces for half in (nonce[2:10], nonce[10:18])}) == 2 * len(nonces)
+
+
 @pytest.mark.req("CA-13", "CA-14")
 def test_refusals_are_the_ones_of_every_other_way_in_and_are_signed(messaging: Messaging) -> None:
     given = messaging.ask(ask_certificate(SERIAL, KEY), 1).certificate

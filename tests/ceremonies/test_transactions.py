@@ -9,7 +9,15 @@ import pytest
 
 from ceremonies import transactions as module
 from ceremonies.tokens import Identity
-from ceremonies.transactions import WINDOW_S, MessageReplayed, MessageUntimely, Transactions, name_answer, read_index
+from ceremonies.transactions import (
+    WINDOW_S,
+    MessageReplayed,
+    MessageUntimely,
+    Transactions,
+    is_answered,
+    name_answer,
+    read_index,
+)
 from ceremonies.vigilance import StationTooFast
 from pki.cmp.messages import Header, Message
 
@@ -99,14 +107,12 @@ def test_memory_has_a_limit_and_nobody_fills_that_of_another(monkeypatch: pytest
 
 
 def test_an_answer_is_named_by_its_entry_and_its_transaction() -> None:
-    entry = hashlib.sha256(b"entry").digest()
-    nonce = name_answer(417, entry, b"t" * 16)
-    assert (len(nonce), read_index(nonce)) == (32, 417)
-    others = [
-        name_answer(418, entry, b"t" * 16),
-        name_answer(417, bytes(32), b"t" * 16),
-        name_answer(417, entry, b"u" * 16),
-    ]
-    assert len({nonce, *others}) == 4
-    assert len({item[8:] for item in (nonce, *others)}) == 3
+    fresh, entry = b"r" * 16, hashlib.sha256(b"entry").digest()
+    nonce = name_answer(fresh, 417, entry, b"t" * 16)
+    assert (len(nonce), nonce[:16], read_index(nonce)) == (32, fresh, 417)
+    assert is_answered(nonce, 417, entry, b"t" * 16)
+    others = ((nonce, 418, entry, b"t" * 16), (nonce, 417, bytes(32), b"t" * 16), (nonce, 417, entry, b"u" * 16))
+    changed = (bytes(nonce[at] ^ 1 if at == place else nonce[at] for at in range(32)) for place in range(32))
+    for other in (*others, *((item, 417, entry, b"t" * 16) for item in (*changed, nonce[:-1], b"", fresh))):
+        assert not is_answered(*other)
     assert read_index(b"") == 0
