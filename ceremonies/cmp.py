@@ -66,13 +66,17 @@ class AskAuthorities(Command, frozen=True, tag="ask-authorities"):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A message whose signer is known. source: the address that it came from."""
+    """A message whose signer is known. source: the address that it came from.
+
+    repeated: it may have come before this keyroom's start, and be sent by another now.
+    """
 
     message: Message
     body: Body
     authority: str
     identity: Identity
     source: str
+    repeated: bool
 
 
 class Cmp:
@@ -84,7 +88,7 @@ class Cmp:
         self._enrol: Callable[[EnrolDevice, Caller], Awaitable[Any]] = handlers[EnrolDevice]
         self._list: Callable[[ListCertificates, Caller], Awaitable[Any]] = handlers[ListCertificates]
         self._recalls = Recalls(room)
-        self._transactions = Transactions()
+        self._transactions = Transactions(room.surroundings.now_us() // 1_000_000)
 
     async def transact(self, command: TransactCmp, caller: Caller) -> CmpAnswered:
         """Answer a message. What a known signer may not have is refused in the answer, which is signed, too.
@@ -100,8 +104,8 @@ class Cmp:
         identity = room.ledger.replay.stations.identify(find_signer(message), now)
         verify_message(message)
         spend = partial(room.vigilance.spend, identity.sub, command)
-        self._transactions.take(identity, message, int(now.timestamp()), spend)
-        asked = Asked(message, read_body(message), command.authority, identity, caller.actor.src)
+        repeated = self._transactions.take(identity, message, int(now.timestamp()), spend)
+        asked = Asked(message, read_body(message), command.authority, identity, caller.actor.src, repeated)
         responder = await room.act(lambda: self._protection.find(command.authority))
         return CmpAnswered(await self._answer(asked, responder))
 
@@ -139,7 +143,7 @@ class Cmp:
         """As the desk does a command of somebody who shows the certificate in TLS."""
         self._room.count(f"requests_{tag_of(command)}")
         try:
-            caller = await let_in(self._room, asked.identity, command, asked.source)
+            caller = await let_in(self._room, asked.identity, command, asked.source, repeated=asked.repeated)
             return await carry_out(self._room, handler, command, caller)
         except Exception as error:
             count_refusal(self._room, command, error)

@@ -20,7 +20,7 @@ WINDOW_S: Final = 300
 KEPT: Final = 1 << 16
 """Messages that are remembered of each station, and of all devices together: ten minutes of a hundred a second. One
 that was forgotten, or came before a start of the keyroom, and comes again, gets what it got: whatever is asked twice is
-done once.
+done once, and nothing is held against its sender.
 """
 FRESH: Final = 16
 """Random octets at the beginning of every answer's nonce (RFC 9483 section 3.1: 128 bits)."""
@@ -47,17 +47,22 @@ class MessageUnexpected(KeyroomError):
 
 
 class Transactions:
-    """Remembers messages of known senders. No station's are forgotten for those of others."""
+    """Remembers messages of known senders. No station's are forgotten for those of others.
 
-    def __init__(self) -> None:
+    began: when this began, in seconds since 1970; what came before is not remembered.
+    """
+
+    def __init__(self, began: int) -> None:
+        self._began = began
         self._seen: OrderedDict[str, OrderedDict[bytes, int]] = OrderedDict()
 
-    def take(self, sender: Identity, message: Message, now: int, spend: Callable[[], None]) -> None:
+    def take(self, sender: Identity, message: Message, now: int, spend: Callable[[], None]) -> bool:
         """One message, whose signature was verified. now: seconds since 1970. spend: counts it against its sender's
         rate. That is done once: whoever sends on what he heard spends nothing of anybody's.
 
-        A transaction has one request, and one confirmation. Raises MessageUntimely, MessageReplayed, and what `spend`
-        raises; then the message may come again.
+        True when the message may have come before this began: nobody knows then who sends it now. A transaction has
+        one request, and one confirmation. Raises MessageUntimely, MessageReplayed, and what `spend` raises; then the
+        message may come again.
         """
         header = message.header
         if abs(header.time - now) > WINDOW_S:
@@ -79,6 +84,7 @@ class Transactions:
         self._seen[holder] = kept
         self._seen.move_to_end(holder)
         self._forget(now)
+        return header.time <= self._began + WINDOW_S
 
     def _forget(self, now: int) -> None:
         """Let go of stations that are silent."""

@@ -84,9 +84,11 @@ class Vigilance:
             )
         watched.spare -= 1_000_000 * (len(command.items) if isinstance(command, BATCHES) else 1)
 
-    async def check(self, name: str, source: str) -> None:
-        """A station that asks is stopped by nobody, and comes from where it may. Raises StationSuspended,
-        AddressRefused.
+    async def check(self, name: str, source: str, *, repeated: bool = False) -> None:
+        """A station that asks is stopped by nobody, and comes from where it may. repeated: it may be somebody else who
+        says again what the station said, so that its address is not compared with that of before.
+
+        Raises StationSuspended, AddressRefused.
         """
         stations, watched, now = self._ledger.replay.stations, self._find(name), self._surroundings.mono_us()
         stations.check_working(name)
@@ -96,7 +98,7 @@ class Vigilance:
                 f"station {name} does not come from {source or 'here'}",
                 hint="it is enrolled for other networks; enrol it again when it was moved",
             )
-        if known is not None and source and self._has_twin(watched, source, now):
+        if known is not None and source and not repeated and self._has_twin(watched, source, now):
             await self.suspend(name, f"requests from {watched.before} and {source} by turns")
             stations.check_working(name)
 

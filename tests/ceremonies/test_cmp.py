@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ceremonies import commands
 from ceremonies.cmp import read_intermediates
 from ceremonies.commands import CertificateShown, CmpAnswered, ConfirmDevice, DeviceIssued, Problem
+from ceremonies.transactions import WINDOW_S
 from pki.cmp.replies import GRANTED_WITH_MODS
 from pki.x509.confirmations import confirmed_bytes, hash_chain
 from pki.x509.der import SEQUENCE, write_element
@@ -210,6 +211,8 @@ def test_a_root_that_was_stopped_is_nobodys_next_root(messaging: Messaging) -> N
 
 @pytest.mark.req("CA-14", "AZ-4")
 def test_three_strange_requests_suspend_whoever_signs(messaging: Messaging) -> None:
+    assert messaging.watch is not None
+    messaging.watch.go_on(WINDOW_S + 1)  # just after a start it may be somebody else who says them again
     for number in (1, 2, 3):
         assert messaging.ask(ask_certificate("BMS-999999", KEY), number).code == "serial-not-in-order"
     pace = messaging.world.room.ledger.replay.paces.stations["graz-3-a"]
@@ -281,6 +284,33 @@ def test_a_message_counts_once_and_only_near_its_time(messaging: Messaging) -> N
     timeless = messaging.write(ask_certificate(SERIAL, KEY), {0: None})
     assert messaging.refuse(timeless) == "message-untimely"
     assert messaging.world.room.counters["cmp_signed"] == signed, "no key is used for what came before"
+
+
+@pytest.mark.req("T3", "T19")
+def test_what_was_heard_before_a_restart_says_nothing_about_the_station(messaging: Messaging) -> None:
+    """Whoever heard a station's messages says them again to a keyroom that knows them no more, from elsewhere."""
+    world, watch = messaging.world, messaging.watch
+    assert watch is not None
+    strange = [{4: octets(bytes((number,)) * 16)} for number in range(3)]
+    heard = [messaging.write(ask_certificate("BMS-999999", KEY), fields) for fields in strange]
+    for message in heard:
+        assert isinstance(messaging.transact(message), CmpAnswered)
+        messaging.ask(ask_certificate(SERIAL, KEY), size(world))  # what is done well in between
+    world.stop()
+    world.start()
+    own = 100
+    for message in heard:
+        for source in ("198.51.100.6", "192.0.2.7"):
+            own += 1
+            if source == "192.0.2.7":
+                assert messaging.ask(ask_certificate(SERIAL, KEY), own, source=source).tag == IP
+            else:
+                assert isinstance(messaging.transact(message, source=source), CmpAnswered)
+    assert world.room.ledger.replay.stations.suspended == {}
+    watch.go_on(WINDOW_S + 1)  # from now on no message of before would do
+    for number, source in enumerate(("192.0.2.7", "198.51.100.6"), 200):
+        assert messaging.ask(ask_certificate(SERIAL, KEY), number, source=source).tag == IP
+    assert messaging.ask(ask_certificate(SERIAL, KEY), 300).code == "station-suspended"
 
 
 @pytest.mark.req("T25")

@@ -33,14 +33,14 @@ class Taking:
     """What was taken, and how often a sender's rate was spent."""
 
     def __init__(self) -> None:
-        self.seen, self.spent = Transactions(), 0
+        self.seen, self.spent = Transactions(NOW), 0
 
     def spend(self) -> None:
         self.spent += 1
 
-    def take(self, sender: str, kind: str, header: Header, now: int, role: str = "station") -> None:
+    def take(self, sender: str, kind: str, header: Header, now: int, role: str = "station") -> bool:
         identity = Identity(cast(Any, role), sender, "", "", "", datetime.now(UTC), {}, {})
-        self.seen.take(identity, Message(header, kind, b"", b"", b"", ()), now, self.spend)
+        return self.seen.take(identity, Message(header, kind, b"", b"", b"", ()), now, self.spend)
 
 
 @pytest.mark.req("T19")
@@ -78,6 +78,13 @@ def test_what_is_forgotten_is_too_late_to_come_again() -> None:
         taking.take("a", "ir", early, NOW + 3 * WINDOW_S)
     taking.take("b", "ir", at(NOW + 6 * WINDOW_S), NOW + 6 * WINDOW_S)
     assert list(taking.seen._seen) == ["b"]
+
+
+@pytest.mark.req("T19")
+def test_what_may_have_come_before_the_start_is_told() -> None:
+    taking = Taking()
+    assert taking.take("a", "ir", at(NOW + WINDOW_S), NOW)
+    assert not taking.take("b", "ir", at(NOW + WINDOW_S + 1), NOW + 1)
 
 
 def test_what_is_over_its_rate_is_not_remembered() -> None:
