@@ -19,8 +19,8 @@ def test_an_ldevid_that_was_replaced_ends_its_own_transaction_and_nothing_else(m
     device, other, world = Device(messaging), Device(messaging, 2), messaging.world
     assert messaging.watch is not None
     first = device.enrol(make_key())
-    given = device.ask(device.update(first, make_key()), first, number=7)
     theirs = other.ask(other.update(other.enrol(make_key()), make_key()), number=7)
+    given = device.ask(device.update(first, make_key()), first, number=7)
 
     def refuse(confirmed: bytes, nonce: bytes, number: int = 7) -> str:
         fields = {4: octets(name_transaction(number)), 6: nonce}
