@@ -73,5 +73,6 @@ def is_succeeded(room: Room, header: Header, shown: Issued) -> bool:
     what = (leaf.op and leaf.op.what) or {}
     if row is None or leaf.type != REVOKE or what["ca"] != shown.ca or shown.number not in what["numbers"]:
         raise JournalForked(f"LDevID of {shown.serial}: its row is not what the journal says", hint=RESTORE)
-    age_us = room.surroundings.now_us() - what["at"]
-    return shown.seq < issued.seq < row["seq"] and age_us < 2 * WINDOW_S * 1_000_000
+    age_us: int = room.surroundings.now_us() - what["at"]
+    follows: bool = shown.seq < issued.seq < row["seq"]
+    return follows and age_us < 2 * WINDOW_S * 1_000_000
