@@ -49,10 +49,18 @@ class TokenMissing(TokenRefused):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks: for the journal (`actor`), and as the token proves it (`identity`; None for local and public)."""
+    """Who asks: for the journal (`actor`), and as the token proves it (`identity`; None for local and public).
+    repeated: somebody else may say again what the caller said, so that nothing is held against the caller.
+    """
 
     actor: Actor
     identity: Identity | None = None
+    repeated: bool = False
+
+    @property
+    def watched(self) -> Identity | None:
+        """Whose conduct this is, for `Vigilance`."""
+        return None if self.repeated else self.identity
 
     def require(self, name: str, value: str) -> None:
         """Refuse unless the token is bound to this value. Raises BindingMismatch."""
@@ -178,21 +186,26 @@ class Desk:
 async def admit(room: Room, identity: Identity, command: Command, source: str) -> Caller:
     """The role may ask this, and a station is not stopped; else an entry says so.
 
-    Raises RoleRefused, and what `Vigilance` raises; of those StationTooFast leaves no entry.
+    Raises what `let_in` raises; StationTooFast, which leaves no entry.
     """
+    if identity.role == "station":
+        room.vigilance.spend(identity.sub, command)
+    return await let_in(room, identity, command, source)
+
+
+async def let_in(room: Room, identity: Identity, command: Command, source: str, *, repeated: bool = False) -> Caller:
+    """As `admit`, for who has spent of its rate already. Raises RoleRefused, and what `Vigilance.check` raises."""
     actor = Actor(cred=identity.cred, role=identity.role, src=source, sub=identity.sub)
     try:
         if identity.role == "station":
-            await room.vigilance.admit(identity, command, source)
+            await room.vigilance.check(identity.sub, source, repeated=repeated)
         if identity.role not in command.roles:
             allowed = ", ".join(sorted(command.roles - LOCAL)) or "none; it is taken on the keyroom's own machine only"
             raise RoleRefused(f"role {identity.role} may not ask this", hint=f"roles: {allowed}")
-    except StationTooFast:
-        raise
     except KeyroomError as refusal:
         await record_request(room, "auth.fail", command, actor, refusal)
         raise
-    return Caller(actor, identity)
+    return Caller(actor, identity, repeated)
 
 
 async def answer_any(room: Room, command: Command, work: Callable[[], Awaitable[R]]) -> R | Problem:
@@ -237,10 +250,10 @@ async def carry_out(
         with contextlib.suppress(KeyroomError, PkiError):
             if not trace.recorded:
                 await record_request(room, "auth.fail", command, caller.actor, error)
-            await room.vigilance.note(caller.identity, error)
+            await room.vigilance.note(caller.watched, error)
         raise
     if not isinstance(command, BATCHES):  # each of their items was noted
-        await room.vigilance.note(caller.identity, None)
+        await room.vigilance.note(caller.watched, None)
     if not trace.recorded and later is not None:
         later.append(entries.event("export", caller.actor, describe(command)))
     elif not trace.recorded:

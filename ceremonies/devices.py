@@ -1,11 +1,12 @@
 """Devices as callers: known by a client certificate that was issued here; a revocation counts at the next request.
 
 No path is built: the certificate's digest leads to the entry that released it. TLS, or the proxy, has shown that the
-caller holds its key.
+caller holds its key; of a message of CMP the keyroom verifies the signature (`ceremonies.senders`).
 """
 
 import hashlib
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -85,23 +86,35 @@ class Devices:
         self._asked = Allowance(*ASKED)
 
     async def identify(self, certificate: bytes) -> Identity:
-        """The device that shows this certificate (DER). One that shows an LDevID is bound to the CA of that,
-        whatever its generation.
+        """The device that shows this certificate (DER) and holds its key; one more request of it.
 
-        Raises ClientCertificateUnknown, ClientCertificateExpired, DeviceRevoked, DeviceTooFast.
+        Raises what `recognise` raises, DeviceTooFast.
+        """
+        identity = await self.recognise(certificate)
+        self.spend(identity.sub)
+        return identity
+
+    def spend(self, serial: str) -> None:
+        """One more request of a device. Raises DeviceTooFast."""
+        self._asked.spend(serial, self._room.surroundings.mono_us())
+
+    async def recognise(self, certificate: bytes, excuse: Callable[[Issued], bool] | None = None) -> Identity:
+        """The device that shows this certificate (DER). One that shows an LDevID is bound to the CA of that,
+        whatever its generation. excuse: whether one that was revoked counts still.
+
+        Raises ClientCertificateUnknown, ClientCertificateExpired, DeviceRevoked.
         """
         room = self._room
         digest = hashlib.sha256(write_pem(certificate, "CERTIFICATE")).hexdigest()
-        shown = await room.act(lambda: find_shown(room, digest))
+        shown = await room.act(lambda: find_shown(room, digest, excuse))
         issued = shown.issued
-        self._asked.spend(issued.serial, room.surroundings.mono_us())
         bindings: dict[str, tuple[str, ...]] = {"serial": (issued.serial,)}
         if issued.kind == LDEVID:
             bindings["authority"] = await room.act(lambda: list_labels(room, issued.ca))
         return Identity("device", issued.serial, "", "", digest, shown.expires, bindings, {})
 
 
-def find_shown(room: Room, digest: str) -> Shown:
+def find_shown(room: Room, digest: str, excuse: Callable[[Issued], bool] | None) -> Shown:
     """A device's certificate (SHA-256 of its PEM) that counts. Writer's thread.
 
     Raises ClientCertificateUnknown, ClientCertificateExpired, DeviceRevoked, JournalForked.
@@ -116,7 +129,7 @@ def find_shown(room: Room, digest: str) -> Shown:
     issued = read_outcome(placed.seq, placed.leaf)
     if issued is None or (issued.document, issued.kind) != (digest, row["kind"]):
         raise JournalForked(f"document {digest[:16]}: its row is not what the journal says", hint=RESTORE)
-    if is_revoked(room, issued):
+    if is_revoked(room, issued) and not (excuse and excuse(issued)):
         raise DeviceRevoked(
             f"the certificate that {issued.serial} shows was revoked",
             hint="show the IDevID; ask officers if it is that",

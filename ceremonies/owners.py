@@ -95,7 +95,8 @@ class Owners:
         try:
             applicant = await room.act(lambda: find_applicant(room, command.authority, command.serial))
             number = await room.act(lambda: f"{draw_number(room.door.strongbox.random(20)):x}")
-            intake = Intake(command.csr, command.serial, number, room.surroundings.now_us() // 1_000_000)
+            now = room.surroundings.now_us() // 1_000_000
+            intake = Intake(command.csr, command.serial, number, now, command.form)
             taken = await room.readers.take_in(intake, applicant.place)
             kept = await room.act(lambda: self._find_kept(applicant, taken.spki))
         except (PkiError, KeyroomError) as error:
@@ -138,7 +139,7 @@ class Owners:
             return await room.seal(await room.act(lambda: compose((intake, taken))))
         except RequestOpen as opened:
             # A crash left this request's intent open: the same bytes are sealed again, and nothing else may be.
-            intake = Intake(intake.csr, intake.serial, **read_shown(opened.recipe))
+            intake = Intake(intake.csr, intake.serial, **read_shown(opened.recipe), form=intake.form)
             taken = await room.readers.take_in(intake, applicant.place)
             return await room.seal(await room.act(lambda: compose((intake, taken))))
         except Exception:

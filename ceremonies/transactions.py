@@ -1,24 +1,30 @@
 """Transactions of CMP: no message counts twice, and a confirmation belongs to the answer that it names.
 
-Nothing is kept of an answer: its nonce is the index of the certificate's entry, and a digest of that entry and of the
-transaction. So a confirmation is judged by the journal, whichever keyroom it comes to and however often one started
-since. Which messages came is remembered as long as their time would let them in again.
+Nothing is kept of an answer: its nonce is random, and goes on with the index of the certificate's entry and a digest of
+that entry, of the transaction and of what is random. So a confirmation is judged by the journal, whichever keyroom it
+comes to and however often one started since. Which messages came is remembered as long as their time would let them in
+again.
 """
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from ceremonies.errors import KeyroomError
-from pki.cmp.messages import Header
+from ceremonies.tokens import Identity
+from pki.cmp.messages import Message
 
 WINDOW_S: Final = 300
 """How far a message's time may be from ours."""
-KEPT: Final = 1 << 17
-"""Messages that are remembered: ten minutes of two hundred a second. One that was forgotten, or came before a start of
-the keyroom, and comes again, gets what it got: whatever is asked twice is done once.
+KEPT: Final = 1 << 16
+"""Messages that are remembered of each station, and of all devices together: ten minutes of a hundred a second. One
+that was forgotten, or came before a start of the keyroom, and comes again, gets what it got: whatever is asked twice is
+done once, and nothing is held against its sender.
 """
-_DOMAIN: Final = b"kedge-cmp-v1\0"
+FRESH: Final = 16
+"""Random octets at the beginning of every answer's nonce (RFC 9483 section 3.1: 128 bits)."""
+_DOMAIN: Final = b"kedge-cmp-v2\0"
 _INDEX: Final = 8
 
 
@@ -41,36 +47,64 @@ class MessageUnexpected(KeyroomError):
 
 
 class Transactions:
-    """Remembers messages of known senders."""
+    """Remembers messages of known senders. No station's are forgotten for those of others.
 
-    def __init__(self) -> None:
-        self._seen: OrderedDict[bytes, int] = OrderedDict()
+    began: when this began, in seconds since 1970; what came before is not remembered.
+    """
 
-    def take(self, sender: str, kind: str, header: Header, now: int) -> None:
-        """One message of a sender. kind: of its body; now: seconds since 1970.
+    def __init__(self, began: int) -> None:
+        self._began = began
+        self._seen: OrderedDict[str, OrderedDict[bytes, int]] = OrderedDict()
 
-        A transaction has one request, and one confirmation. Raises MessageUntimely, MessageReplayed.
+    def take(self, sender: Identity, message: Message, now: int, spend: Callable[[], None]) -> bool:
+        """One message, whose signature was verified. now: seconds since 1970. spend: counts it against its sender's
+        rate. That is done once: whoever sends on what he heard spends nothing of anybody's.
+
+        True when the message may have come before this began: nobody knows then who sends it now. A transaction has
+        one request, and one confirmation. Raises MessageUntimely, MessageReplayed, and what `spend` raises; then the
+        message may come again.
         """
+        header = message.header
         if abs(header.time - now) > WINDOW_S:
             raise MessageUntimely(
                 f"the message's time is {header.time - now} s from ours" if header.time >= 0 else "no messageTime",
                 hint="set the clock",
             )
-        while self._seen and (len(self._seen) >= KEPT or next(iter(self._seen.values())) < now - 2 * WINDOW_S):
-            self._seen.popitem(last=False)
-        part = b"confirmation" if kind == "certConf" else b"request"
-        name = hashlib.sha256(b"\0".join((sender.encode(), part, header.transaction))).digest()[:16]
-        if name in self._seen:
+        part = b"confirmation" if message.kind == "certConf" else b"request"
+        named = (sender.role.encode(), sender.sub.encode(), part, header.transaction)
+        name = hashlib.sha256(b"\0".join(named)).digest()[:16]
+        holder = sender.sub if sender.role == "station" else ""
+        kept = self._seen.get(holder, OrderedDict())
+        if name in kept:
             raise MessageReplayed("this transaction had such a message before", hint="begin another transaction")
-        self._seen[name] = now
+        spend()
+        while kept and (len(kept) >= KEPT or next(iter(kept.values())) < now - 2 * WINDOW_S):
+            kept.popitem(last=False)
+        kept[name] = now
+        self._seen[holder] = kept
+        self._seen.move_to_end(holder)
+        self._forget(now)
+        return header.time <= self._began + WINDOW_S
+
+    def _forget(self, now: int) -> None:
+        """Let go of stations that are silent."""
+        while next(reversed(next(iter(self._seen.values())).values())) < now - 2 * WINDOW_S:
+            self._seen.popitem(last=False)
 
 
-def name_answer(index: int, entry: bytes, transaction: bytes) -> bytes:
-    """The senderNonce (32 octets) of an answer with a certificate: its entry's index and leaf hash, the transaction."""
-    digest = hashlib.sha256(_DOMAIN + entry + transaction).digest()
-    return index.to_bytes(_INDEX, "big") + digest[: 32 - _INDEX]
+def name_answer(fresh: bytes, index: int, entry: bytes, transaction: bytes) -> bytes:
+    """The senderNonce (32 octets) of an answer with a certificate: 16 random octets, its entry's index, and the
+    beginning of a digest of these, of the entry's leaf hash and of the transaction.
+    """
+    named = fresh + index.to_bytes(_INDEX, "big")
+    return named + hashlib.sha256(_DOMAIN + named + entry + transaction).digest()[: 32 - len(named)]
 
 
 def read_index(nonce: bytes) -> int:
-    """The entry that a recipNonce names; `name_answer` says whether it is right."""
-    return int.from_bytes(nonce[:_INDEX], "big")
+    """The entry that a recipNonce names; `is_answered` says whether it is right."""
+    return int.from_bytes(nonce[FRESH : FRESH + _INDEX], "big")
+
+
+def is_answered(nonce: bytes, index: int, entry: bytes, transaction: bytes) -> bool:
+    """Whether a recipNonce is the nonce of an answer with the certificate of this entry, in this transaction."""
+    return nonce == name_answer(nonce[:FRESH], index, entry, transaction)

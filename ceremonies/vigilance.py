@@ -66,14 +66,31 @@ class Vigilance:
         self._writer = writer
         self._watched: dict[str, Watched] = {}
 
-    async def admit(self, identity: Identity, command: Command, source: str) -> None:
-        """A station asks. Raises StationTooFast, StationSuspended, AddressRefused.
+    def spend(self, name: str, command: Command) -> None:
+        """A station asks: a bucket that fills by the rate of the settings. A batch may overdraw it, then the station
+        waits. This comes before `check`, whose refusals are entries: who is stopped must not fill the journal.
 
-        The rate comes first: the other refusals are entries, and who is stopped must not fill the journal.
+        Raises StationTooFast.
         """
-        stations, name = self._ledger.replay.stations, identity.sub
         watched, now = self._find(name), self._surroundings.mono_us()
-        self._spend(watched, name, len(command.items) if isinstance(command, BATCHES) else 1)
+        watched.spare = min(self._rate * BURST_US, watched.spare + (now - watched.since) * self._rate)
+        watched.since = now
+        if watched.spare <= 0:
+            wait_s = 1 - watched.spare // self._rate // 1_000_000
+            raise StationTooFast(
+                f"station {name} asks for more than {self._rate} units a second",
+                hint=f"wait {wait_s} s, then send the same request again",
+                details={"retry_after": wait_s},
+            )
+        watched.spare -= 1_000_000 * (len(command.items) if isinstance(command, BATCHES) else 1)
+
+    async def check(self, name: str, source: str, *, repeated: bool = False) -> None:
+        """A station that asks is stopped by nobody, and comes from where it may. repeated: it may be somebody else who
+        says again what the station said, so that its address is not compared with that of before.
+
+        Raises StationSuspended, AddressRefused.
+        """
+        stations, watched, now = self._ledger.replay.stations, self._find(name), self._surroundings.mono_us()
         stations.check_working(name)
         known, source = stations.enrolled.get(name), write_address(source)
         if known is not None and known.addresses and not is_among(source, known.addresses):
@@ -81,7 +98,7 @@ class Vigilance:
                 f"station {name} does not come from {source or 'here'}",
                 hint="it is enrolled for other networks; enrol it again when it was moved",
             )
-        if known is not None and source and self._has_twin(watched, source, now):
+        if known is not None and source and not repeated and self._has_twin(watched, source, now):
             await self.suspend(name, f"requests from {watched.before} and {source} by turns")
             stations.check_working(name)
 
@@ -107,20 +124,6 @@ class Vigilance:
                 self._ledger.record([entries.event(SUSPEND, SELF, what)])
 
         await self._writer.run(write, urgent=True)
-
-    def _spend(self, watched: Watched, name: str, units: int) -> None:
-        """A bucket that fills by the rate of the settings. A batch may overdraw it, then the station waits."""
-        now = self._surroundings.mono_us()
-        watched.spare = min(self._rate * BURST_US, watched.spare + (now - watched.since) * self._rate)
-        watched.since = now
-        if watched.spare <= 0:
-            wait_s = 1 - watched.spare // self._rate // 1_000_000
-            raise StationTooFast(
-                f"station {name} asks for more than {self._rate} units a second",
-                hint=f"wait {wait_s} s, then send the same request again",
-                details={"retry_after": wait_s},
-            )
-        watched.spare -= units * 1_000_000
 
     def _has_twin(self, watched: Watched, source: str, now: int) -> bool:
         if source == watched.address:

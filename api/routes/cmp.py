@@ -25,7 +25,7 @@ router = APIRouter(tags=["CMP"])
 
 @router.post(PATH, openapi_extra=_SCHEMA, responses=binary(PKIXCMP, "A PKIMessage in DER."))
 async def transact(request: Request, caller: Asking, label: NamePath) -> Response:
-    """A message, signed with the key of a station's certificate; its answer, signed by the CA's responder."""
+    """A message, signed with the key of a station's or a device's certificate; its answer, signed by a responder."""
     check_media_type(request, PKIXCMP)
     message = await read_body(request, LIMIT)
     header = parse_header(message)

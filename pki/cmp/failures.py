@@ -17,16 +17,17 @@ _CODES = {
     BAD_TIME: "message-untimely",
     BAD_CERT_ID: "certificate-unknown chain-mismatch",
     BAD_DATA_FORMAT: "message-malformed request-malformed request-too-large",
-    WRONG_AUTHORITY: "work-order-unknown",
+    WRONG_AUTHORITY: "authority-unknown site-mismatch work-order-unknown",
     BAD_POP: "proof-of-possession-failed",
-    CERT_REVOKED: "certificate-withdrawn",
+    CERT_REVOKED: "certificate-withdrawn device-revoked",
     BAD_RECIPIENT_NONCE: "message-unexpected",
     BAD_CERT_TEMPLATE: "key-refused key-unprotected known-test-key lint-failed name-malformed profile-forbids",
     SIGNER_NOT_TRUSTED: "client-certificate-expired client-certificate-unknown station-revoked",
     TRANSACTION_ID_IN_USE: "message-replayed",
-    NOT_AUTHORIZED: "address-refused binding-mismatch role-refused serial-not-in-order station-suspended",
-    SYSTEM_UNAVAIL: "authority-unavailable key-not-active",
-    DUPLICATE: "element-taken key-known serial-taken",
+    NOT_AUTHORIZED: "address-refused binding-mismatch device-out-of-service device-unknown enrolment-pending "
+    "role-refused serial-not-in-order station-suspended unit-unconfirmed",
+    SYSTEM_UNAVAIL: "authority-unavailable enrolment-under-way key-not-active",
+    DUPLICATE: "element-taken key-known key-used serial-taken",
 }
 FAILURES: Mapping[str, int] = MappingProxyType({code: bit for bit, codes in _CODES.items() for code in codes.split()})
 """The bit by the code of an error."""

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ceremonies import commands
 from ceremonies.cmp import read_intermediates
 from ceremonies.commands import CertificateShown, CmpAnswered, ConfirmDevice, DeviceIssued, Problem
+from ceremonies.transactions import WINDOW_S
 from pki.cmp.replies import GRANTED_WITH_MODS
 from pki.x509.confirmations import confirmed_bytes, hash_chain
 from pki.x509.der import SEQUENCE, write_element
@@ -23,6 +24,7 @@ from tests.ceremonies.revoking import authority
 from tests.ceremonies.rotating import rotate
 from tests.pki.cmp.writing import (
     IMPLICIT,
+    Sender,
     acknowledge,
     ask_certificate,
     ask_information,
@@ -138,6 +140,19 @@ def test_no_confirmation_is_waited_for_when_none_was_wanted(messaging: Messaging
     assert 8 not in messaging.ask(ask_certificate(SERIAL, KEY), 1).header
 
 
+@pytest.mark.req("CA-11")
+def test_the_nonce_of_every_answer_is_fresh(messaging: Messaging) -> None:
+    """RFC 9483 section 3.1: 128 random bits; also where the same is asked twice and the same certificate comes."""
+    granted, refused = ask_certificate(SERIAL, KEY), ask_certificate(SERIAL, OTHER)
+    bodies = (granted, granted, refused, acknowledge(bytes(32)), ask_information("1.3.6.1.5.5.7.4.17"))
+    nonces = [messaging.ask(body, number).nonce for number, body in enumerate(bodies, 1)]
+    messaging.world.stop()
+    messaging.world.start()
+    nonces.append(messaging.ask(granted, 1).nonce)  # once more in the first transaction
+    assert {len(nonce) - 2 for nonce in nonces} == {16, 32}
+    assert len({half for nonce in nonces for half in (nonce[2:10], nonce[10:18])}) == 2 * len(nonces)
+
+
 @pytest.mark.req("CA-13", "CA-14")
 def test_refusals_are_the_ones_of_every_other_way_in_and_are_signed(messaging: Messaging) -> None:
     given = messaging.ask(ask_certificate(SERIAL, KEY), 1).certificate
@@ -196,6 +211,8 @@ def test_a_root_that_was_stopped_is_nobodys_next_root(messaging: Messaging) -> N
 
 @pytest.mark.req("CA-14", "AZ-4")
 def test_three_strange_requests_suspend_whoever_signs(messaging: Messaging) -> None:
+    assert messaging.watch is not None
+    messaging.watch.go_on(WINDOW_S + 1)  # just after a start it may be somebody else who says them again
     for number in (1, 2, 3):
         assert messaging.ask(ask_certificate("BMS-999999", KEY), number).code == "serial-not-in-order"
     pace = messaging.world.room.ledger.replay.paces.stations["graz-3-a"]
@@ -269,6 +286,33 @@ def test_a_message_counts_once_and_only_near_its_time(messaging: Messaging) -> N
     assert messaging.world.room.counters["cmp_signed"] == signed, "no key is used for what came before"
 
 
+@pytest.mark.req("T3", "T19")
+def test_what_was_heard_before_a_restart_says_nothing_about_the_station(messaging: Messaging) -> None:
+    """Whoever heard a station's messages says them again to a keyroom that knows them no more, from elsewhere."""
+    world, watch = messaging.world, messaging.watch
+    assert watch is not None
+    strange = [{4: octets(bytes((number,)) * 16)} for number in range(3)]
+    heard = [messaging.write(ask_certificate("BMS-999999", KEY), fields) for fields in strange]
+    for message in heard:
+        assert isinstance(messaging.transact(message), CmpAnswered)
+        messaging.ask(ask_certificate(SERIAL, KEY), size(world))  # what is done well in between
+    world.stop()
+    world.start()
+    own = 100
+    for message in heard:
+        for source in ("198.51.100.6", "192.0.2.7"):
+            own += 1
+            if source == "192.0.2.7":
+                assert messaging.ask(ask_certificate(SERIAL, KEY), own, source=source).tag == IP
+            else:
+                assert isinstance(messaging.transact(message, source=source), CmpAnswered)
+    assert world.room.ledger.replay.stations.suspended == {}
+    watch.go_on(WINDOW_S + 1)  # from now on no message of before would do
+    for number, source in enumerate(("192.0.2.7", "198.51.100.6"), 200):
+        assert messaging.ask(ask_certificate(SERIAL, KEY), number, source=source).tag == IP
+    assert messaging.ask(ask_certificate(SERIAL, KEY), 300).code == "station-suspended"
+
+
 @pytest.mark.req("T25")
 def test_a_flood_of_a_station_ends_as_everywhere(messaging: Messaging) -> None:
     watched = messaging.world.room.vigilance._find("graz-3-a")
@@ -276,6 +320,25 @@ def test_a_flood_of_a_station_ends_as_everywhere(messaging: Messaging) -> None:
     answer = messaging.transact(messaging.write(ask_certificate(SERIAL, KEY)))
     assert isinstance(answer, Problem)
     assert (answer.code, "retry_after" in answer.details) == ("station-too-fast", True)
+
+
+@pytest.mark.req("T19", "T25")
+def test_what_a_station_signs_counts_whatever_it_says_and_what_others_send_does_not(messaging: Messaging) -> None:
+    messaging.ask(ask_certificate(SERIAL, KEY), 1)
+    watched, room = messaging.world.room.vigilance._find("graz-3-a"), messaging.world.room
+    room.vigilance._rate = 1  # it fills by one a second
+    forged = messaging.write(ask_certificate(SERIAL, KEY), sender=Sender(OTHER, messaging.station.certificate))
+    heard = messaging.write(tag(0, b"\x30\0"), {4: octets(b"y" * 16)})
+    watched.spare = 3_500_000
+    assert messaging.refuse(heard) == "message-malformed", "no request in it"
+    assert 2_000_000 < watched.spare < 3_000_000
+    before = watched.spare
+    for _ in range(5):  # a stranger, with what is on the wire
+        assert messaging.refuse(heard) == "message-replayed"
+        assert messaging.refuse(forged) == "message-forged"
+    assert watched.spare == before
+    malformed = [messaging.write(tag(0, b"\x30\0"), {4: octets(bytes((number,)) * 16)}) for number in range(4)]
+    assert [messaging.refuse(message) for message in malformed][-1] == "station-too-fast"
 
 
 @pytest.mark.req("CA-11")

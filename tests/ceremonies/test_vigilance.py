@@ -52,7 +52,9 @@ class Watching:
             self.stations.take(draft["type"], 40 + len(self.written), draft["op"]["what"])
 
     def admit(self, command: Any = ONE, source: str = "192.0.2.7", identity: Identity | None = None) -> None:
-        asyncio.run(self.vigilance.admit(identity or self.identity, command, source))
+        name = (identity or self.identity).sub
+        self.vigilance.spend(name, command)
+        asyncio.run(self.vigilance.check(name, source))
 
     def note(self, *errors: Exception | None) -> None:
         for error in errors:
