@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,13 @@ async def answer_all(desk: Desk, asked: Sequence[Request]) -> list[AnyResult | P
     return list(await asyncio.gather(*(desk.answer(request, local=not request.token) for request in asked)))
 
 
-def main(path: Path, roster: str, software: str, point: str, request: Path, database: str) -> None:
-    """Start, set the trap, answer."""
+def run(tells: Connection, path: str, roster: str, software: str, point: str, request: str, database: str) -> None:
+    """Start, set the trap, answer on a pipe."""
+    tells.send(answer(Path(path), roster, software, point, Path(request), database))
+
+
+def answer(path: Path, roster: str, software: str, point: str, request: Path, database: str) -> list[str]:
+    """Start, set the trap; what becomes of each request."""
     settings = KeyroomSettings(
         origin="kedge.example/journal", node="keyroom-1", data=path / "data", public=path / "public",
         socket=path / "keyroom.sock", module=find_module(), tokens=place_tokens(path), roster_sha256=roster,
@@ -145,9 +151,9 @@ def main(path: Path, roster: str, software: str, point: str, request: Path, data
     if point.startswith("list "):
         asyncio.run(Crls(room).turn())
     answers = asyncio.run(answer_all(desk, asked))
-    print(*(answer.code if isinstance(answer, Problem) else "answered" for answer in answers), flush=True)
-    sys.stdin.read()  # until the test has looked at the living process
+    return [item.code if isinstance(item, Problem) else "answered" for item in answers]
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], Path(sys.argv[5]), sys.argv[6])
+    print(*answer(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], Path(sys.argv[5]), sys.argv[6]), flush=True)
+    sys.stdin.read()  # until the test has looked at the living process

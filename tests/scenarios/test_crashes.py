@@ -1,6 +1,7 @@
 """The crash table of the keyroom, row by row: a real process kills itself at a named point, then the next starts."""
 
 import asyncio
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from ceremonies import commands
 from ceremonies.commands import AnyCommand, CeremonyShown, DeviceIssued, ExecuteStep, IssueDevice, Request
 from ceremonies.tables import EntryRow, RequestRow, ReservationRow
+from tests import crashing
 from tests.pki.x509.test_requests import read_request
 from tests.world import World, audit_files, copy_world, export_journal, make_request
 
@@ -28,20 +30,34 @@ Leaf = dict[str, Any]
 
 def start(world: World, point: str, role: str, *asked: AnyCommand) -> subprocess.Popen[str]:
     """A keyroom process on the world's files that gets these requests together and dies at `point`."""
+    given, pipe = [sys.executable, "-m", "tests.crashing", *write_facts(world, point, role, *asked)], subprocess.PIPE
+    return subprocess.Popen(given, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def write_facts(world: World, point: str, role: str, *asked: AnyCommand) -> list[str]:
+    """The requests as a file, and the arguments of `tests.crashing`."""
     request = world.path / "request"
     requests = [Request(at, command, world.role_token(role), "192.0.2.7") for at, command in enumerate(asked, 1)]
     request.write_bytes(msgspec.msgpack.encode(requests))
     facts = [str(world.path), world.roster.digest, world.around.software, point, str(request)]
-    facts.append(world.settings().database)
-    given, pipe = [sys.executable, "-m", "tests.crashing", *facts], subprocess.PIPE
-    return subprocess.Popen(given, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    return [*facts, world.settings().database]
 
 
 def crash(world: World, point: str, role: str, *asked: AnyCommand) -> None:
-    """Run such a process; it ends by its own kill, and has answered nothing."""
-    with start(world, point, role, *asked) as process:
-        told, errors = process.communicate(timeout=60)
-    assert (process.returncode, told) == (SIGKILLED, ""), errors
+    """Run such a process; it ends by its own kill, and has answered nothing.
+
+    It is forked from one that has imported what it needs, which takes longer than the rest of its life.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.crashing"])
+    hears, tells = context.Pipe(duplex=False)
+    process = context.Process(target=crashing.run, args=(tells, *write_facts(world, point, role, *asked)))
+    process.start()
+    tells.close()
+    process.join(60)
+    assert (process.exitcode, hears.poll()) == (SIGKILLED, True)
+    with pytest.raises(EOFError):
+        hears.recv()
 
 
 def read_leaves(world: World) -> list[Leaf]:
