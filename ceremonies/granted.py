@@ -71,7 +71,8 @@ class Box(msgspec.Struct, frozen=True):
 class Grants(msgspec.Struct):
     """held: grants of this box by id; made: those of the centre. papers: documents that were imported, digest to kind.
 
-    sets: trust sets that were imported. certificates, devices: rows that settlements have left.
+    roots: certificates of roots that followed the centre's first one here. sets: trust sets that were imported.
+    certificates, devices: rows that settlements have left.
     """
 
     centre: Centre | None = None
@@ -79,6 +80,7 @@ class Grants(msgspec.Struct):
     made: dict[str, Grant] = msgspec.field(default_factory=dict)
     boxes: dict[str, Box] = msgspec.field(default_factory=dict)
     papers: dict[str, str] = msgspec.field(default_factory=dict)
+    roots: list[str] = msgspec.field(default_factory=list)
     sets: int = 0
     certificates: int = 0
     devices: int = 0
@@ -93,6 +95,10 @@ class Grants(msgspec.Struct):
             self.held[what["grant"]] = msgspec.structs.replace(read_grant(what), seq=seq)
             self.papers[what["certificate"]] = "certificate.device-ca"
             self.sets += what["sets"]
+            if "root" in what:
+                self.papers[what["root"]["certificate"]] = "certificate.identity-root"
+                self.papers[what["root"]["link"]] = "certificate.root-link"
+                self.roots.append(what["root"]["certificate"])
         elif kind == BOX:
             self.boxes[what["box"]] = Box(what["box"], what["plant"], what["ca"], what["policy"])
         elif kind == MAKE:
