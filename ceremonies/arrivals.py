@@ -10,8 +10,9 @@ from typing import Final
 from ceremonies.claims import name_device_key
 from ceremonies.grant_tables import BoxCertificateRow
 from ceremonies.granted import Box
+from ceremonies.replicas import BoxCertificate
 from ceremonies.room import Room
-from ceremonies.settling import BoxCertificate, Finding
+from ceremonies.settling import Finding
 from ceremonies.statements import select_in
 from ceremonies.store import Change, Insert, Row, Update
 from ceremonies.tables import DeviceRow, ReservationRow

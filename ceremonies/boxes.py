@@ -166,6 +166,11 @@ def _find_key(room: Room, grant: QuotaGrant, plant: str) -> KeyEntry:
         raise GrantRefused(
             f"grant {grant.id} is for class {min(unknown).hex()}", hint="the policy of this box names no such class"
         )
+    if grant.facts and grant.facts.hex() != fleet.digest(grant.classes):
+        raise GrantRefused(
+            f"the centre's policy says other things of the classes of grant {grant.id} than this box's",
+            hint="give the policy of this box the centre's `fleet`, word for word",
+        )
     return own[0]
 
 
@@ -203,7 +208,7 @@ def describe_grant(grant: QuotaGrant, document: bytes) -> Grant:
     return Grant(
         id=grant.id, number=grant.number, ca=grant.ca.hex(), quantity=grant.quantity, profiles=grant.profiles,
         classes=tuple(sorted(item.hex() for item in grant.classes)), valid_from=grant.valid_from,
-        valid_to=grant.valid_to, document=_sha256(document),
+        valid_to=grant.valid_to, document=_sha256(document), facts=grant.facts.hex() if grant.facts else "",
     )  # fmt: skip
 
 
@@ -271,7 +276,11 @@ def refuse_grant(room: Room, ca: str, order: WorkOrder, now: int) -> KeyroomErro
     if not grant.valid_from <= now < grant.valid_to:
         until = datetime.fromtimestamp(grant.valid_to, UTC).date().isoformat()
         return GrantOver(f"grant {grant.id} is not valid now: its end is {until}", hint="ask the centre for the next")
-    class_id = room.door.require_governing().policy.fleet.class_id(order.class_name).hex()
+    fleet = room.door.require_governing().policy.fleet
+    classes = {bytes.fromhex(item) for item in grant.classes}
+    if grant.facts and grant.facts != room.cached(("facts", grant.id), lambda: fleet.digest(classes)):
+        return GrantOver(f"the policy was changed since grant {grant.id}", hint="ask the centre for the next")
+    class_id = fleet.class_id(order.class_name).hex()
     if class_id not in grant.classes or order.profile not in grant.profiles:
         return GrantOver(
             f"grant {grant.id} is not for {order.profile} of {order.class_name}", hint="ask the centre for another"

@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import ColumnElement, select, true
 
 from ceremonies.errors import KeyroomError
+from ceremonies.fleet import Fleet
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.orders import Reservation
 from ceremonies.revoked import write_number
@@ -57,13 +58,16 @@ def reserve_number(number: int) -> Reservation:
     return Reservation(f"number:{write_number(number)}", drawn)
 
 
-def place_issuer(room: Room, issuer: Issuer, label: str = "") -> Issuer:
-    """A CA as it issues in this fleet: where its revocation lists are, and whether its root is one for tests.
+def place_issuer(room: Room, issuer: Issuer) -> Issuer:
+    """A CA as it issues in this fleet."""
+    return place_under(room.door.require_governing().policy.fleet, issuer, room.door.keyring.get(issuer.spki).label)
 
-    label: of a CA whose key another keyroom holds.
+
+def place_under(fleet: Fleet, issuer: Issuer, label: str) -> Issuer:
+    """The CA of this label as it issues in a fleet: where its revocation lists are, and whether its root is one for
+    tests.
     """
-    fleet = room.door.require_governing().policy.fleet
-    url = fleet.revocation.prefix(label or room.door.keyring.get(issuer.spki).label) if fleet.revocation else ""
+    url = fleet.revocation.prefix(label) if fleet.revocation else ""
     return msgspec.structs.replace(issuer, crl_url=url, test_root=fleet.test_root)
 
 

@@ -29,6 +29,7 @@ class Grant(msgspec.Struct, frozen=True):
     """A grant: leave of a CA key (SPKI digest) for `quantity` certificates of these classes (hex id) and profiles.
 
     document: its digest. used: certificates begun under it. seq: the entry that took it. Times are seconds since 1970.
+    facts: digest of what the centre's policy said of the fleet; empty for a grant of an earlier release.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Grant(msgspec.Struct, frozen=True):
     document: str
     used: int = 0
     seq: int = 0
+    facts: str = ""
 
     @property
     def left(self) -> int:
@@ -123,10 +125,12 @@ class Grants(msgspec.Struct):
 def read_grant(what: Mapping[str, Any]) -> Grant:
     """The grant that an entry names."""
     plain = {name: what[name] for name in ("number", "ca", "quantity", "valid_from", "valid_to", "document")}
+    plain["facts"] = what.get("facts", "")
     return Grant(what["grant"], profiles=tuple(what["profiles"]), classes=tuple(what["classes"]), **plain)
 
 
 def list_facts(grant: Grant) -> dict[str, Any]:
     """`op.what` of an entry about a grant."""
     facts = {name: getattr(grant, name) for name in ("number", "ca", "quantity", "valid_from", "valid_to", "document")}
+    facts |= {"facts": grant.facts} if grant.facts else {}
     return {**facts, "grant": grant.id, "classes": list(grant.classes), "profiles": list(grant.profiles)}

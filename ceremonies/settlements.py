@@ -15,6 +15,7 @@ import msgspec
 
 from ceremonies import entries
 from ceremonies.arrivals import Arrivals
+from ceremonies.certified import place_under
 from ceremonies.commands import BoxSettled, FindingShown, SettleBox
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
@@ -22,6 +23,7 @@ from ceremonies.fleet import Fleet
 from ceremonies.granted import SETTLE, Box, Grant
 from ceremonies.grants import find_box, load_plant_ca
 from ceremonies.journal import RESTORE, JournalForked, Placed
+from ceremonies.replicas import Facts
 from ceremonies.room import Room
 from ceremonies.settling import NOTICES, Held, Settling, State
 from ceremonies.store import Change
@@ -99,13 +101,13 @@ class Settlements:
     def _read(self, box: Box, medium: str, file: IO[bytes]) -> Reading:
         """Verify the journal on a medium, and judge its new entries."""
         room = self._room
-        issuer = room.writer.run_now(lambda: load_plant_ca(room, box))
+        facts = room.writer.run_now(lambda: load_facts(room, box))
         try:
             files = open_medium(file, parse_policy(read_blob(room, box.policy)))
             head, _ = files.head()
             state = load_state(room, box)
             self._verify(box, files, (head, state))
-            settling = Settling(Held(issuer, self._grants(box), self._fleet(), finder(files)), state)
+            settling = Settling(Held(list_made(room, box), facts, finder(files)), state)
             for seq, data in walk_export(files, box.size):
                 settling.take(seq, parse_leaf(data))
         except AuditFailed as error:
@@ -137,13 +139,6 @@ class Settlements:
         hint = "stop the box, keep both journals; see the runbook site-box"
         return BoxForked(f"{box.label}: the journal contradicts what was settled: {why}", hint=hint)
 
-    def _grants(self, box: Box) -> dict[str, Grant]:
-        made = list(self._room.ledger.replay.grants.made.values())
-        return {grant.id: grant for grant in made if grant.ca == box.ca}
-
-    def _fleet(self) -> Fleet:
-        return self._room.door.require_governing().policy.fleet
-
     def _settle(self, reading: Reading, command: SettleBox, caller: Caller) -> BoxSettled:
         """Find clones, and record everything in one commit. Writer's thread."""
         room, box, settling = self._room, reading.box, reading.settling
@@ -167,6 +162,35 @@ class Settlements:
 
         (placed,) = room.ledger.commit(lambda _: [draft], follow, settles=room.ledger.settled)
         return show(msgspec.structs.replace(answer, index=placed.seq))
+
+
+def list_made(room: Room, box: Box) -> dict[str, Grant]:
+    """The grants of a box, by id."""
+    made = list(room.ledger.replay.grants.made.values())
+    return {grant.id: grant for grant in made if grant.ca == box.ca}
+
+
+def load_facts(room: Room, box: Box) -> dict[str, Facts]:
+    """What the box's certificates are made by, for each of its grants, and today. Writer's thread.
+
+    Raises JournalForked.
+    """
+    issuer = load_plant_ca(room, box)
+    fleets = {"": room.door.require_governing().policy.fleet}
+    for grant in list_made(room, box).values():
+        if grant.facts:
+            fleets[grant.id] = msgspec.json.decode(read_blob(room, grant.facts), type=Fleet)
+    return {
+        name: Facts(place_under(fleet, issuer, box.label), complete(fleet, fleets[""]))
+        for name, fleet in fleets.items()
+    }
+
+
+def complete(fleet: Fleet, today: Fleet) -> Fleet:
+    """A fleet with the classes that a grant does not name as they are today."""
+    named = {item.name for item in fleet.classes}
+    others = (item for item in today.classes if item.name not in named)
+    return msgspec.structs.replace(fleet, classes=(*fleet.classes, *others))
 
 
 def recall(room: Room, box: Box) -> BoxSettled:

@@ -8,32 +8,23 @@ Pure: a state and entries give the next state, certificates and findings.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from hashlib import sha256
 from typing import Final
 
 import msgspec
 
 from ceremonies.errors import KeyroomError
-from ceremonies.fleet import Fleet
 from ceremonies.granted import IMPORT, Grant
-from ceremonies.plans import Name
-from ceremonies.revoked import write_number
+from ceremonies.replicas import BoxCertificate, Facts, read_facts, read_issued
 from ceremonies.units import ISSUED
 from pki.errors import PkiError
 from pki.log.errors import AuditFailed
 from pki.log.evidence import Statement
 from pki.log.leaves import Leaf, Outcome
-from pki.signatures import der_to_raw, verify_raw
-from pki.x509.certificates import prepare_certificate
 from pki.x509.errors import X509Error
-from pki.x509.intake import Place, name_subject
-from pki.x509.issuers import Issuer
 from pki.x509.lint import lint_certificate
 from pki.x509.pem import read_pem
-from pki.x509.profiles import OCSP_RESPONDER, find_profile
-from pki.x509.rules import ORGANIZATION
-from pki.x509.tbs import read_name, read_tbs, read_time, split_signed
-from pki.x509.terms import Terms
+from pki.x509.profiles import OCSP_RESPONDER
+from pki.x509.tbs import read_tbs, split_signed
 
 NOTICES: Final = frozenset({"unknown-outcome", "open-intent"})
 """Findings that a crash of the box explains. All others are alarms."""
@@ -48,20 +39,6 @@ class Finding(msgspec.Struct, frozen=True):
     seq: int
     serial: str
     said: str
-
-
-class BoxCertificate(msgspec.Struct, frozen=True):
-    """A device certificate of the box's journal. public_key: SPKI, DER. rework: it replaces another of its serial."""
-
-    serial: str
-    spki: str
-    public_key: bytes
-    number: str
-    document: str
-    class_name: str
-    work_order: str
-    rework: bool
-    seq: int
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -87,12 +64,23 @@ class State(msgspec.Struct):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What a box is held to: its CA, its grants by id, the fleet; and how a document of its export is found."""
+    """What a box is held to: its grants by id, and how a document of its export is found.
 
-    issuer: Issuer
+    facts: by grant what the policy said when it was made; under an empty name what it says today.
+    """
+
     grants: Mapping[str, Grant]
-    fleet: Fleet
+    facts: Mapping[str, Facts]
     find: Callable[[str], bytes | None]
+
+    @property
+    def ca(self) -> str:
+        """The key of the box's CA (SPKI digest)."""
+        return self.facts[""].issuer.spki
+
+    def under(self, grant: str) -> Facts:
+        """The facts of a grant; those of today for one that is not there."""
+        return self.facts.get(grant, self.facts[""])
 
 
 class Settling:
@@ -158,7 +146,7 @@ class Settling:
         request, serial = leaf.req or f"entry {seq}", what.get("serial", "")
         self.state.opened.add(seq)
         digest = str(leaf.op.digest) if leaf.op else ""
-        if any(key.spki != self._held.issuer.spki for key in leaf.keys or ()):
+        if any(key.spki != self._held.ca for key in leaf.keys or ()):
             self._find("other-ca", seq, serial, "a key that was not certified for this box signed it")
         if request in self.state.pending:
             if self.state.pending[request].digest != digest:
@@ -183,21 +171,26 @@ class Settling:
         """The CA's key signs nothing that is a certificate, but for its responders': those would not be counted."""
         for data in self._read_signed(str(leaf.op.digest) if leaf.op else ""):
             responder = leaf.op and leaf.op.kind == f"certificate.{OCSP_RESPONDER.name}"
+            if not (self._is_responder(data) if responder else is_none(data)):
+                self._find(
+                    "other-use", seq, "", "the CA's key signed a certificate that is not told as one of a device"
+                )
+
+    def _is_responder(self, data: bytes) -> bool:
+        """Whether a certificate is one of a responder, by what the policy says or said."""
+        for issuer in {facts.issuer.crl_url: facts.issuer for facts in self._held.facts.values()}.values():
             try:
-                if responder:
-                    lint_certificate(OCSP_RESPONDER.name, data, self._held.issuer)
-                    continue
-                read_tbs(data)
+                lint_certificate(OCSP_RESPONDER.name, data, issuer)
             except X509Error:
-                if not responder:
-                    continue
-            self._find("other-use", seq, "", "the CA's key signed a certificate that is not told as one of a device")
+                continue
+            return True
+        return False
 
     def _read_signed(self, digest: str) -> list[bytes]:
         """What the CA's key signs by a draft, by the draft's statement. The audit has seen that both are there."""
         statement = self._held.find(digest)
         signed = msgspec.json.decode(statement, type=Statement).sign if statement else []
-        return [self._held.find(data) or b"" for spki, data in signed if spki == self._held.issuer.spki]
+        return [self._held.find(data) or b"" for spki, data in signed if spki == self._held.ca]
 
     def _end(self, seq: int, leaf: Leaf, out: Outcome) -> None:
         """A certificate was released: the one that was begun."""
@@ -212,7 +205,7 @@ class Settling:
             self._find("document-missing", seq, serial, "the export holds no copy of the certificate")
             return
         try:
-            found = read_issued(self._held, (seq, leaf), document)
+            found = read_issued(self._held.under(begun.grant if begun else ""), (seq, leaf), document)
             self._check_signed(begun, document)
         except (PkiError, KeyroomError, msgspec.ValidationError, ValueError, KeyError) as error:
             self._find("certificate-differs", seq, serial, f"not what its entry says: {error}")
@@ -227,9 +220,9 @@ class Settling:
 
     def _covers(self, grant: Grant, leaf: Leaf, what: Mapping[str, str]) -> bool:
         profile = str(leaf.op.kind if leaf.op else "").removeprefix("certificate.")
-        known = {item.name for item in self._held.fleet.classes}
-        name = what.get("class", "")
-        return profile in grant.profiles and name in known and self._held.fleet.class_id(name).hex() in grant.classes
+        fleet, name = self._held.under(grant.id).fleet, what.get("class", "")
+        known = {item.name for item in fleet.classes}
+        return profile in grant.profiles and name in known and fleet.class_id(name).hex() in grant.classes
 
 
 def count_numbers(leaf: Leaf) -> int:
@@ -238,32 +231,10 @@ def count_numbers(leaf: Leaf) -> int:
     return len(numbers) if isinstance(numbers, list) else 1
 
 
-def read_facts(leaf: Leaf) -> dict[str, str]:
-    """The facts of an entry that are texts; a box may have written anything."""
-    what = (leaf.op.what or {}) if leaf.op else {}
-    return {name: value for name, value in what.items() if isinstance(value, str)}
-
-
-def read_issued(held: Held, entry: tuple[int, Leaf], document: bytes) -> BoxCertificate:
-    """The certificate that an entry released, made once more from the entry's facts and compared byte for byte.
-
-    Raises AuditFailed when it says something else, ValidationError when its work order has no name; and what is wrong
-    with one that does not parse, or does not bear the profile's form or the CA's signature.
-    """
-    seq, leaf = entry
-    what, name = read_facts(leaf), str(leaf.op.kind if leaf.op else "").removeprefix("certificate.")
-    tbs, _, signature = split_signed(read_pem(document, "CERTIFICATE"))
-    verify_raw(held.issuer.public_key, der_to_raw(signature, 32), tbs)
-    read, profile = read_tbs(tbs), find_profile(name)
-    organization = {item.oid: item.value.decode() for item in read_name(read.subject)}.get(ORGANIZATION, "")
-    device_class = held.fleet.device_class(what["class"])
-    place = Place(name, organization, device_class.name, held.issuer, device_class.hw_type)
-    subject, terms = name_subject(place, profile, what["serial"]), Terms(read.serial_number, read_time(read.not_before))
-    made = prepare_certificate(profile, subject, read.public_key, held.issuer, terms)
-    if made.tbs != tbs or any(what.get(name) != value for name, value in made.what.items()):
-        raise AuditFailed(f"the certificate with the number {read.serial_number:x} says something else", entry=seq)
-    return BoxCertificate(
-        serial=what["serial"], spki=made.what["subject_spki"], public_key=read.public_key,
-        number=write_number(read.serial_number), document=sha256(document).hexdigest(), class_name=device_class.name,
-        work_order=msgspec.convert(what["work_order"], Name), rework="rework" in what, seq=seq,
-    )  # fmt: skip
+def is_none(data: bytes) -> bool:
+    """Whether bytes are no certificate that is to be signed."""
+    try:
+        read_tbs(data)
+    except X509Error:
+        return True
+    return False

@@ -26,6 +26,7 @@ from ceremonies.commands import (
     StatementsRecorded,
     StraysFound,
 )
+from ceremonies.fleet import Fleet
 from ceremonies.orders import Order
 from ceremonies.reckoning import check_counts, check_rows
 from ceremonies.replay import replay_journal
@@ -45,13 +46,15 @@ from tests.ceremonies.boxed import (
     bring,
     carry,
     copy_box,
+    import_plan,
     issue,
     make_grant,
     make_pair,
     read_document,
     settle,
 )
-from tests.ceremonies.field import make_controller, problem, read_leaves, sign_release, submit
+from tests.ceremonies.field import make_controller, problem, propose, read_leaves, sign_release, submit
+from tests.ceremonies.revoking import PARTITIONED
 from tests.ceremonies.small import BY
 from tests.world import CLASS, RefusedError, World, audit_world, make_request
 
@@ -412,3 +415,35 @@ def test_a_device_of_a_box_is_heard_by_the_centre(pair: Pair) -> None:
 
     asyncio.run(play())
     check(centre, box)
+
+
+def govern(world: World, fleet: Fleet) -> None:
+    """From now on the policy says this of the fleet."""
+    door, governing = world.room.door, world.room.door.require_governing()
+    policy = msgspec.structs.replace(governing.policy, fleet=fleet)
+    door.governing = msgspec.structs.replace(governing, policy=policy)
+    world.room.cache.clear()
+
+
+@pytest.mark.req("CA-13")
+def test_certificates_are_compared_with_the_policy_of_their_grant(pair: Pair) -> None:
+    """The centre changes its policy first; the box goes on until it follows, and then asks for a new grant."""
+    centre, box = pair.centre, pair.box
+
+    async def play() -> None:
+        await issue(box, serial(1))
+        govern(centre, PARTITIONED)
+        await issue(box, serial(2))
+        assert codes(await settle(centre, await carry(box))) == []
+        grant = await make_grant(centre, "graz-2", 5)
+        told = problem(await propose(box, "import-x", "grant-import", import_plan(centre, grant)))
+        assert told.code == "grant-refused" and "word for word" in told.hint
+        govern(box, PARTITIONED)
+        over = problem(await box.try_ask(IssueDevice("wo-1", serial(3), make_request()), "station"))
+        assert over.code == "grant-over" and "policy" in over.message
+        await bring(centre, box, grant, "graz-2")
+        await issue(box, serial(3))
+        settled = await settle(centre, await carry(box))
+        assert (codes(settled), settled.used) == ([], {GRANT: 2, "graz-2": 1})
+
+    asyncio.run(play())
