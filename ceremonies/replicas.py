@@ -24,7 +24,10 @@ from pki.x509.terms import Terms
 
 
 class BoxCertificate(msgspec.Struct, frozen=True):
-    """A device certificate of the box's journal. public_key: SPKI, DER. rework: it replaces another of its serial."""
+    """A device certificate of the box's journal. public_key: SPKI, DER. rework: it replaces another of its serial.
+
+    sound: nothing was found about it, so that its device may be believed by it.
+    """
 
     serial: str
     spki: str
@@ -35,6 +38,8 @@ class BoxCertificate(msgspec.Struct, frozen=True):
     work_order: str
     rework: bool
     seq: int
+    profile: str = "idevid"
+    sound: bool = True
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -72,4 +77,5 @@ def read_issued(facts: Facts, entry: tuple[int, Leaf], document: bytes) -> BoxCe
         serial=what["serial"], spki=made.what["subject_spki"], public_key=read.public_key,
         number=write_number(read.serial_number), document=sha256(document).hexdigest(), class_name=device_class.name,
         work_order=msgspec.convert(what["work_order"], Name), rework="rework" in what, seq=seq,
+        profile=name,
     )  # fmt: skip

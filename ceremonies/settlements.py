@@ -28,6 +28,7 @@ from ceremonies.room import Room
 from ceremonies.settling import NOTICES, Held, Settling, State
 from ceremonies.store import Change
 from ceremonies.uploads import read_artefact
+from ceremonies.withdrawals import withdraw_settled
 from pki.log.audit import SINCE
 from pki.log.checkpoints import Checkpoint
 from pki.log.digests import Digests
@@ -144,7 +145,7 @@ class Settlements:
         room, box, settling = self._room, reading.box, reading.settling
         if room.ledger.replay.grants.boxes[box.label] != box:
             raise SettlementRefused(f"{box.label} was settled meanwhile", hint="send the request again")
-        arrivals = Arrivals(room, box, settling.certificates)
+        arrivals = Arrivals(room, box, settling.certificates, settling.confirmed)
         findings = [*settling.findings, *arrivals.findings]
         answer = BoxSettled(
             box=box.label, since=box.size, size=reading.checkpoint.size, certificates=len(arrivals.certificates),
@@ -154,14 +155,15 @@ class Settlements:
         )  # fmt: skip
         if command.dry_run:
             return show(answer)
-        blobs = [reading.note, msgspec.json.encode(settling.state), msgspec.json.encode(answer)]
+        blobs = [reading.note, msgspec.json.encode(settling.state), msgspec.json.encode(answer), arrivals.statements]
         draft = entries.event(SETTLE, caller.actor, describe(reading, answer, [digest_of(item) for item in blobs]))
+        words = withdraw_settled(room, box, settling.revoked, arrivals.accepted, caller.actor)
 
         def follow(placed: Sequence[Placed]) -> tuple[Sequence[Change], Sequence[bytes]]:
-            return arrivals.changes(placed[0].seq), blobs
+            return [*arrivals.changes(placed[0].seq), *words.changes(placed[1:])], blobs
 
-        (placed,) = room.ledger.commit(lambda _: [draft], follow, settles=room.ledger.settled)
-        return show(msgspec.structs.replace(answer, index=placed.seq))
+        placed = room.ledger.commit(lambda _: [draft, *words.drafts], follow, settles=room.ledger.settled)
+        return show(msgspec.structs.replace(answer, index=placed[0].seq))
 
 
 def list_made(room: Room, box: Box) -> dict[str, Grant]:
@@ -218,7 +220,7 @@ def load_state(room: Room, box: Box) -> State:
 
 
 def describe(reading: Reading, answer: BoxSettled, digests: Sequence[str]) -> dict[str, Any]:
-    """`op.what` of a settlement; digests: of the box's checkpoint, of the state, of the report."""
+    """`op.what` of a settlement; digests: of the box's checkpoint, of the state, of the report, of what is accepted."""
     names = ("box", "since", "size", "certificates", "devices", "alarm")
     what = {name: getattr(answer, name) for name in names} | {"findings": answer.findings_count}
     if answer.findings:
@@ -228,7 +230,7 @@ def describe(reading: Reading, answer: BoxSettled, digests: Sequence[str]) -> di
         "medium": reading.medium,
         "plant": reading.box.plant,
         "root": reading.checkpoint.root.hex(),
-        **dict(zip(("checkpoint", "state", "report"), digests, strict=True)),
+        **dict(zip(("checkpoint", "state", "report", "accepted"), digests, strict=True)),
     }
 
 

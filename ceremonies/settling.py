@@ -24,12 +24,15 @@ from pki.x509.errors import X509Error
 from pki.x509.lint import lint_certificate
 from pki.x509.pem import read_pem
 from pki.x509.profiles import OCSP_RESPONDER
+from pki.x509.reasons import REASONS, UNSPECIFIED
 from pki.x509.tbs import read_tbs, split_signed
 
 NOTICES: Final = frozenset({"unknown-outcome", "open-intent"})
 """Findings that a crash of the box explains. All others are alarms."""
 TOLD: Final = 64
-COUNTED: Final = {"device.confirm": "confirmed", "device.scrap": "scrapped", "certificate.revoke": "revoked"}
+CONFIRM: Final = "device.confirm"
+REVOKE: Final = "certificate.revoke"
+COUNTED: Final = {CONFIRM: "confirmed", "device.scrap": "scrapped", REVOKE: "revoked"}
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -42,11 +45,15 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """A request that was begun and got no certificate yet: its first intent, that one's draft digest and grant."""
+    """A request that was begun and got no certificate yet: its first intent, that one's draft digest and grant.
+
+    sound: nothing was found about it.
+    """
 
     seq: int
     digest: str
     grant: str
+    sound: bool = True
 
 
 class State(msgspec.Struct):
@@ -84,7 +91,10 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Settling:
-    """One pass over entries that come after those of `state`, which is changed."""
+    """One pass over entries that come after those of `state`, which is changed.
+
+    confirmed: digests of certificates. revoked: certificate numbers (40 hex digits), each with the first reason.
+    """
 
     def __init__(self, held: Held, state: State) -> None:
         self._held = held
@@ -92,6 +102,8 @@ class Settling:
         self.certificates: list[BoxCertificate] = []
         self.findings: list[Finding] = []
         self.counts: Counter[str] = Counter()
+        self.confirmed: set[str] = set()
+        self.revoked: dict[str, str] = {}
 
     def take(self, seq: int, leaf: Leaf) -> None:
         """Follow one entry."""
@@ -105,6 +117,7 @@ class Settling:
             self._find("journal-recovered", seq, "", "officers gave up entries before it: look at their devices")
         elif leaf.type in COUNTED and not leaf.out:
             self.counts[COUNTED[leaf.type]] += count_numbers(leaf)
+            self._tell(leaf, what)
         elif leaf.type == "key.sign.intent":
             self._begin(seq, leaf, what) if issued else self._check_use(seq, leaf)
         elif leaf.type == "key.sign.denied" and issued:
@@ -113,6 +126,15 @@ class Settling:
             self._find("unknown-outcome", seq, "", "a crash left open whether a signature was made; none was released")
         elif issued and leaf.type == "key.sign.outcome" and leaf.out and leaf.out.status == "ok":
             self._end(seq, leaf, leaf.out)
+
+    def _tell(self, leaf: Leaf, what: Mapping[str, str]) -> None:
+        """What became of certificates that the box issued."""
+        if leaf.type == CONFIRM:
+            self.confirmed.add(what.get("certificate", ""))
+        elif leaf.type == REVOKE and what.get("ca") == self._held.ca:
+            reason = what.get("reason", "")
+            for number in list_numbers(leaf):
+                self.revoked.setdefault(number, reason if reason in REASONS else UNSPECIFIED)
 
     def _close(self, seq: int, leaf: Leaf, issued: bool) -> None:
         """What closes the intent of a certificate, and bears its signature, is the certificate's outcome."""
@@ -143,19 +165,24 @@ class Settling:
 
     def _begin(self, seq: int, leaf: Leaf, what: Mapping[str, str]) -> None:
         """A certificate is begun: the first intent of its request spends it, as at the box itself."""
-        request, serial = leaf.req or f"entry {seq}", what.get("serial", "")
+        request, serial, found = leaf.req or f"entry {seq}", what.get("serial", ""), len(self.findings)
         self.state.opened.add(seq)
         digest = str(leaf.op.digest) if leaf.op else ""
         if any(key.spki != self._held.ca for key in leaf.keys or ()):
             self._find("other-ca", seq, serial, "a key that was not certified for this box signed it")
-        if request in self.state.pending:
-            if self.state.pending[request].digest != digest:
-                self._find("request-changed", seq, serial, f"request {request} had other bytes signed before")
-            return
-        name = what.get("grant", "")[:TOLD]
+        begun = self.state.pending.get(request)
+        if begun is None:
+            begun = Pending(seq, digest, what.get("grant", "")[:TOLD])
+            self._spend(seq, leaf, begun.grant, serial)
+        elif begun.digest != digest:
+            self._find("request-changed", seq, serial, f"request {request} had other bytes signed before")
+        sound = begun.sound and len(self.findings) == found
+        self.state.pending[request] = msgspec.structs.replace(begun, sound=sound)
+
+    def _spend(self, seq: int, leaf: Leaf, name: str, serial: str) -> None:
+        """One certificate of a grant."""
         grant = self._held.grants.get(name)
         counted = name if grant else ""
-        self.state.pending[request] = Pending(seq, digest, name)
         self.state.used[counted] = self.state.used.get(counted, 0) + 1
         if grant is None:
             self._find("grant-unknown", seq, serial, f"it was issued under {name or 'no grant'}, none of this box")
@@ -196,7 +223,7 @@ class Settling:
         """A certificate was released: the one that was begun."""
         what = read_facts(leaf)
         serial, document = what.get("serial", ""), self._held.find(str(out.doc))
-        begun = self.state.pending.pop(leaf.req or "", None)
+        begun, told = self.state.pending.pop(leaf.req or "", None), len(self.findings)
         if begun is None:
             self._find("intent-missing", seq, serial, "a certificate was released that was not begun")
         elif begun.grant in self._held.grants and not self._covers(self._held.grants[begun.grant], leaf, what):
@@ -210,7 +237,8 @@ class Settling:
         except (PkiError, KeyroomError, msgspec.ValidationError, ValueError, KeyError) as error:
             self._find("certificate-differs", seq, serial, f"not what its entry says: {error}")
             return
-        self.certificates.append(found)
+        sound = begun is not None and begun.sound and len(self.findings) == told
+        self.certificates.append(msgspec.structs.replace(found, sound=sound))
 
     def _check_signed(self, begun: Pending | None, document: bytes) -> None:
         """Raises AuditFailed unless the certificate is what its intent had signed."""
@@ -227,8 +255,13 @@ class Settling:
 
 def count_numbers(leaf: Leaf) -> int:
     """How many certificates an entry names by their numbers; one where it names none."""
+    return len(list_numbers(leaf)) or 1
+
+
+def list_numbers(leaf: Leaf) -> list[str]:
+    """The certificates that an entry names by their numbers."""
     numbers = (leaf.op.what or {}).get("numbers") if leaf.op else None
-    return len(numbers) if isinstance(numbers, list) else 1
+    return [item for item in numbers if isinstance(item, str)] if isinstance(numbers, list) else []
 
 
 def is_none(data: bytes) -> bool:
