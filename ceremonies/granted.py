@@ -52,7 +52,8 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Box(msgspec.Struct, frozen=True):
-    """A site box as the centre knows it: label of its CA, plant, CA key (SPKI digest), digest of its journal's policy.
+    """A site box as the centre knows it: label of its CA, plant, CA key (SPKI digest), digest of the policy by which
+    its journal is read, with the keys that sign it now.
 
     size: entries that were settled. checkpoint, state: digests of the checkpoint over them, and of what they led to.
     medium, report, seq: of the last settlement the digests of medium and answer, and its entry.
@@ -107,6 +108,7 @@ class Grants(msgspec.Struct):
             self.made[what["grant"]] = read_grant(what)
         elif kind == SETTLE:
             facts = {name: what[name] for name in ("size", "checkpoint", "state", "medium", "report")}
+            facts |= {"policy": what["policy"]} if "policy" in what else {}
             self.boxes[what["box"]] = msgspec.structs.replace(self.boxes[what["box"]], **facts, seq=seq)
             self.certificates += what["certificates"]
             self.devices += what["devices"]

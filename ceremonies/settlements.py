@@ -39,6 +39,7 @@ from pki.log.files import CHECKPOINT, Files
 from pki.log.leaves import parse_leaf
 from pki.log.media import list_files
 from pki.log.parties import PARTY
+from pki.log.pins import KeyChange, advance_policy, check_pins, follow_head, read_change, write_pins
 from pki.log.policy import TrustPolicy, parse_policy
 
 SHOWN: Final = 1_000
@@ -60,13 +61,17 @@ class BoxForked(KeyroomError):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A medium that was read: its SHA-256, the checkpoint (and its note), what was known before, what follows."""
+    """A medium that was read: its SHA-256, the checkpoint (and its note), what was known before, what follows.
+
+    policy: by which the journal is read from now on; empty when its keys are those of before.
+    """
 
     medium: str
     checkpoint: Checkpoint
     note: bytes
     box: Box
     settling: Settling
+    policy: bytes
 
 
 class Settlements:
@@ -104,18 +109,25 @@ class Settlements:
         room = self._room
         facts = room.writer.run_now(lambda: load_facts(room, box))
         try:
-            files = open_medium(file, parse_policy(read_blob(room, box.policy)))
+            text = read_blob(room, box.policy)
+            policy, changes = parse_policy(text), list[KeyChange]()
+            files = follow_head(open_medium(file, policy), box.size)
             head, _ = files.head()
             state = load_state(room, box)
             self._verify(box, files, (head, state))
             settling = Settling(Held(list_made(room, box), facts, finder(files)), state)
             for seq, data in walk_export(files, box.size):
-                settling.take(seq, parse_leaf(data))
+                settling.take(seq, leaf := parse_leaf(data))
+                changes += [change] if (change := read_change(seq, leaf)) else []
+            pinned = advance_policy(policy, changes)
+            check_pins(files, pinned)
         except AuditFailed as error:
             hint = error.hint or "export it again; when that does not help, look at the box"
             raise SettlementRefused(f"{box.label}: {error}", hint=hint) from error
         settling.finish()
-        return Reading(medium, head, files.read(CHECKPOINT), box, settling)
+        return Reading(
+            medium, head, files.read(CHECKPOINT), box, settling, b"" if pinned == policy else write_pins(text, pinned)
+        )
 
     def _verify(self, box: Box, files: Files, last: tuple[Checkpoint, State]) -> None:
         """The export is this box's, and extends what was settled. Raises AuditFailed, BoxForked."""
@@ -157,6 +169,7 @@ class Settlements:
             return show(answer)
         blobs = [reading.note, msgspec.json.encode(settling.state), msgspec.json.encode(answer), arrivals.statements]
         draft = entries.event(SETTLE, caller.actor, describe(reading, answer, [digest_of(item) for item in blobs]))
+        blobs += [reading.policy] if reading.policy else []
         words = withdraw_settled(room, box, settling.revoked, arrivals.accepted, caller.actor)
 
         def follow(placed: Sequence[Placed]) -> tuple[Sequence[Change], Sequence[bytes]]:
@@ -225,6 +238,8 @@ def describe(reading: Reading, answer: BoxSettled, digests: Sequence[str]) -> di
     what = {name: getattr(answer, name) for name in names} | {"findings": answer.findings_count}
     if answer.findings:
         what["why"] = f"{answer.findings[0].code}: {answer.findings[0].said}"[:WHY_LIMIT]
+    if reading.policy:
+        what["policy"] = digest_of(reading.policy)
     return {
         **what,
         "medium": reading.medium,

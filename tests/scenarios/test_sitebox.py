@@ -52,6 +52,7 @@ from tests.ceremonies.boxed import (
     make_pair,
     read_document,
     settle,
+    trust_of,
 )
 from tests.ceremonies.field import make_controller, problem, propose, read_leaves, sign_release, submit
 from tests.ceremonies.revoking import PARTITIONED
@@ -447,3 +448,48 @@ def test_certificates_are_compared_with_the_policy_of_their_grant(pair: Pair) ->
         assert (codes(settled), settled.used) == ([], {GRANT: 2, "graz-2": 1})
 
     asyncio.run(play())
+
+
+async def rotate_journal(box: World, number: int) -> None:
+    """The box's journal gets its next key; both sign from here on."""
+    plan = {"label": f"journal-{number}", "token": "kedge-journal", "reason": "old"}
+    await box.ceremony(f"rotate-{number}", "log-key-rotate", plan)
+
+
+async def retire_journal(box: World, label: str) -> None:
+    """This key signs no more."""
+    await box.ceremony(f"retire-{label}", "log-key-retire", {"label": label, "reason": "the centre follows"})
+
+
+@pytest.mark.req("KL-9", "AU-2")
+def test_settlements_follow_the_keys_of_the_journal(pair: Pair) -> None:
+    """A whole change between two settlements; one that a settlement comes into the middle of; increments."""
+    centre, box = pair.centre, pair.box
+
+    async def play() -> None:
+        first = await settle(centre, await carry(box))
+        assert codes(first) == []
+        pinned = centre.room.ledger.replay.grants.boxes[CA].policy
+        await rotate_journal(box, 2)
+        await retire_journal(box, "journal")
+        await issue(box, serial(1))
+        assert codes(await settle(centre, await carry(box, await settled_to(centre)))) == []
+        assert centre.room.ledger.replay.grants.boxes[CA].policy != pinned
+        await rotate_journal(box, 3)
+        await issue(box, serial(2))
+        assert codes(await settle(centre, await carry(box))) == []
+        await retire_journal(box, "journal-2")
+        await issue(box, serial(3))
+        last = await settle(centre, await carry(box, await settled_to(centre)))
+        assert (codes(last), last.devices) == ([], 1)
+
+    asyncio.run(play())
+    box_now = centre.room.ledger.replay.grants.boxes[CA]
+    assert (centre.room.store.blob(box_now.policy) or b"").decode() == trust_of(box)
+    check(centre, box)
+
+
+async def settled_to(centre: World) -> str:
+    """The checkpoint from which the next export goes on."""
+    shown = await centre.ask(ListGrants(), "officer", GrantsListed)
+    return shown.boxes[0].checkpoint.decode()
