@@ -213,10 +213,12 @@ def describe_grant(grant: QuotaGrant, document: bytes) -> Grant:
 
 
 def prepare_import(room: Room, data: bytes) -> dict[str, Any]:
-    """A grant that this box may take. Officers see what it says."""
+    """A grant that this box may take. Officers see what it says, and a root that is believed with it."""
     plan: GrantImportPlan = read_plan(data, GrantImportPlan)
     brought = room.writer.run_now(lambda: read_brought(room, plan))
-    return {"content": write_plan(plan), "grant": list_facts(describe_grant(brought.grant, brought.document))}
+    followed = brought.ancestry.followed
+    root = {"root": followed.facts} if followed else {}
+    return {"content": write_plan(plan), "grant": list_facts(describe_grant(brought.grant, brought.document)), **root}
 
 
 def guard_import(room: Room, shown: Mapping[str, Any]) -> None:

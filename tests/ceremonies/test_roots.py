@@ -19,7 +19,7 @@ from tests.ceremonies.boxed import (
     make_pair,
 )
 from tests.ceremonies.field import problem, propose
-from tests.ceremonies.rotating import issuer_of, list_certificates, succeed, verify
+from tests.ceremonies.rotating import issuer_of, list_certificates, sha256, succeed, verify
 from tests.world import World, audit_world
 
 NEW, LINK = "identity-root-2", "identity-root-2@identity-root"
@@ -59,7 +59,8 @@ def test_a_box_follows_the_root_of_its_centre_by_a_link(genesis_world: World, tm
     ):
         assert told in refuse(box, import_plan(centre, grant, **ancestry(centre, **changes)))
     assert NEW not in list_certificates(box)
-    asyncio.run(bring(centre, box, grant, **ancestry(centre)))
+    shown = asyncio.run(bring(centre, box, grant, **ancestry(centre)))
+    assert sha256(known[NEW]) in str(shown.steps[0])  # what its officers compare
     first = asyncio.run(issue(box, "BMS-000001"))
     box.stop()
     box.start()
