@@ -6,7 +6,7 @@ the last of them is kept with the entry that ends it, for who reads only afterwa
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
 import msgspec
@@ -23,6 +23,8 @@ from pki.log.policy import NO_QUORUM, TrustPolicy, verify_checkpoint
 from pki.log.rotations import ROTATE
 
 Keys = tuple[VerifierKey, ...]
+CHANGES: Final = 64
+"""Changes of the key that are followed at once."""
 _EARLIER: Final = re.compile(r"checkpoints/(0|[1-9][0-9]{0,18})\Z", re.ASCII)
 
 
@@ -88,7 +90,7 @@ def follow_head(files: Files, known: int) -> Files:
             changes = _list_changes(files, known)
         except PkiError:
             raise error from None
-        if not changes:
+        if not 0 < len(changes) <= CHANGES:
             raise
         return _widen(files, files.policy, changes)
     return files
@@ -107,24 +109,35 @@ def _list_changes(files: Files, known: int) -> list[KeyChange]:
 
 def _widen(files: Files, policy: TrustPolicy, changes: list[KeyChange]) -> Files:
     kept = {} if policy.is_witnessed else dict(_find_kept(files, changes))
-    logs: Keys = policy.logs
+    more = tuple(dict.fromkeys(change.new for change in changes if change.new not in policy.logs))
+    widened = msgspec.structs.replace(
+        files,
+        read=lambda path: kept[path] if path in kept else files.read(path),
+        paths=files.paths | kept.keys(),
+        policy=msgspec.structs.replace(policy, logs=(*policy.logs, *more)),
+    )
+    signed = list(_read_signers(widened, (*policy.logs, *more)))
     for change in changes:
         if change.act == "begin" and not any(
-            _covers(files, kept, path, change.seq, logs) for path in _list(files, kept)
+            size > change.seq and set(keys) & set(policy.logs) for size, keys in signed
         ):
             raise AuditFailed(
                 f"entry {change.seq}: no checkpoint over this change of the journal's key bears a key known before",
                 hint="settle while both keys sign, or end the overlap by a ceremony: it keeps their last checkpoint",
                 entry=change.seq,
             )
-        logs = advance_policy(msgspec.structs.replace(policy, logs=logs), [change]).logs
-    more = tuple(dict.fromkeys(change.new for change in changes if change.new not in policy.logs))
-    return msgspec.structs.replace(
-        files,
-        read=lambda path: kept[path] if path in kept else files.read(path),
-        paths=files.paths | kept.keys(),
-        policy=msgspec.structs.replace(policy, logs=(*policy.logs, *more)),
-    )
+        policy = advance_policy(policy, [change])
+    return widened
+
+
+def _read_signers(files: Files, keys: Keys) -> Iterator[tuple[int, Keys]]:
+    """The size of each earlier checkpoint, and which of these keys signed it."""
+    for path in filter(_EARLIER.match, files.paths):
+        try:
+            found = verify_checkpoint(TrustPolicy(keys, (), (), NO_QUORUM), files.read(path))
+        except PkiError:
+            continue  # the audit names what is wrong with it
+        yield found.checkpoint.size, found.signers
 
 
 def _find_kept(files: Files, changes: Iterable[KeyChange]) -> Iterator[tuple[str, bytes]]:
@@ -138,17 +151,3 @@ def _find_kept(files: Files, changes: Iterable[KeyChange]) -> Iterator[tuple[str
                 continue
             if path not in files.paths:
                 yield path, note
-
-
-def _list(files: Files, kept: Mapping[str, bytes]) -> list[str]:
-    return sorted(path for path in (*kept, *files.paths) if _EARLIER.match(path))
-
-
-def _covers(files: Files, kept: Mapping[str, bytes], path: str, seq: int, logs: Keys) -> bool:
-    """Whether a checkpoint is over entry `seq` and bears one of these keys."""
-    try:
-        note = kept[path] if path in kept else files.read(path)
-        found = verify_checkpoint(TrustPolicy(logs, (), (), NO_QUORUM), note)
-    except PkiError:
-        return False
-    return found.checkpoint.size > seq
