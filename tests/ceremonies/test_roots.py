@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from api.cli.grant import list_ancestry
 from ceremonies.reckoning import check_counts, check_rows
 from ceremonies.replay import replay_journal
 from tests.ceremonies.boxed import (
@@ -47,6 +48,7 @@ def test_a_box_follows_the_root_of_its_centre_by_a_link(genesis_world: World, tm
     asyncio.run(box.open_order())
     grant = asyncio.run(make_grant(centre))
     known = list_certificates(centre)
+    assert list_ancestry(known, CA) == {"root.pem": known[NEW], "link-identity-root.pem": known[LINK]}
     back, old = known[f"identity-root@{NEW}"].decode(), known["identity-root"].decode()
     for changes, told in (
         ({"root": "", "links": []}, "does not know"),
