@@ -12,7 +12,7 @@ from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.ldevids import Ldevid
 from ceremonies.owned import find_ldevid
 from ceremonies.registered import read_row
-from ceremonies.revocations import is_revoked
+from ceremonies.revocations import is_ended
 from ceremonies.rework import is_confirmed
 from ceremonies.room import Room
 from ceremonies.sites import SiteAuthority, find_authority, find_label
@@ -86,7 +86,7 @@ def find_applicant(room: Room, label: str, serial: str) -> Applicant:
         raise DeviceUnknown(f"no device {serial} was issued here", hint="check the serial")
     if serial in room.ledger.replay.units.scrapped:
         raise UnitScrapped(f"unit {serial} was scrapped", hint="quarantine the unit")
-    if is_revoked(room, find_by_serial(room, serial)):
+    if is_ended(room, find_by_serial(room, serial)):
         raise DeviceRevoked(f"the IDevID of {serial} was revoked", hint="ask officers why")
     if not is_confirmed(room, device):
         raise UnitUnconfirmed(f"unit {serial} was never confirmed", hint="the line confirms it (docs/factory.md)")

@@ -7,11 +7,15 @@ What another has spent already is a clone: it is told, and enters no register.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from ceremonies.claims import name_device_key
 from ceremonies.grant_tables import BoxCertificateRow
 from ceremonies.granted import Box
+from ceremonies.replicas import BoxCertificate
 from ceremonies.room import Room
-from ceremonies.settling import BoxCertificate, Finding
+from ceremonies.settled import Settled, read_row, write_list
+from ceremonies.settling import Finding
 from ceremonies.statements import select_in
 from ceremonies.store import Change, Insert, Row, Update
 from ceremonies.tables import DeviceRow, ReservationRow
@@ -26,9 +30,10 @@ class Arrivals:
     """The certificates of a medium against everything that is known here. Writer's thread.
 
     certificates: those whose number is new; devices: those that are new in the register; findings: what is not new.
+    accepted: by those their devices are believed. told: digests of certificates that the box says are confirmed.
     """
 
-    def __init__(self, room: Room, box: Box, issued: Sequence[BoxCertificate]) -> None:
+    def __init__(self, room: Room, box: Box, issued: Sequence[BoxCertificate], told: Iterable[str] = ()) -> None:
         self._room, self._box = room, box
         self.findings: list[Finding] = []
         self.certificates: list[BoxCertificate] = []
@@ -40,6 +45,25 @@ class Arrivals:
         self._numbers = set(self._load(BoxCertificateRow, "number", (item.number for item in issued)))
         for item in issued:
             self._take(item)
+        self.accepted = {item.number: self._settle(item) for item in (*self.devices, *self._changed) if item.sound}
+        self._confirmed = self._find_confirmed(told)
+
+    def _settle(self, item: BoxCertificate) -> Settled:
+        return Settled(item.number, self._box.label, item.serial, item.spki, item.document, item.profile)
+
+    def _find_confirmed(self, told: Iterable[str]) -> dict[str, Settled]:
+        """Those that are confirmed from now on, by their numbers: of this box, accepted now or before."""
+        told = set(told)
+        rows = self._load(BoxCertificateRow, "certificate", told).values()
+        earlier = [row for row in rows if row["box"] == self._box.label and row["settled"] and not row["confirmed"]]
+        now = {item.number: item for item in self.accepted.values() if item.certificate in told}
+        return {row["number"]: read_row(row) for row in earlier} | now
+
+    @property
+    def statements(self) -> bytes:
+        """The list that the settlement's entry names (`ceremonies.settled`); empty when there is nothing to state."""
+        accepted = [item.digest("accepted") for item in self.accepted.values()]
+        return write_list([*accepted, *(item.digest("confirmed") for item in self._confirmed.values())])
 
     def _load(self, model: type, column: str, values: Iterable[str]) -> Mapping[str, Row]:
         wanted = sorted(set(values))
@@ -83,17 +107,16 @@ class Arrivals:
 
     def changes(self, seq: int) -> list[Change]:
         """The rows that follow, by the entry of the settlement."""
-        box = self._box.label
-        rows: list[Change] = [
-            Insert(
-                BoxCertificateRow,
-                {
-                    "number": item.number, "box": box, "serial": item.serial, "spki": item.spki,
-                    "certificate": item.document, "seq": item.seq,
-                },
+        rows: list[Change] = []
+        for item in self.certificates:
+            settled = seq if item.number in self.accepted else 0
+            rows.append(
+                Insert(
+                    BoxCertificateRow,
+                    {**msgspec.structs.asdict(self._settle(item)), "seq": item.seq, "settled": settled, "confirmed": 0},
+                )
             )
-            for item in self.certificates
-        ]  # fmt: skip
+        rows += [Update(BoxCertificateRow, {"number": number}, {"confirmed": seq}) for number in self._confirmed]
         rows += [Insert(ReservationRow, {"name": name, "owner": owner, "seq": seq}) for name, owner in self._names]
         rows += [Insert(DeviceRow, {"serial": item.serial, **self._device(item)}) for item in self.devices]
         return rows + [Update(DeviceRow, {"serial": item.serial}, self._device(item)) for item in self._changed]

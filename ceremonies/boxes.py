@@ -21,11 +21,12 @@ from ceremonies.claims import GrantMissing, GrantOver
 from ceremonies.errors import KeyroomError
 from ceremonies.generations import describe_authority
 from ceremonies.grant_tables import QuotaGrantRow
-from ceremonies.granted import CENTRE, IMPORT, Centre, Grant, list_facts
+from ceremonies.granted import CENTRE, IMPORT, Grant, list_facts
 from ceremonies.keyring import KeyEntry
 from ceremonies.plans import CentrePlan, GenesisPlan, PlanMalformed, WorkOrder, read_plan, write_plan
 from ceremonies.procedures import Action, Closing, Item, LastWords
 from ceremonies.room import Room
+from ceremonies.roots import Ancestry, GrantRefused, find_centre, trace_authority
 from ceremonies.store import Change, Insert
 from ceremonies.tables import CertificateRow, TrustSetRow
 from ceremonies.trustsets import KeyBook, newest_set
@@ -41,31 +42,28 @@ ROLES = frozenset({"device-ca", "journal", "probe", "ocsp"})
 """What a site box may hold keys for."""
 
 Encoded = Annotated[str, Meta(max_length=1 << 17)]
-
-
-class GrantRefused(KeyroomError):
-    """What was brought from the centre is not for this site box, or does not verify."""
-
-    code = "grant-refused"
+Certificate = Annotated[str, Meta(max_length=1 << 15)]
 
 
 class GrantImportPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What came from the centre: a grant and the trust sets since the last one known here (base64), and, once, the
-    certificate of this box's CA (PEM).
+    certificate of this box's CA with the root that certified it and the links to that root (PEM).
     """
 
     grant: Encoded
     trust_sets: Annotated[tuple[Encoded, ...], Meta(max_length=64)] = ()
-    certificate: Annotated[str, Meta(max_length=1 << 15)] = ""
+    certificate: Certificate = ""
+    root: Certificate = ""
+    links: Annotated[tuple[Certificate, ...], Meta(max_length=16)] = ()
 
 
 class Brought(msgspec.Struct, frozen=True):
-    """An import that holds: the grant, its document; sets that are new here; certificate and key of the CA."""
+    """An import that holds: the grant, its document; sets that are new here; the CA's ancestry and its key."""
 
     grant: QuotaGrant
     document: bytes
     sets: tuple[tuple[TrustSet, bytes], ...]
-    certificate: bytes
+    ancestry: Ancestry
     key: KeyEntry
 
 
@@ -76,7 +74,7 @@ def check_box(plan: GenesisPlan) -> None:
         raise PlanMalformed("plan: a site box has one key of role device-ca and one of role journal")
     if surplus := set(roles) - ROLES:
         raise PlanMalformed(f"plan: a site box has no {sorted(surplus)[0]} key", hint="such keys are the centre's")
-    if any(key.label == IDENTITY_ROOT.name for key in plan.keys):
+    if any(key.label.startswith(IDENTITY_ROOT.name) for key in plan.keys):
         raise PlanMalformed(
             f"plan: {IDENTITY_ROOT.name} is what a site box calls its centre's root", hint="choose another label"
         )
@@ -134,7 +132,8 @@ def read_brought(room: Room, plan: GrantImportPlan) -> Brought:
 
     1. this keyroom is a site box; 2. each trust set follows the one before; 3. the grant is under the newest, for this
     plant and a CA key of this box, of a higher number than all before; 4. its classes are those of the policy;
-    5. the CA's certificate is by the pinned root. Raises GrantRefused, PlanMalformed.
+    5. the CA's certificate is by the pinned root, or by one that a link joins to it.
+    Raises GrantRefused, PlanMalformed.
     """
     centre = find_centre(room)
     document = decode(plan.grant)
@@ -146,11 +145,11 @@ def read_brought(room: Room, plan: GrantImportPlan) -> Brought:
         grant = verify_grant(newest, document)
         _check_recovered(room, grant)
         key = _find_key(room, grant, centre.plant)
-        certificate = _read_certificate(room, key, plan.certificate.encode())
+        ancestry = _read_ancestry(room, key, plan)
     except PkiError as error:
         hint = error.hint or "was it made for another box, or changed on its way?"
         raise GrantRefused(f"{error.code}: {error}", hint=hint) from error
-    return Brought(grant, document, tuple(sets), certificate, key)
+    return Brought(grant, document, tuple(sets), ancestry, key)
 
 
 def _find_key(room: Room, grant: QuotaGrant, plant: str) -> KeyEntry:
@@ -167,6 +166,11 @@ def _find_key(room: Room, grant: QuotaGrant, plant: str) -> KeyEntry:
         raise GrantRefused(
             f"grant {grant.id} is for class {min(unknown).hex()}", hint="the policy of this box names no such class"
         )
+    if grant.facts and grant.facts.hex() != fleet.digest(grant.classes):
+        raise GrantRefused(
+            f"the centre's policy says other things of the classes of grant {grant.id} than this box's",
+            hint="give the policy of this box the centre's `fleet`, word for word",
+        )
     return own[0]
 
 
@@ -181,31 +185,22 @@ def _check_recovered(room: Room, grant: QuotaGrant) -> None:
             raise GrantRefused(f"grant {grant.id} was made before the journal's recovery", hint="ask for the next")
 
 
-def _read_certificate(room: Room, key: KeyEntry, brought: bytes) -> bytes:
-    """The certificate of the box's CA: the one that came, or that of before. Raises GrantRefused, and an X509Error."""
+def _read_ancestry(room: Room, key: KeyEntry, plan: GrantImportPlan) -> Ancestry:
+    """The certificate of the box's CA, with its root: the one that came, or that of before.
+
+    Raises GrantRefused, and an X509Error.
+    """
     row = room.store.find(CertificateRow, spki=key.spki)
+    brought = plan.certificate.encode()
     if not brought and row is None:
         raise GrantRefused(f"CA {key.label} has no certificate yet", hint="bring it with the grant")
     if not brought and row is not None:
-        return read_released(room, row["document"], "certificate.device-ca")
-    issuer = read_issuer(DEVICE_CA, brought, read_root(room))
+        brought = read_released(room, row["document"], "certificate.device-ca")
+    found = trace_authority(room, brought, plan.root.encode(), [item.encode() for item in plan.links])
+    issuer = found.authority
     if issuer.spki != key.spki or (row and row["document"] != _sha256(issuer.certificate)):
         raise GrantRefused(f"the certificate is not that of CA {key.label}", hint="bring the one of this box")
-    return issuer.certificate
-
-
-def read_root(room: Room) -> Issuer:
-    """The identity root of the centre. Writer's thread. Raises GrantRefused where there is none, JournalForked."""
-    root = find_centre(room).root
-    return read_issuer(IDENTITY_ROOT, read_released(room, root, "certificate.identity-root"))
-
-
-def find_centre(room: Room) -> Centre:
-    """The centre of this box. Raises GrantRefused."""
-    centre = room.ledger.replay.grants.centre
-    if centre is None:
-        raise GrantRefused("this keyroom is no site box", hint="grants are imported where genesis named a centre")
-    return centre
+    return found
 
 
 def describe_grant(grant: QuotaGrant, document: bytes) -> Grant:
@@ -213,15 +208,17 @@ def describe_grant(grant: QuotaGrant, document: bytes) -> Grant:
     return Grant(
         id=grant.id, number=grant.number, ca=grant.ca.hex(), quantity=grant.quantity, profiles=grant.profiles,
         classes=tuple(sorted(item.hex() for item in grant.classes)), valid_from=grant.valid_from,
-        valid_to=grant.valid_to, document=_sha256(document),
+        valid_to=grant.valid_to, document=_sha256(document), facts=grant.facts.hex() if grant.facts else "",
     )  # fmt: skip
 
 
 def prepare_import(room: Room, data: bytes) -> dict[str, Any]:
-    """A grant that this box may take. Officers see what it says."""
+    """A grant that this box may take. Officers see what it says, and a root that is believed with it."""
     plan: GrantImportPlan = read_plan(data, GrantImportPlan)
     brought = room.writer.run_now(lambda: read_brought(room, plan))
-    return {"content": write_plan(plan), "grant": list_facts(describe_grant(brought.grant, brought.document))}
+    followed = brought.ancestry.followed
+    root = {"root": followed.facts} if followed else {}
+    return {"content": write_plan(plan), "grant": list_facts(describe_grant(brought.grant, brought.document)), **root}
 
 
 def guard_import(room: Room, shown: Mapping[str, Any]) -> None:
@@ -233,18 +230,24 @@ def guard_import(room: Room, shown: Mapping[str, Any]) -> None:
 def close_import(room: Room, shown: Mapping[str, Any], closing: Closing) -> LastWords:
     """From now on the box issues under this grant, and under no other."""
     brought = read_brought(room, msgspec.convert(shown["content"], GrantImportPlan))
-    grant, certificate = describe_grant(brought.grant, brought.document), _sha256(brought.certificate)
+    grant, found = describe_grant(brought.grant, brought.document), brought.ancestry
+    certificate = _sha256(found.authority.certificate)
     births = {name.hex(): birth.hex() if birth else "" for name, birth in brought.grant.classes.items()}
-    root = read_root(room)
-    facts = describe_authority(read_issuer(DEVICE_CA, brought.certificate, root), DEVICE_CA.name, root.spki)
+    facts = describe_authority(found.authority, DEVICE_CA.name, found.root.spki)
     more = {"authority": facts, "births": births, "certificate": certificate, "sets": len(brought.sets)}
+    if found.followed:
+        more["root"] = found.followed.facts
     taken = entries.event(IMPORT, closing.by, {**list_facts(grant), **more}, **closing.context)
     held = {"id": grant.id, "document": grant.document, "quantity": grant.quantity, "issued": 0}
     rows: list[Change] = [Insert(QuotaGrantRow, held), *(set_row(*item) for item in brought.sets)]
     if certificate not in room.ledger.replay.grants.papers:
         row = {"label": brought.key.label, "spki": brought.key.spki, "document": certificate}
         rows.append(Insert(CertificateRow, row))
-    return LastWords([taken], lambda _: rows, [brought.document, brought.certificate, *(m for _, m in brought.sets)])
+    blobs = [brought.document, found.authority.certificate, *(message for _, message in brought.sets)]
+    if found.followed:
+        rows += found.followed.rows
+        blobs += found.followed.blobs
+    return LastWords([taken], lambda _: rows, blobs)
 
 
 def check_granted(room: Room) -> None:
@@ -275,7 +278,11 @@ def refuse_grant(room: Room, ca: str, order: WorkOrder, now: int) -> KeyroomErro
     if not grant.valid_from <= now < grant.valid_to:
         until = datetime.fromtimestamp(grant.valid_to, UTC).date().isoformat()
         return GrantOver(f"grant {grant.id} is not valid now: its end is {until}", hint="ask the centre for the next")
-    class_id = room.door.require_governing().policy.fleet.class_id(order.class_name).hex()
+    fleet = room.door.require_governing().policy.fleet
+    classes = {bytes.fromhex(item) for item in grant.classes}
+    if grant.facts and grant.facts != room.cached(("facts", grant.id), lambda: fleet.digest(classes)):
+        return GrantOver(f"the policy was changed since grant {grant.id}", hint="ask the centre for the next")
+    class_id = fleet.class_id(order.class_name).hex()
     if class_id not in grant.classes or order.profile not in grant.profiles:
         return GrantOver(
             f"grant {grant.id} is not for {order.profile} of {order.class_name}", hint="ask the centre for another"

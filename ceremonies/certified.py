@@ -11,10 +11,12 @@ import msgspec
 from sqlalchemy import ColumnElement, select, true
 
 from ceremonies.errors import KeyroomError
+from ceremonies.fleet import Fleet
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.orders import Reservation
 from ceremonies.revoked import write_number
 from ceremonies.room import Room
+from ceremonies.settled import NEVER, Accepted, find_accepted
 from ceremonies.store import Store, octets, table_of
 from ceremonies.tables import CertificateRow, DeviceRow, DocumentRow, EntryRow, RequestRow, ReservationRow
 from pki.x509.issuers import Issuer, read_issuer
@@ -57,13 +59,16 @@ def reserve_number(number: int) -> Reservation:
     return Reservation(f"number:{write_number(number)}", drawn)
 
 
-def place_issuer(room: Room, issuer: Issuer, label: str = "") -> Issuer:
-    """A CA as it issues in this fleet: where its revocation lists are, and whether its root is one for tests.
+def place_issuer(room: Room, issuer: Issuer) -> Issuer:
+    """A CA as it issues in this fleet."""
+    return place_under(room.door.require_governing().policy.fleet, issuer, room.door.keyring.get(issuer.spki).label)
 
-    label: of a CA whose key another keyroom holds.
+
+def place_under(fleet: Fleet, issuer: Issuer, label: str) -> Issuer:
+    """The CA of this label as it issues in a fleet: where its revocation lists are, and whether its root is one for
+    tests.
     """
-    fleet = room.door.require_governing().policy.fleet
-    url = fleet.revocation.prefix(label or room.door.keyring.get(issuer.spki).label) if fleet.revocation else ""
+    url = fleet.revocation.prefix(label) if fleet.revocation else ""
     return msgspec.structs.replace(issuer, crl_url=url, test_root=fleet.test_root)
 
 
@@ -89,14 +94,28 @@ def find_by_serial(room: Room, serial: str) -> Issued:
     """The certificate of a device. Writer's thread. Raises CertificateUnknown, JournalForked."""
     row = room.store.find(DeviceRow, serial=serial)
     document = room.store.find(DocumentRow, sha256=row["certificate"]) if row else None
-    if row is not None and document is None and "/" in row["work_order"]:
-        raise CertificateUnknown(f"the certificate of {serial} is a site box's", hint="ask the box; it revokes it, too")
+    if row is not None and "/" in row["work_order"]:
+        accepted = find_accepted(room, certificate=row["certificate"])
+        if accepted is None:
+            raise CertificateUnknown(
+                f"the certificate of {serial} is a site box's, and counts here no more than its settlement said",
+                hint="look at the findings; it counts when the box certifies the device again, under a grant",
+            )
+        return describe_accepted(accepted)
     if document is None:
         raise CertificateUnknown(f"serial {serial} has no certificate", hint="check the serial")
     issued = read_issued(room, document["seq"])
     if issued.serial != serial:
         raise JournalForked(f"serial {serial}: its rows lead to another certificate", hint=RESTORE)
     return issued
+
+
+def describe_accepted(accepted: Accepted) -> Issued:
+    """The certificate of a box's device; `seq` is the settlement that accepted it."""
+    found = accepted.settled
+    return Issued(
+        accepted.ca, found.number, found.serial, f"{_KIND}{found.profile}", found.certificate, accepted.seq, "", NEVER
+    )
 
 
 def list_authorities(room: Room) -> list[Issued]:

@@ -12,12 +12,13 @@ from typing import Final
 
 import msgspec
 
-from ceremonies.certified import Issued, read_outcome
+from ceremonies.certified import Issued, describe_accepted, read_outcome
 from ceremonies.errors import KeyroomError, TokenRefused
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.ldevids import KIND as LDEVID
-from ceremonies.revocations import is_revoked
+from ceremonies.revocations import is_ended
 from ceremonies.room import Room
+from ceremonies.settled import find_accepted
 from ceremonies.stations import ClientCertificateExpired, ClientCertificateUnknown
 from ceremonies.tables import DocumentRow
 from ceremonies.tokens import Identity
@@ -119,26 +120,32 @@ def find_shown(room: Room, digest: str, excuse: Callable[[Issued], bool] | None)
 
     Raises ClientCertificateUnknown, ClientCertificateExpired, DeviceRevoked, JournalForked.
     """
+    accepted = find_accepted(room, certificate=digest)
+    issued = describe_accepted(accepted) if accepted else find_own(room, digest)
+    if is_ended(room, issued) and not (excuse and excuse(issued)):
+        raise DeviceRevoked(
+            f"the certificate that {issued.serial} shows was revoked",
+            hint="show the IDevID; ask officers if it is that",
+        )
+    expires = read_end(issued.not_after)
+    if room.door.now() >= expires:
+        raise ClientCertificateExpired(f"the LDevID of {issued.serial} has expired", hint="show the IDevID")
+    return Shown(issued, expires)
+
+
+def find_own(room: Room, digest: str) -> Issued:
+    """A device's certificate that was issued here. Writer's thread. Raises ClientCertificateUnknown, JournalForked."""
     row = room.store.find(DocumentRow, sha256=digest)
     if row is None or row["kind"] not in (*ISSUED, LDEVID):
         raise ClientCertificateUnknown(
             "the client certificate was issued to no station and no device",
             hint="enrol the station, or send a token; a device shows its IDevID",
         )
-    placed, leaf = room.ledger.read_entry(row["seq"])
+    placed, _ = room.ledger.read_entry(row["seq"])
     issued = read_outcome(placed.seq, placed.leaf)
     if issued is None or (issued.document, issued.kind) != (digest, row["kind"]):
         raise JournalForked(f"document {digest[:16]}: its row is not what the journal says", hint=RESTORE)
-    if is_revoked(room, issued) and not (excuse and excuse(issued)):
-        raise DeviceRevoked(
-            f"the certificate that {issued.serial} shows was revoked",
-            hint="show the IDevID; ask officers if it is that",
-        )
-    what = (leaf.op and leaf.op.what) or {}
-    expires = read_end(str(what["not_after"]))
-    if room.door.now() >= expires:
-        raise ClientCertificateExpired(f"the LDevID of {issued.serial} has expired", hint="show the IDevID")
-    return Shown(issued, expires)
+    return issued
 
 
 def list_labels(room: Room, ca: str) -> tuple[str, ...]:

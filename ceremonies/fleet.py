@@ -1,6 +1,8 @@
 """The fleet in the signed policy: its id, its vendor, its device classes."""
 
+import hashlib
 import uuid
+from collections.abc import Container
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -10,6 +12,7 @@ from msgspec import Meta
 from ceremonies.errors import KeyroomError
 from pki.elements.errors import PathRefused
 from pki.elements.paths import read_pins
+from pki.jcs import jcs
 
 Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 # An object identifier in dotted form, or none (X.660: the second number is below 40 under the first number 1).
@@ -118,6 +121,24 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         """The 16 bytes of a class that the policy names. Raises ClassUnknown."""
         self.device_class(name)
         return uuid.uuid5(uuid.UUID(bytes=self.vendor_id), name).bytes
+
+    @property
+    def document(self) -> bytes:
+        """It as canonical JSON (RFC 8785)."""
+        return jcs(msgspec.to_builtins(self))
+
+    def narrow(self, class_ids: Container[bytes]) -> "Fleet":
+        """What certificates of these classes, and keys under them, are made by; what else the fleet has is left out."""
+        classes = tuple(
+            sorted((item for item in self.classes if self.class_id(item.name) in class_ids), key=lambda item: item.name)
+        )
+        revocation = Revocation(self.revocation.url) if self.revocation else None
+        makers = self.makers if any(item.key_protection for item in classes) else None
+        return msgspec.structs.replace(self, classes=classes, revocation=revocation, makers=makers)
+
+    def digest(self, class_ids: Container[bytes]) -> str:
+        """The lowercase hex SHA-256 of what `narrow` leaves."""
+        return hashlib.sha256(self.narrow(class_ids).document).hexdigest()
 
     def device_class(self, name: str) -> DeviceClass:
         """The class of this name. Raises ClassUnknown."""

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from sqlalchemy import BigInteger, CheckConstraint, Column
+from sqlalchemy import BigInteger, CheckConstraint, Column, String
 from sqlmodel import Field, SQLModel
 
 from ceremonies.tables import CLUSTERED
@@ -22,7 +22,8 @@ class QuotaGrantRow(SQLModel, table=True):
 class BoxCertificateRow(SQLModel, table=True):
     """A device certificate that the settled journal of a box has: one per certificate, replaced ones included.
 
-    number: 40 hex digits. box: the label of its CA. seq: its outcome entry in the box's journal.
+    number: 40 hex digits. box: the label of its CA. seq: its outcome entry in the box's journal. settled, confirmed:
+    the settlements that accepted it and that told of its confirmation; 0 for none (`ceremonies.settled`).
     """
 
     __tablename__ = "box_certificate"
@@ -31,5 +32,8 @@ class BoxCertificateRow(SQLModel, table=True):
     box: str
     serial: str
     spki: str
-    certificate: str
+    certificate: str = Field(index=True)
     seq: int = Field(sa_column=Column(BigInteger, nullable=False))
+    profile: str = Field(sa_column=Column(String, nullable=False, server_default=""))
+    settled: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    confirmed: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))

@@ -29,6 +29,7 @@ class Grant(msgspec.Struct, frozen=True):
     """A grant: leave of a CA key (SPKI digest) for `quantity` certificates of these classes (hex id) and profiles.
 
     document: its digest. used: certificates begun under it. seq: the entry that took it. Times are seconds since 1970.
+    facts: digest of what the centre's policy said of the fleet; empty for a grant of an earlier release.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Grant(msgspec.Struct, frozen=True):
     document: str
     used: int = 0
     seq: int = 0
+    facts: str = ""
 
     @property
     def left(self) -> int:
@@ -50,7 +52,8 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Box(msgspec.Struct, frozen=True):
-    """A site box as the centre knows it: label of its CA, plant, CA key (SPKI digest), digest of its journal's policy.
+    """A site box as the centre knows it: label of its CA, plant, CA key (SPKI digest), digest of the policy by which
+    its journal is read, with the keys that sign it now.
 
     size: entries that were settled. checkpoint, state: digests of the checkpoint over them, and of what they led to.
     medium, report, seq: of the last settlement the digests of medium and answer, and its entry.
@@ -71,7 +74,8 @@ class Box(msgspec.Struct, frozen=True):
 class Grants(msgspec.Struct):
     """held: grants of this box by id; made: those of the centre. papers: documents that were imported, digest to kind.
 
-    sets: trust sets that were imported. certificates, devices: rows that settlements have left.
+    roots: certificates of roots that followed the centre's first one here. sets: trust sets that were imported.
+    certificates, devices: rows that settlements have left.
     """
 
     centre: Centre | None = None
@@ -79,6 +83,7 @@ class Grants(msgspec.Struct):
     made: dict[str, Grant] = msgspec.field(default_factory=dict)
     boxes: dict[str, Box] = msgspec.field(default_factory=dict)
     papers: dict[str, str] = msgspec.field(default_factory=dict)
+    roots: list[str] = msgspec.field(default_factory=list)
     sets: int = 0
     certificates: int = 0
     devices: int = 0
@@ -93,12 +98,17 @@ class Grants(msgspec.Struct):
             self.held[what["grant"]] = msgspec.structs.replace(read_grant(what), seq=seq)
             self.papers[what["certificate"]] = "certificate.device-ca"
             self.sets += what["sets"]
+            if "root" in what:
+                self.papers[what["root"]["certificate"]] = "certificate.identity-root"
+                self.papers[what["root"]["link"]] = "certificate.root-link"
+                self.roots.append(what["root"]["certificate"])
         elif kind == BOX:
             self.boxes[what["box"]] = Box(what["box"], what["plant"], what["ca"], what["policy"])
         elif kind == MAKE:
             self.made[what["grant"]] = read_grant(what)
         elif kind == SETTLE:
             facts = {name: what[name] for name in ("size", "checkpoint", "state", "medium", "report")}
+            facts |= {"policy": what["policy"]} if "policy" in what else {}
             self.boxes[what["box"]] = msgspec.structs.replace(self.boxes[what["box"]], **facts, seq=seq)
             self.certificates += what["certificates"]
             self.devices += what["devices"]
@@ -117,10 +127,12 @@ class Grants(msgspec.Struct):
 def read_grant(what: Mapping[str, Any]) -> Grant:
     """The grant that an entry names."""
     plain = {name: what[name] for name in ("number", "ca", "quantity", "valid_from", "valid_to", "document")}
+    plain["facts"] = what.get("facts", "")
     return Grant(what["grant"], profiles=tuple(what["profiles"]), classes=tuple(what["classes"]), **plain)
 
 
 def list_facts(grant: Grant) -> dict[str, Any]:
     """`op.what` of an entry about a grant."""
     facts = {name: getattr(grant, name) for name in ("number", "ca", "quantity", "valid_from", "valid_to", "document")}
+    facts |= {"facts": grant.facts} if grant.facts else {}
     return {**facts, "grant": grant.id, "classes": list(grant.classes), "profiles": list(grant.profiles)}

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from ceremonies import entries
 from ceremonies.boxes import describe_grant
-from ceremonies.certified import Issued, load_authority, place_issuer, read_issued, read_released
+from ceremonies.certified import Issued, load_authority, read_issued, read_released
 from ceremonies.errors import KeyroomError
 from ceremonies.genesis import certificate_changes, draft_authority, draw_number
 from ceremonies.granted import BOX, MAKE, Box, list_facts
@@ -169,11 +169,10 @@ def find_certificate(room: Room, box: Box) -> Issued:
 
 
 def load_plant_ca(room: Room, box: Box) -> Issuer:
-    """The CA of a box, as it issues in this fleet. Writer's thread. Raises JournalForked, and as `read_issuer`."""
+    """The CA of a box. Writer's thread. Raises JournalForked, and as `read_issuer`."""
     issued = find_certificate(room, box)
     root = load_authority(room, issued.ca)
-    issuer = read_issuer(DEVICE_CA, read_released(room, issued.document, issued.kind), root)
-    return place_issuer(room, issuer, box.label)
+    return read_issuer(DEVICE_CA, read_released(room, issued.document, issued.kind), root)
 
 
 def read_plant(room: Room, order: str) -> str:
@@ -225,6 +224,7 @@ def draft_grants(room: Room, shown: Mapping[str, Any], recipe: Mapping[str, Any]
         plant=box.plant, quantity=plan.quantity, profiles=plan.profiles,
         classes={name: bytes.fromhex(birth) if birth else None for name, birth in found.items()},
         valid_from=plan.valid_from, valid_to=plan.valid_to, issued_at=recipe["issued_at"],
+        facts=bytes.fromhex(fleet.digest(found)),
     )  # fmt: skip
     signers: dict[bytes, CoseKey] = {}
     for class_id in grant.classes:
@@ -234,12 +234,15 @@ def draft_grants(room: Room, shown: Mapping[str, Any], recipe: Mapping[str, Any]
 
 
 def close_grant(room: Room, shown: Mapping[str, Any], closing: Closing) -> LastWords:
-    """The grant as it was signed."""
+    """The grant as it was signed, with what the policy says of the fleet. Raises StepOutdated when that was changed."""
     row = room.store.find(RequestRow, id=f"{request_prefix(closing.ceremony)}{shown['content']['id']}")
     document = read_released(room, row["document"] if row else "", KIND)
-    facts = list_facts(describe_grant(open_sign(QuotaGrant, document)[0], document))
-    what = {**facts, "box": shown["content"]["box"]}
-    return LastWords([entries.event(MAKE, closing.by, what, **closing.context)])
+    grant = open_sign(QuotaGrant, document)[0]
+    facts = room.door.require_governing().policy.fleet.narrow(grant.classes).document
+    if hashlib.sha256(facts).digest() != grant.facts:
+        raise StepOutdated(f"the policy was changed since grant {grant.id} was signed", hint="propose a new ceremony")
+    what = {**list_facts(describe_grant(grant, document)), "box": shown["content"]["box"]}
+    return LastWords([entries.event(MAKE, closing.by, what, **closing.context)], blobs=[facts])
 
 
 PLANT_CA_ACTION = Action(

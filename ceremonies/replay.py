@@ -132,6 +132,8 @@ class Replay(msgspec.Struct):
             self.grants.take(kind, seq, what)
             if kind in (CENTRE, IMPORT):
                 self.generations.take_imported(what["authority"])
+            if "root" in what and kind == IMPORT:
+                self.generations.take_imported(what["root"]["authority"])
             if kind == IMPORT:
                 self.births.update({name: birth for name, birth in what["births"].items() if birth})
 

@@ -12,7 +12,7 @@ import msgspec
 
 from ceremonies import entries
 from ceremonies.books import Partition, read_partition
-from ceremonies.certified import CertificateUnknown, Issued, find_by_number, find_by_serial
+from ceremonies.certified import CertificateUnknown, Issued, describe_accepted, find_by_number, find_by_serial
 from ceremonies.commands import CertificateShown, RevokeCertificate, ShowCertificate
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
@@ -25,6 +25,7 @@ from ceremonies.procedures import LastWords
 from ceremonies.revocation_tables import RevocationRow
 from ceremonies.revoked import RevokedRow, partition_of
 from ceremonies.room import Room
+from ceremonies.settled import find_accepted, name_authority
 from ceremonies.store import Change, Insert
 from ceremonies.units import ISSUED
 from pki.x509.reasons import read_reason
@@ -135,6 +136,15 @@ def is_revoked(room: Room, certificate: Revocable) -> bool:
     return bytes.fromhex(certificate.number) in numbers
 
 
+def is_ended(room: Room, issued: Issued) -> bool:
+    """Whether the certificate of a device is revoked, or, where it is a site box's, that of the box's CA: what is left
+    of a box that nobody believes counts no more. Writer's thread. Raises JournalForked.
+    """
+    authority = room.ledger.replay.generations.known.get(issued.ca)
+    foreign = authority is not None and issued.ca not in room.door.keyring
+    return is_revoked(room, issued) or (foreign and authority is not None and is_revoked(room, authority))
+
+
 def _load(room: Room, at: Partition) -> dict[str, RevokedRow]:
     with room.store.read() as connection:
         rows = read_partition(connection, at, room.ledger.replay.revoked.tally(*at))
@@ -217,7 +227,9 @@ def find_certificate(room: Room, serial: str, number: str) -> Issued:
         raise CertificateUnknown("name a serial or a certificate number", hint="one of the two")
     if serial:
         return find_by_serial(room, serial)
-    issued = find_by_number(room, number.rjust(40, "0"))
+    issued, accepted = find_by_number(room, number.rjust(40, "0")), find_accepted(room, number=number.rjust(40, "0"))
+    if accepted is not None:
+        return describe_accepted(accepted)
     if issued is None:
         raise CertificateUnknown(f"certificate number {number} was never released", hint="check the number")
     return issued
@@ -228,7 +240,7 @@ def show_certificate(room: Room, issued: Issued) -> CertificateShown:
     revoked = find_revoked(room, issued)
     return CertificateShown(
         number=issued.number,
-        ca=room.door.keyring.get(issued.ca).label,
+        ca=name_authority(room, issued.ca),
         kind=issued.kind.partition(".")[2],
         serial=issued.serial,
         subject=issued.subject,
@@ -242,4 +254,4 @@ def show_certificate(room: Room, issued: Issued) -> CertificateShown:
 
 
 def _name(room: Room, ca: str, numbers: Sequence[str]) -> dict[str, Any]:
-    return {"ca": ca, "label": room.door.keyring.get(ca).label, "numbers": list(numbers)}
+    return {"ca": ca, "label": name_authority(room, ca), "numbers": list(numbers)}

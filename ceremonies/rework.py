@@ -16,6 +16,7 @@ from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.plans import WorkOrder
 from ceremonies.revocations import Grounds, list_resting, revoke_changes
 from ceremonies.room import Room
+from ceremonies.settled import find_accepted
 from ceremonies.standing import UnitScrapped, end_permits, is_begun
 from ceremonies.store import Insert, Row, Update
 from ceremonies.tables import DeviceRow
@@ -147,7 +148,13 @@ def read_present(room: Room, device: Row) -> tuple[Issued, str]:
 
 
 def is_confirmed(room: Room, device: Row) -> bool:
-    """Whether a device's certificate is confirmed. Raises JournalForked when a row says so and the journal does not."""
+    """Whether a device's certificate is confirmed: here, or at the site box that issued it.
+
+    Raises JournalForked when a row says so and the journal does not.
+    """
+    if "/" in device["work_order"]:
+        accepted = find_accepted(room, certificate=device["certificate"])
+        return accepted is not None and accepted.confirmed
     named = {"serial": device["serial"], "certificate": device["certificate"]}
     row = room.store.find(ConfirmationRow, **named)
     if row is None:

@@ -15,6 +15,7 @@ import msgspec
 
 from ceremonies import entries
 from ceremonies.arrivals import Arrivals
+from ceremonies.certified import place_under
 from ceremonies.commands import BoxSettled, FindingShown, SettleBox
 from ceremonies.desk import Caller
 from ceremonies.errors import KeyroomError
@@ -22,10 +23,12 @@ from ceremonies.fleet import Fleet
 from ceremonies.granted import SETTLE, Box, Grant
 from ceremonies.grants import find_box, load_plant_ca
 from ceremonies.journal import RESTORE, JournalForked, Placed
+from ceremonies.replicas import Facts
 from ceremonies.room import Room
 from ceremonies.settling import NOTICES, Held, Settling, State
 from ceremonies.store import Change
 from ceremonies.uploads import read_artefact
+from ceremonies.withdrawals import withdraw_settled
 from pki.log.audit import SINCE
 from pki.log.checkpoints import Checkpoint
 from pki.log.digests import Digests
@@ -36,6 +39,7 @@ from pki.log.files import CHECKPOINT, Files
 from pki.log.leaves import parse_leaf
 from pki.log.media import list_files
 from pki.log.parties import PARTY
+from pki.log.pins import KeyChange, advance_policy, check_pins, follow_head, read_change, write_pins
 from pki.log.policy import TrustPolicy, parse_policy
 
 SHOWN: Final = 1_000
@@ -57,13 +61,17 @@ class BoxForked(KeyroomError):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A medium that was read: its SHA-256, the checkpoint (and its note), what was known before, what follows."""
+    """A medium that was read: its SHA-256, the checkpoint (and its note), what was known before, what follows.
+
+    policy: by which the journal is read from now on; empty when its keys are those of before.
+    """
 
     medium: str
     checkpoint: Checkpoint
     note: bytes
     box: Box
     settling: Settling
+    policy: bytes
 
 
 class Settlements:
@@ -99,20 +107,27 @@ class Settlements:
     def _read(self, box: Box, medium: str, file: IO[bytes]) -> Reading:
         """Verify the journal on a medium, and judge its new entries."""
         room = self._room
-        issuer = room.writer.run_now(lambda: load_plant_ca(room, box))
+        facts = room.writer.run_now(lambda: load_facts(room, box))
         try:
-            files = open_medium(file, parse_policy(read_blob(room, box.policy)))
+            text = read_blob(room, box.policy)
+            policy, changes = parse_policy(text), list[KeyChange]()
+            files = follow_head(open_medium(file, policy), box.size)
             head, _ = files.head()
             state = load_state(room, box)
             self._verify(box, files, (head, state))
-            settling = Settling(Held(issuer, self._grants(box), self._fleet(), finder(files)), state)
+            settling = Settling(Held(list_made(room, box), facts, finder(files)), state)
             for seq, data in walk_export(files, box.size):
-                settling.take(seq, parse_leaf(data))
+                settling.take(seq, leaf := parse_leaf(data))
+                changes += [change] if (change := read_change(seq, leaf)) else []
+            pinned = advance_policy(policy, changes)
+            check_pins(files, pinned)
         except AuditFailed as error:
             hint = error.hint or "export it again; when that does not help, look at the box"
             raise SettlementRefused(f"{box.label}: {error}", hint=hint) from error
         settling.finish()
-        return Reading(medium, head, files.read(CHECKPOINT), box, settling)
+        return Reading(
+            medium, head, files.read(CHECKPOINT), box, settling, b"" if pinned == policy else write_pins(text, pinned)
+        )
 
     def _verify(self, box: Box, files: Files, last: tuple[Checkpoint, State]) -> None:
         """The export is this box's, and extends what was settled. Raises AuditFailed, BoxForked."""
@@ -137,19 +152,12 @@ class Settlements:
         hint = "stop the box, keep both journals; see the runbook site-box"
         return BoxForked(f"{box.label}: the journal contradicts what was settled: {why}", hint=hint)
 
-    def _grants(self, box: Box) -> dict[str, Grant]:
-        made = list(self._room.ledger.replay.grants.made.values())
-        return {grant.id: grant for grant in made if grant.ca == box.ca}
-
-    def _fleet(self) -> Fleet:
-        return self._room.door.require_governing().policy.fleet
-
     def _settle(self, reading: Reading, command: SettleBox, caller: Caller) -> BoxSettled:
         """Find clones, and record everything in one commit. Writer's thread."""
         room, box, settling = self._room, reading.box, reading.settling
         if room.ledger.replay.grants.boxes[box.label] != box:
             raise SettlementRefused(f"{box.label} was settled meanwhile", hint="send the request again")
-        arrivals = Arrivals(room, box, settling.certificates)
+        arrivals = Arrivals(room, box, settling.certificates, settling.confirmed)
         findings = [*settling.findings, *arrivals.findings]
         answer = BoxSettled(
             box=box.label, since=box.size, size=reading.checkpoint.size, certificates=len(arrivals.certificates),
@@ -159,14 +167,45 @@ class Settlements:
         )  # fmt: skip
         if command.dry_run:
             return show(answer)
-        blobs = [reading.note, msgspec.json.encode(settling.state), msgspec.json.encode(answer)]
+        blobs = [reading.note, msgspec.json.encode(settling.state), msgspec.json.encode(answer), arrivals.statements]
         draft = entries.event(SETTLE, caller.actor, describe(reading, answer, [digest_of(item) for item in blobs]))
+        blobs += [reading.policy] if reading.policy else []
+        words = withdraw_settled(room, box, settling.revoked, arrivals.accepted, caller.actor)
 
         def follow(placed: Sequence[Placed]) -> tuple[Sequence[Change], Sequence[bytes]]:
-            return arrivals.changes(placed[0].seq), blobs
+            return [*arrivals.changes(placed[0].seq), *words.changes(placed[1:])], blobs
 
-        (placed,) = room.ledger.commit(lambda _: [draft], follow, settles=room.ledger.settled)
-        return show(msgspec.structs.replace(answer, index=placed.seq))
+        placed = room.ledger.commit(lambda _: [draft, *words.drafts], follow, settles=room.ledger.settled)
+        return show(msgspec.structs.replace(answer, index=placed[0].seq))
+
+
+def list_made(room: Room, box: Box) -> dict[str, Grant]:
+    """The grants of a box, by id."""
+    made = list(room.ledger.replay.grants.made.values())
+    return {grant.id: grant for grant in made if grant.ca == box.ca}
+
+
+def load_facts(room: Room, box: Box) -> dict[str, Facts]:
+    """What the box's certificates are made by, for each of its grants, and today. Writer's thread.
+
+    Raises JournalForked.
+    """
+    issuer = load_plant_ca(room, box)
+    fleets = {"": room.door.require_governing().policy.fleet}
+    for grant in list_made(room, box).values():
+        if grant.facts:
+            fleets[grant.id] = msgspec.json.decode(read_blob(room, grant.facts), type=Fleet)
+    return {
+        name: Facts(place_under(fleet, issuer, box.label), complete(fleet, fleets[""]))
+        for name, fleet in fleets.items()
+    }
+
+
+def complete(fleet: Fleet, today: Fleet) -> Fleet:
+    """A fleet with the classes that a grant does not name as they are today."""
+    named = {item.name for item in fleet.classes}
+    others = (item for item in today.classes if item.name not in named)
+    return msgspec.structs.replace(fleet, classes=(*fleet.classes, *others))
 
 
 def recall(room: Room, box: Box) -> BoxSettled:
@@ -194,17 +233,19 @@ def load_state(room: Room, box: Box) -> State:
 
 
 def describe(reading: Reading, answer: BoxSettled, digests: Sequence[str]) -> dict[str, Any]:
-    """`op.what` of a settlement; digests: of the box's checkpoint, of the state, of the report."""
+    """`op.what` of a settlement; digests: of the box's checkpoint, of the state, of the report, of what is accepted."""
     names = ("box", "since", "size", "certificates", "devices", "alarm")
     what = {name: getattr(answer, name) for name in names} | {"findings": answer.findings_count}
     if answer.findings:
         what["why"] = f"{answer.findings[0].code}: {answer.findings[0].said}"[:WHY_LIMIT]
+    if reading.policy:
+        what["policy"] = digest_of(reading.policy)
     return {
         **what,
         "medium": reading.medium,
         "plant": reading.box.plant,
         "root": reading.checkpoint.root.hex(),
-        **dict(zip(("checkpoint", "state", "report"), digests, strict=True)),
+        **dict(zip(("checkpoint", "state", "report", "accepted"), digests, strict=True)),
     }
 
 

@@ -8,37 +8,31 @@ Pure: a state and entries give the next state, certificates and findings.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from hashlib import sha256
 from typing import Final
 
 import msgspec
 
 from ceremonies.errors import KeyroomError
-from ceremonies.fleet import Fleet
 from ceremonies.granted import IMPORT, Grant
-from ceremonies.plans import Name
-from ceremonies.revoked import write_number
+from ceremonies.replicas import BoxCertificate, Facts, read_facts, read_issued
 from ceremonies.units import ISSUED
 from pki.errors import PkiError
 from pki.log.errors import AuditFailed
 from pki.log.evidence import Statement
 from pki.log.leaves import Leaf, Outcome
-from pki.signatures import der_to_raw, verify_raw
-from pki.x509.certificates import prepare_certificate
 from pki.x509.errors import X509Error
-from pki.x509.intake import Place, name_subject
-from pki.x509.issuers import Issuer
 from pki.x509.lint import lint_certificate
 from pki.x509.pem import read_pem
-from pki.x509.profiles import OCSP_RESPONDER, find_profile
-from pki.x509.rules import ORGANIZATION
-from pki.x509.tbs import read_name, read_tbs, read_time, split_signed
-from pki.x509.terms import Terms
+from pki.x509.profiles import OCSP_RESPONDER
+from pki.x509.reasons import REASONS, UNSPECIFIED
+from pki.x509.tbs import read_tbs, split_signed
 
 NOTICES: Final = frozenset({"unknown-outcome", "open-intent"})
 """Findings that a crash of the box explains. All others are alarms."""
 TOLD: Final = 64
-COUNTED: Final = {"device.confirm": "confirmed", "device.scrap": "scrapped", "certificate.revoke": "revoked"}
+CONFIRM: Final = "device.confirm"
+REVOKE: Final = "certificate.revoke"
+COUNTED: Final = {CONFIRM: "confirmed", "device.scrap": "scrapped", REVOKE: "revoked"}
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -50,26 +44,16 @@ class Finding(msgspec.Struct, frozen=True):
     said: str
 
 
-class BoxCertificate(msgspec.Struct, frozen=True):
-    """A device certificate of the box's journal. public_key: SPKI, DER. rework: it replaces another of its serial."""
-
-    serial: str
-    spki: str
-    public_key: bytes
-    number: str
-    document: str
-    class_name: str
-    work_order: str
-    rework: bool
-    seq: int
-
-
 class Pending(msgspec.Struct, frozen=True):
-    """A request that was begun and got no certificate yet: its first intent, that one's draft digest and grant."""
+    """A request that was begun and got no certificate yet: its first intent, that one's draft digest and grant.
+
+    sound: nothing was found about it.
+    """
 
     seq: int
     digest: str
     grant: str
+    sound: bool = True
 
 
 class State(msgspec.Struct):
@@ -87,16 +71,30 @@ class State(msgspec.Struct):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What a box is held to: its CA, its grants by id, the fleet; and how a document of its export is found."""
+    """What a box is held to: its grants by id, and how a document of its export is found.
 
-    issuer: Issuer
+    facts: by grant what the policy said when it was made; under an empty name what it says today.
+    """
+
     grants: Mapping[str, Grant]
-    fleet: Fleet
+    facts: Mapping[str, Facts]
     find: Callable[[str], bytes | None]
+
+    @property
+    def ca(self) -> str:
+        """The key of the box's CA (SPKI digest)."""
+        return self.facts[""].issuer.spki
+
+    def under(self, grant: str) -> Facts:
+        """The facts of a grant; those of today for one that is not there."""
+        return self.facts.get(grant, self.facts[""])
 
 
 class Settling:
-    """One pass over entries that come after those of `state`, which is changed."""
+    """One pass over entries that come after those of `state`, which is changed.
+
+    confirmed: digests of certificates. revoked: certificate numbers (40 hex digits), each with the first reason.
+    """
 
     def __init__(self, held: Held, state: State) -> None:
         self._held = held
@@ -104,6 +102,8 @@ class Settling:
         self.certificates: list[BoxCertificate] = []
         self.findings: list[Finding] = []
         self.counts: Counter[str] = Counter()
+        self.confirmed: set[str] = set()
+        self.revoked: dict[str, str] = {}
 
     def take(self, seq: int, leaf: Leaf) -> None:
         """Follow one entry."""
@@ -117,6 +117,7 @@ class Settling:
             self._find("journal-recovered", seq, "", "officers gave up entries before it: look at their devices")
         elif leaf.type in COUNTED and not leaf.out:
             self.counts[COUNTED[leaf.type]] += count_numbers(leaf)
+            self._tell(leaf, what)
         elif leaf.type == "key.sign.intent":
             self._begin(seq, leaf, what) if issued else self._check_use(seq, leaf)
         elif leaf.type == "key.sign.denied" and issued:
@@ -125,6 +126,15 @@ class Settling:
             self._find("unknown-outcome", seq, "", "a crash left open whether a signature was made; none was released")
         elif issued and leaf.type == "key.sign.outcome" and leaf.out and leaf.out.status == "ok":
             self._end(seq, leaf, leaf.out)
+
+    def _tell(self, leaf: Leaf, what: Mapping[str, str]) -> None:
+        """What became of certificates that the box issued."""
+        if leaf.type == CONFIRM:
+            self.confirmed.add(what.get("certificate", ""))
+        elif leaf.type == REVOKE and what.get("ca") == self._held.ca:
+            reason = what.get("reason", "")
+            for number in list_numbers(leaf):
+                self.revoked.setdefault(number, reason if reason in REASONS else UNSPECIFIED)
 
     def _close(self, seq: int, leaf: Leaf, issued: bool) -> None:
         """What closes the intent of a certificate, and bears its signature, is the certificate's outcome."""
@@ -155,19 +165,24 @@ class Settling:
 
     def _begin(self, seq: int, leaf: Leaf, what: Mapping[str, str]) -> None:
         """A certificate is begun: the first intent of its request spends it, as at the box itself."""
-        request, serial = leaf.req or f"entry {seq}", what.get("serial", "")
+        request, serial, found = leaf.req or f"entry {seq}", what.get("serial", ""), len(self.findings)
         self.state.opened.add(seq)
         digest = str(leaf.op.digest) if leaf.op else ""
-        if any(key.spki != self._held.issuer.spki for key in leaf.keys or ()):
+        if any(key.spki != self._held.ca for key in leaf.keys or ()):
             self._find("other-ca", seq, serial, "a key that was not certified for this box signed it")
-        if request in self.state.pending:
-            if self.state.pending[request].digest != digest:
-                self._find("request-changed", seq, serial, f"request {request} had other bytes signed before")
-            return
-        name = what.get("grant", "")[:TOLD]
+        begun = self.state.pending.get(request)
+        if begun is None:
+            begun = Pending(seq, digest, what.get("grant", "")[:TOLD])
+            self._spend(seq, leaf, begun.grant, serial)
+        elif begun.digest != digest:
+            self._find("request-changed", seq, serial, f"request {request} had other bytes signed before")
+        sound = begun.sound and len(self.findings) == found
+        self.state.pending[request] = msgspec.structs.replace(begun, sound=sound)
+
+    def _spend(self, seq: int, leaf: Leaf, name: str, serial: str) -> None:
+        """One certificate of a grant."""
         grant = self._held.grants.get(name)
         counted = name if grant else ""
-        self.state.pending[request] = Pending(seq, digest, name)
         self.state.used[counted] = self.state.used.get(counted, 0) + 1
         if grant is None:
             self._find("grant-unknown", seq, serial, f"it was issued under {name or 'no grant'}, none of this box")
@@ -183,27 +198,32 @@ class Settling:
         """The CA's key signs nothing that is a certificate, but for its responders': those would not be counted."""
         for data in self._read_signed(str(leaf.op.digest) if leaf.op else ""):
             responder = leaf.op and leaf.op.kind == f"certificate.{OCSP_RESPONDER.name}"
+            if not (self._is_responder(data) if responder else is_none(data)):
+                self._find(
+                    "other-use", seq, "", "the CA's key signed a certificate that is not told as one of a device"
+                )
+
+    def _is_responder(self, data: bytes) -> bool:
+        """Whether a certificate is one of a responder, by what the policy says or said."""
+        for issuer in {facts.issuer.crl_url: facts.issuer for facts in self._held.facts.values()}.values():
             try:
-                if responder:
-                    lint_certificate(OCSP_RESPONDER.name, data, self._held.issuer)
-                    continue
-                read_tbs(data)
+                lint_certificate(OCSP_RESPONDER.name, data, issuer)
             except X509Error:
-                if not responder:
-                    continue
-            self._find("other-use", seq, "", "the CA's key signed a certificate that is not told as one of a device")
+                continue
+            return True
+        return False
 
     def _read_signed(self, digest: str) -> list[bytes]:
         """What the CA's key signs by a draft, by the draft's statement. The audit has seen that both are there."""
         statement = self._held.find(digest)
         signed = msgspec.json.decode(statement, type=Statement).sign if statement else []
-        return [self._held.find(data) or b"" for spki, data in signed if spki == self._held.issuer.spki]
+        return [self._held.find(data) or b"" for spki, data in signed if spki == self._held.ca]
 
     def _end(self, seq: int, leaf: Leaf, out: Outcome) -> None:
         """A certificate was released: the one that was begun."""
         what = read_facts(leaf)
         serial, document = what.get("serial", ""), self._held.find(str(out.doc))
-        begun = self.state.pending.pop(leaf.req or "", None)
+        begun, told = self.state.pending.pop(leaf.req or "", None), len(self.findings)
         if begun is None:
             self._find("intent-missing", seq, serial, "a certificate was released that was not begun")
         elif begun.grant in self._held.grants and not self._covers(self._held.grants[begun.grant], leaf, what):
@@ -212,12 +232,13 @@ class Settling:
             self._find("document-missing", seq, serial, "the export holds no copy of the certificate")
             return
         try:
-            found = read_issued(self._held, (seq, leaf), document)
+            found = read_issued(self._held.under(begun.grant if begun else ""), (seq, leaf), document)
             self._check_signed(begun, document)
         except (PkiError, KeyroomError, msgspec.ValidationError, ValueError, KeyError) as error:
             self._find("certificate-differs", seq, serial, f"not what its entry says: {error}")
             return
-        self.certificates.append(found)
+        sound = begun is not None and begun.sound and len(self.findings) == told
+        self.certificates.append(msgspec.structs.replace(found, sound=sound))
 
     def _check_signed(self, begun: Pending | None, document: bytes) -> None:
         """Raises AuditFailed unless the certificate is what its intent had signed."""
@@ -227,43 +248,26 @@ class Settling:
 
     def _covers(self, grant: Grant, leaf: Leaf, what: Mapping[str, str]) -> bool:
         profile = str(leaf.op.kind if leaf.op else "").removeprefix("certificate.")
-        known = {item.name for item in self._held.fleet.classes}
-        name = what.get("class", "")
-        return profile in grant.profiles and name in known and self._held.fleet.class_id(name).hex() in grant.classes
+        fleet, name = self._held.under(grant.id).fleet, what.get("class", "")
+        known = {item.name for item in fleet.classes}
+        return profile in grant.profiles and name in known and fleet.class_id(name).hex() in grant.classes
 
 
 def count_numbers(leaf: Leaf) -> int:
     """How many certificates an entry names by their numbers; one where it names none."""
+    return len(list_numbers(leaf)) or 1
+
+
+def list_numbers(leaf: Leaf) -> list[str]:
+    """The certificates that an entry names by their numbers."""
     numbers = (leaf.op.what or {}).get("numbers") if leaf.op else None
-    return len(numbers) if isinstance(numbers, list) else 1
+    return [item for item in numbers if isinstance(item, str)] if isinstance(numbers, list) else []
 
 
-def read_facts(leaf: Leaf) -> dict[str, str]:
-    """The facts of an entry that are texts; a box may have written anything."""
-    what = (leaf.op.what or {}) if leaf.op else {}
-    return {name: value for name, value in what.items() if isinstance(value, str)}
-
-
-def read_issued(held: Held, entry: tuple[int, Leaf], document: bytes) -> BoxCertificate:
-    """The certificate that an entry released, made once more from the entry's facts and compared byte for byte.
-
-    Raises AuditFailed when it says something else, ValidationError when its work order has no name; and what is wrong
-    with one that does not parse, or does not bear the profile's form or the CA's signature.
-    """
-    seq, leaf = entry
-    what, name = read_facts(leaf), str(leaf.op.kind if leaf.op else "").removeprefix("certificate.")
-    tbs, _, signature = split_signed(read_pem(document, "CERTIFICATE"))
-    verify_raw(held.issuer.public_key, der_to_raw(signature, 32), tbs)
-    read, profile = read_tbs(tbs), find_profile(name)
-    organization = {item.oid: item.value.decode() for item in read_name(read.subject)}.get(ORGANIZATION, "")
-    device_class = held.fleet.device_class(what["class"])
-    place = Place(name, organization, device_class.name, held.issuer, device_class.hw_type)
-    subject, terms = name_subject(place, profile, what["serial"]), Terms(read.serial_number, read_time(read.not_before))
-    made = prepare_certificate(profile, subject, read.public_key, held.issuer, terms)
-    if made.tbs != tbs or any(what.get(name) != value for name, value in made.what.items()):
-        raise AuditFailed(f"the certificate with the number {read.serial_number:x} says something else", entry=seq)
-    return BoxCertificate(
-        serial=what["serial"], spki=made.what["subject_spki"], public_key=read.public_key,
-        number=write_number(read.serial_number), document=sha256(document).hexdigest(), class_name=device_class.name,
-        work_order=msgspec.convert(what["work_order"], Name), rework="rework" in what, seq=seq,
-    )  # fmt: skip
+def is_none(data: bytes) -> bool:
+    """Whether bytes are no certificate that is to be signed."""
+    try:
+        read_tbs(data)
+    except X509Error:
+        return True
+    return False

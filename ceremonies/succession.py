@@ -5,6 +5,7 @@ sign. `log-key-retire` ends the overlap. Each writes `log.key.rotate` and the ke
 keys sign a checkpoint, the entries before it say.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -100,10 +101,14 @@ def change_signers(
     """
     (act, old, new), (key, state) = pair, change
     what = {"act": act, "new": vkey_of(room, new), "old": vkey_of(room, old), "reason": reason}
+    # The last checkpoint of both keys: who reads the journal only later follows from one to the other by it.
+    kept = [room.ledger.sign_checkpoint()] if act == "end" else []
+    if kept:
+        what["checkpoint"] = hashlib.sha256(kept[0]).hexdigest()
     rotate = {**entries.event(ROTATE, closing.by, what, **closing.approved), "keys": [old.fields, new.fields]}
     moved = entries.key_state(key, state, closing.by, reason, closing.approved)
     row = Update(KeyRow, {"spki": key.spki}, {"state": state})
-    return LastWords([rotate, moved], lambda _: [row])
+    return LastWords([rotate, moved], lambda _: [row], kept)
 
 
 def follow(room: Room, shown: Mapping[str, Any]) -> None:

@@ -1,22 +1,28 @@
 """Certificates that are taken back: by rework, scrap and the closing of a work order, as `ceremonies.revocations` names
-them; and LDevIDs of devices that leave their site.
+them; LDevIDs of devices that leave their site; and what a site box has revoked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from cryptography import x509
 
+from ceremonies.grant_tables import BoxCertificateRow
+from ceremonies.granted import Box
 from ceremonies.journal import RESTORE, JournalForked, Placed
 from ceremonies.orders import Actor
 from ceremonies.owned import find_ldevids
 from ceremonies.procedures import LastWords
-from ceremonies.revocations import Grounds, revoke_changes
+from ceremonies.revocations import Grounds, list_pending, revoke_changes
 from ceremonies.room import Room
+from ceremonies.settled import Settled
+from ceremonies.statements import select_in
 from ceremonies.store import Change
 from ceremonies.tables import CertificateRow
 from pki.x509.issuers import read_certificate
+
+PAGE: Final = 500
 
 
 class Withdrawn(msgspec.Struct, frozen=True):
@@ -64,6 +70,33 @@ def withdraw_ldevids(
         serials = [serial for serial, why in left.items() if why == reason]
         grounds = Grounds(reason, "the device left its site")
         parts.append(revoke_changes(room, find_ldevids(room, serials), grounds, by, context))
+    return join_words(parts)
+
+
+def withdraw_settled(
+    room: Room, box: Box, told: Mapping[str, str], arrived: Mapping[str, Settled], by: Actor
+) -> LastWords:
+    """What a box has revoked, with what rests on it: numbers of certificates, each with the reason. Only certificates
+    that were accepted count, now (`arrived`) or before. Writer's thread, as `revoke_changes`. Raises JournalForked.
+    """
+    found = {number: arrived[number].serial for number in told if number in arrived}
+    numbers = sorted(set(told) - set(found))
+    for start in range(0, len(numbers), PAGE):
+        with room.store.read() as connection:
+            rows = list(select_in(connection, BoxCertificateRow, "number", numbers[start : start + PAGE]))
+        found |= {row["number"]: row["serial"] for row in rows if row["box"] == box.label and row["settled"]}
+    pending = list(list_pending(room, [Withdrawn(serial, box.ca, number) for number, serial in found.items()]))
+    parts: list[LastWords] = []
+    for reason in sorted({told[item.number] for item in pending}):
+        mine = [item for item in pending if told[item.number] == reason]
+        resting = find_ldevids(room, sorted({item.serial for item in mine}))
+        grounds = Grounds(reason, "revoked at its site box", {"box": box.label})
+        parts.append(revoke_changes(room, [*mine, *resting], grounds, by))
+    return join_words(parts)
+
+
+def join_words(parts: Sequence[LastWords]) -> LastWords:
+    """Entries and rows of several revocations."""
 
     def changes(placed: Sequence[Placed]) -> list[Change]:
         found, start = list[Change](), 0

@@ -5,7 +5,7 @@ import csv
 import hashlib
 import io
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Annotated, Final
@@ -33,6 +33,7 @@ from ceremonies.commands import (
 from pki.log.media import write_medium
 from pki.trust.authority import open_sign
 from pki.trust.grants import QuotaGrant
+from pki.x509.issuers import read_certificate
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +42,7 @@ app = typer.Typer(
     callback=connect,
     help="Site boxes: grant a quota, carry it, settle what was used of it.",
 )
-GRANT, CERTIFICATE, SETS = "grant.cose", "ca.pem", "set-*.cose"
+GRANT, CERTIFICATE, ROOT, LINKS, SETS = "grant.cose", "ca.pem", "root.pem", "link-*.pem", "set-*.cose"
 TERMS: Final = ("box", "quantity", "class", "until", "from", "profile")
 BOXES: Final = ("box", "plant", "size", "used", "time")
 GRANTS: Final = ("id", "box", "number", "quantity", "used", "valid_to", "current")
@@ -133,14 +134,16 @@ def export_grant(
     grant: Annotated[str, typer.Argument(help="The grant's id.")],
     directory: Annotated[Path, typer.Argument(help="A directory on the medium.")],
 ) -> None:
-    """At the centre: write what the box needs: the grant, the certificate of its CA, the trust sets."""
+    """At the centre: write what the box needs: the grant, its CA's certificate and what is above it, trust sets."""
     session = session_of(ctx)
     found = next((item for item in session.get("/v1/grants", Granted).grants if item.id == grant), None)
     if found is None:
         raise FileRefused(f"no grant {grant}", hint="list them: kedge grant show")
-    certificates = session.get("/v1/certificates", Certificates).certificates
+    certificates = {
+        ca.name: ca.certificate.encode() for ca in session.get("/v1/certificates", Certificates).certificates
+    }
     document = session.get(f"/v1/documents/{found.document}", Document).document
-    files = {GRANT: document, CERTIFICATE: next(ca.certificate.encode() for ca in certificates if ca.name == found.box)}
+    files = {GRANT: document, CERTIFICATE: certificates[found.box], **list_ancestry(certificates, found.box)}
     files |= {f"{item.name}.cose": item.document for item in session.get("/v1/trust-sets", Documents).documents}
     written = [write_file(directory / name, data) for name, data in files.items()]
     session.show({"files": [str(path) for path in written]}, *map(str, written), "at the box: kedge grant import DIR")
@@ -162,9 +165,23 @@ def import_grant(
     plan = {
         "grant": document,
         "trust_sets": [read_file(path, 1 << 16) for path in new],
-        "certificate": read_file(directory / CERTIFICATE, 1 << 14).decode("ascii", "replace"),
+        "certificate": read_text(directory / CERTIFICATE),
+        "root": "".join(map(read_text, directory.glob(ROOT))),
+        "links": [read_text(path) for path in sorted(directory.glob(LINKS))],
     }
     propose(session, ceremony, "grant-import", plan)
+
+
+def list_ancestry(certificates: Mapping[str, bytes], box: str) -> dict[str, bytes]:
+    """The files of the root that certified the CA of a box, and of the links from older roots to it (`NEW@OLD`)."""
+    parsed = {name: read_certificate(data) for name, data in certificates.items()}
+    found = [name for name, item in parsed.items() if item.subject == parsed[box].issuer]
+    return {LINKS.replace("*", name.rpartition("@")[2]) if "@" in name else ROOT: certificates[name] for name in found}
+
+
+def read_text(path: Path) -> str:
+    """A file of a PEM block."""
+    return read_file(path, 1 << 14).decode("ascii", "replace")
 
 
 @app.command("checkpoint")

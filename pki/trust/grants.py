@@ -21,7 +21,8 @@ class QuotaGrant(Payload, frozen=True):
 
     ca: SHA-256 of the CA's SubjectPublicKeyInfo. quantity: certificates, rework included. profiles: of certificates.
     classes: by class id the SHA-256 of the birth package that its devices get, if there is one. A certificate is begun
-    from `valid_from` on and before `valid_to`.
+    from `valid_from` on and before `valid_to`. facts: SHA-256 of what the centre's policy says of the fleet and these
+    classes (canonical JSON); without it the grant was made by an earlier release.
     """
 
     NAME = "quota-grant"
@@ -38,6 +39,7 @@ class QuotaGrant(Payload, frozen=True):
     valid_from: int
     valid_to: int
     issued_at: int
+    facts: bytes | None = None
 
 
 QuotaGrant.shape = record(
@@ -55,6 +57,7 @@ QuotaGrant.shape = record(
         11: Field("valid_from", SECONDS),
         12: Field("valid_to", SECONDS),
         13: Field("issued_at", SECONDS),
+        14: Field("facts", HASH, None),
     },
     marks={1: 1},
 )
@@ -83,6 +86,7 @@ def draft_grant(trust_set: TrustSet, grant: QuotaGrant, signers: Sequence[CoseKe
         what={
             "ca": grant.ca.hex(),
             "classes": sorted(class_id.hex() for class_id in grant.classes),
+            **({"facts": grant.facts.hex()} if grant.facts else {}),
             "grant": grant.id,
             "number": grant.number,
             "plant": grant.plant,

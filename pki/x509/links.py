@@ -15,7 +15,7 @@ from pki.drafts import Draft
 from pki.names import AuthoritySubject
 from pki.x509.certificates import draft_certificate
 from pki.x509.errors import IssuerRefused, SubjectRefused
-from pki.x509.issuers import Issuer, read_certificate
+from pki.x509.issuers import Issuer, read_certificate, read_issuer
 from pki.x509.profiles import IDENTITY_ROOT, ROOT_LINK
 from pki.x509.tbs import read_tbs
 from pki.x509.terms import Terms
@@ -66,3 +66,17 @@ def draft_link(root: Issuer, issuer: Issuer, number: int) -> Draft:
     if read_tbs(draft.payload).subject != root.subject:
         raise SubjectRefused(f"the name of {subject} is encoded otherwise than by us: a link would not be found")
     return draft
+
+
+def read_link(link: bytes, root: Issuer, issuer: Issuer) -> Issuer:
+    """The certificate (PEM or DER) by which `issuer` vouches for `root`, a later generation of itself (newWithOld).
+
+    Nothing is said about its validity today. Raises IssuerRefused, SubjectRefused, and what `read_issuer` raises.
+    """
+    found = read_issuer(ROOT_LINK, link, issuer)
+    new, old = read_certificate(root.certificate), read_certificate(issuer.certificate)
+    if (found.public_key, found.subject) != (root.public_key, root.subject):
+        raise IssuerRefused("the link certificate speaks of another root")
+    if not is_same_authority(new, old) or read_subject(new).generation <= read_subject(old).generation:
+        raise IssuerRefused(f"{read_subject(new)} is no later generation of {read_subject(old)}")
+    return found

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from ceremonies.arrivals import Arrivals, name_order, read_owner
-from ceremonies.settling import BoxCertificate
+from ceremonies.replicas import BoxCertificate
 from ceremonies.statements import apply_changes
 from ceremonies.tables import DeviceRow, ReservationRow
 from tests.ceremonies.boxed import CA, Pair

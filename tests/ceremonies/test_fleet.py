@@ -133,3 +133,23 @@ def test_a_fleet_that_demands_no_hardware_keeps_its_bytes() -> None:
     shown = msgspec.to_builtins(FLEET)
     assert "makers" not in shown
     assert all("key_protection" not in item for item in shown["classes"])
+
+
+def test_what_certificates_are_made_by_has_a_digest() -> None:
+    """Other classes and the life of lists change nothing of them; a URL, an OID and the arc's root do."""
+    second, named = DeviceClass("other", "stm32h7", f"{ARC}.9"), {FLEET.class_id(CLASS)}
+    fleet = msgspec.structs.replace(FLEET, revocation=Revocation("http://a.example"))
+    alike = [
+        msgspec.structs.replace(fleet, classes=(second, *FLEET.classes)),
+        msgspec.structs.replace(fleet, revocation=Revocation("http://a.example", 48)),
+    ]
+    mine = FLEET.device_class(CLASS)
+    unlike = [
+        FLEET,
+        msgspec.structs.replace(fleet, revocation=Revocation("http://b.example")),
+        msgspec.structs.replace(fleet, test_root=not FLEET.test_root),
+        msgspec.structs.replace(fleet, classes=(msgspec.structs.replace(mine, hw_type=f"{ARC}.7"),)),
+    ]
+    assert {item.digest(named) for item in alike} == {fleet.digest(named)}
+    assert fleet.digest(named) not in {item.digest(named) for item in unlike}
+    assert msgspec.json.decode(fleet.narrow(named).document, type=Fleet).classes == (mine,)

@@ -1,12 +1,13 @@
 """Settlements: a medium is believed as far as it verifies, and what is altered in it is named."""
 
 import asyncio
+import hashlib
 import io
 from collections.abc import Callable
 
 import pytest
 
-from ceremonies.commands import BoxSettled, GrantsListed, ListGrants, SettleBox, ShowCertificate
+from ceremonies.commands import BoxSettled, CertificateShown, GrantsListed, ListGrants, SettleBox, ShowCertificate
 from ceremonies.settlements import Settlements
 from pki.log.evidence import blob_path
 from tests.ceremonies.boxed import CA, Pair, carry, issue, pack, settle, unpack
@@ -125,11 +126,14 @@ def test_a_stranger_settles_nothing(pair: Pair) -> None:
 
 
 @pytest.mark.req("CA-13")
-def test_who_asks_the_centre_for_a_certificate_of_a_box_is_sent_there(pair: Pair) -> None:
+def test_a_certificate_of_a_box_is_known_from_its_settlement_on(pair: Pair) -> None:
     async def play() -> None:
-        await issue(pair.box, "BMS-000001")
-        await settle(pair.centre, await carry(pair.box))
-        told = problem(await pair.centre.try_ask(ShowCertificate(serial="BMS-000001"), "officer"))
-        assert (told.code, told.message) == ("certificate-unknown", "the certificate of BMS-000001 is a site box's")
+        issued = await issue(pair.box, "BMS-000001")
+        before = problem(await pair.centre.try_ask(ShowCertificate(serial="BMS-000001"), "officer"))
+        assert before.code == "certificate-unknown"
+        settled = await settle(pair.centre, await carry(pair.box))
+        shown = await pair.centre.ask(ShowCertificate(serial="BMS-000001"), "officer", CertificateShown)
+        digest = hashlib.sha256(issued.certificate).hexdigest()
+        assert (shown.ca, shown.document, shown.index) == (CA, digest, settled.index)
 
     asyncio.run(play())

@@ -1,6 +1,5 @@
 """Counting what a box did: each certificate once, however the journal is cut into settlements."""
 
-import asyncio
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -12,13 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ceremonies.granted import Grant, list_facts
-from ceremonies.grants import find_box, load_plant_ca
-from ceremonies.settling import NOTICES, Finding, Held, Settling, State, read_issued
-from pki.log.leaves import Leaf, parse_leaf
+from ceremonies.replicas import Facts
+from ceremonies.settling import NOTICES, Finding, Held, Settling, State
+from pki.log.leaves import Leaf
 from pki.x509.issuers import Issuer
-from tests.ceremonies.boxed import CA as CA_LABEL
-from tests.ceremonies.boxed import Pair, issue
-from tests.ceremonies.small import act as run_task
 from tests.world import CLASS, FLEET
 
 CA, OTHER = "ca" * 32, "0b" * 32
@@ -29,7 +25,7 @@ GRANTS = {
     name: Grant(name, number, CA, 3, ("idevid",), (CLASS_ID,), 1_767_225_600, 1_767_312_000, "dd" * 32)
     for number, name in enumerate(("graz-1", "graz-2", "graz-3"), 1)
 }
-HELD = Held(ISSUER, GRANTS, FLEET, lambda _: None)
+HELD = Held(GRANTS, {"": Facts(ISSUER, FLEET)}, lambda _: None)
 Act = tuple[str, int]
 FIRST = {"h": "00" * 32, "i": 1}
 SIGNED: dict[str, Any] = {"status": "ok", "doc": "ee" * 32, "sigs": ["A" * 86]}
@@ -174,20 +170,6 @@ def test_what_is_of_no_grant_is_counted_under_no_name() -> None:
     state = State()
     judge(take("graz-1"), *(begin(number, f"own-{number}") for number in range(3)), begin(3, "graz-1"), state=state)
     assert state.used == {"": 3, "graz-1": 1}
-
-
-def test_a_certificate_of_no_work_order_differs(pair: Pair) -> None:
-    issued = asyncio.run(issue(pair.box, "BMS-000001"))
-    leaf = parse_leaf(issued.proven.entry)
-    assert leaf.op and leaf.op.what
-    room = pair.centre.room
-    issuer = run_task(pair.centre, lambda: load_plant_ca(room, find_box(room, CA_LABEL)))
-    held = Held(issuer, {}, FLEET, lambda _: None)
-    assert read_issued(held, (issued.proven.index, leaf), issued.certificate).work_order == "wo-1"
-    for order in ("wo/1", "wo\0", ""):
-        leaf.op.what["work_order"] = order
-        with pytest.raises(msgspec.ValidationError):
-            read_issued(held, (issued.proven.index, leaf), issued.certificate)
 
 
 def test_what_a_crash_explains_is_no_alarm() -> None:

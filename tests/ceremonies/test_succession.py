@@ -119,6 +119,9 @@ def test_the_entries_say_what_was_approved_by_whom(genesis_world: World) -> None
     begin, end = [leaf for leaf in read_leaves(world) if leaf.type == "log.key.rotate"]
     pair = {"old": old.encode(), "new": new.encode()}
     told = [("begin", ROTATE["reason"], "change"), ("end", RETIRE["reason"], "end")]
+    assert end.op and end.op.what
+    kept = world.room.store.blob(str(end.op.what.pop("checkpoint"))) or b""
+    assert [item.key for item in verify_note(kept, [old, new])[1]] == [old, new]  # for who reads only afterwards
     for leaf, (moment, reason, ceremony) in zip((begin, end), told, strict=True):
         assert leaf.op and leaf.apr and leaf.keys
         assert (leaf.op.what, leaf.cer) == ({"act": moment, "reason": reason, **pair}, ceremony)

@@ -26,6 +26,7 @@ from ceremonies.commands import (
     StatementsRecorded,
     StraysFound,
 )
+from ceremonies.fleet import Fleet
 from ceremonies.orders import Order
 from ceremonies.reckoning import check_counts, check_rows
 from ceremonies.replay import replay_journal
@@ -45,13 +46,16 @@ from tests.ceremonies.boxed import (
     bring,
     carry,
     copy_box,
+    import_plan,
     issue,
     make_grant,
     make_pair,
     read_document,
     settle,
+    trust_of,
 )
-from tests.ceremonies.field import make_controller, problem, read_leaves, sign_release, submit
+from tests.ceremonies.field import make_controller, problem, propose, read_leaves, sign_release, submit
+from tests.ceremonies.revoking import PARTITIONED
 from tests.ceremonies.small import BY
 from tests.world import CLASS, RefusedError, World, audit_world, make_request
 
@@ -412,3 +416,80 @@ def test_a_device_of_a_box_is_heard_by_the_centre(pair: Pair) -> None:
 
     asyncio.run(play())
     check(centre, box)
+
+
+def govern(world: World, fleet: Fleet) -> None:
+    """From now on the policy says this of the fleet."""
+    door, governing = world.room.door, world.room.door.require_governing()
+    policy = msgspec.structs.replace(governing.policy, fleet=fleet)
+    door.governing = msgspec.structs.replace(governing, policy=policy)
+    world.room.cache.clear()
+
+
+@pytest.mark.req("CA-13")
+def test_certificates_are_compared_with_the_policy_of_their_grant(pair: Pair) -> None:
+    """The centre changes its policy first; the box goes on until it follows, and then asks for a new grant."""
+    centre, box = pair.centre, pair.box
+
+    async def play() -> None:
+        await issue(box, serial(1))
+        govern(centre, PARTITIONED)
+        await issue(box, serial(2))
+        assert codes(await settle(centre, await carry(box))) == []
+        grant = await make_grant(centre, "graz-2", 5)
+        told = problem(await propose(box, "import-x", "grant-import", import_plan(centre, grant)))
+        assert told.code == "grant-refused" and "word for word" in told.hint
+        govern(box, PARTITIONED)
+        over = problem(await box.try_ask(IssueDevice("wo-1", serial(3), make_request()), "station"))
+        assert over.code == "grant-over" and "policy" in over.message
+        await bring(centre, box, grant, "graz-2")
+        await issue(box, serial(3))
+        settled = await settle(centre, await carry(box))
+        assert (codes(settled), settled.used) == ([], {GRANT: 2, "graz-2": 1})
+
+    asyncio.run(play())
+
+
+async def rotate_journal(box: World, number: int) -> None:
+    """The box's journal gets its next key; both sign from here on."""
+    plan = {"label": f"journal-{number}", "token": "kedge-journal", "reason": "old"}
+    await box.ceremony(f"rotate-{number}", "log-key-rotate", plan)
+
+
+async def retire_journal(box: World, label: str) -> None:
+    """This key signs no more."""
+    await box.ceremony(f"retire-{label}", "log-key-retire", {"label": label, "reason": "the centre follows"})
+
+
+@pytest.mark.req("KL-9", "AU-2")
+def test_settlements_follow_the_keys_of_the_journal(pair: Pair) -> None:
+    """A whole change between two settlements; one that a settlement comes into the middle of; increments."""
+    centre, box = pair.centre, pair.box
+
+    async def play() -> None:
+        first = await settle(centre, await carry(box))
+        assert codes(first) == []
+        pinned = centre.room.ledger.replay.grants.boxes[CA].policy
+        await rotate_journal(box, 2)
+        await retire_journal(box, "journal")
+        await issue(box, serial(1))
+        assert codes(await settle(centre, await carry(box, await settled_to(centre)))) == []
+        assert centre.room.ledger.replay.grants.boxes[CA].policy != pinned
+        await rotate_journal(box, 3)
+        await issue(box, serial(2))
+        assert codes(await settle(centre, await carry(box))) == []
+        await retire_journal(box, "journal-2")
+        await issue(box, serial(3))
+        last = await settle(centre, await carry(box, await settled_to(centre)))
+        assert (codes(last), last.devices) == ([], 1)
+
+    asyncio.run(play())
+    box_now = centre.room.ledger.replay.grants.boxes[CA]
+    assert (centre.room.store.blob(box_now.policy) or b"").decode() == trust_of(box)
+    check(centre, box)
+
+
+async def settled_to(centre: World) -> str:
+    """The checkpoint from which the next export goes on."""
+    shown = await centre.ask(ListGrants(), "officer", GrantsListed)
+    return shown.boxes[0].checkpoint.decode()

@@ -53,11 +53,19 @@ def test_grants_are_shown(web: list[str]) -> None:
 def test_what_the_box_needs_is_written_and_taken(web: list[str], peer: Peer, tmp_path: Path) -> None:
     peer.replies = {
         **peer.replies,
-        commands.ListCertificates: commands.DocumentsListed((("graz-box-ca", DIGEST, CERTIFICATES["device-ca"]),)),
+        commands.ListCertificates: commands.DocumentsListed(
+            (
+                ("graz-box-ca", DIGEST, CERTIFICATES["device-ca"]),
+                ("root-1", DIGEST, CERTIFICATES["identity-root"]),
+                ("root-1@root-0", DIGEST, CERTIFICATES["identity-root"]),
+                ("root-0@root-1", DIGEST, CERTIFICATES["device-ca"]),
+            )
+        ),
     }
     medium = tmp_path / "medium"
     answer(*web, "export", "graz-2026-01", str(medium))
-    assert sorted(path.name for path in medium.iterdir()) == ["ca.pem", "grant.cose", "set-0-0.cose", "set-0-1.cose"]
+    written = ["ca.pem", "grant.cose", "link-root-0.pem", "root.pem", "set-0-0.cose", "set-0-1.cose"]
+    assert sorted(path.name for path in medium.iterdir()) == written
     assert (medium / "grant.cose").read_bytes() == SEALED.document
     assert refusal(*web, "export", "none", str(medium)) == "file-refused"
     for number in (2, 10, 11):
@@ -69,6 +77,8 @@ def test_what_the_box_needs_is_written_and_taken(web: list[str], peer: Peer, tmp
     assert (action, plan["grant"]) == ("grant-import", base64.b64encode(signed).decode())
     assert plan["trust_sets"] == [base64.b64encode(b"set 2").decode(), base64.b64encode(b"set 10").decode()]
     assert plan["certificate"] == CERTIFICATES["device-ca"].decode()
+    root = CERTIFICATES["identity-root"].decode()
+    assert (plan["root"], plan["links"]) == (root, [root])
     (medium / "set-x.cose").write_bytes(b"")
     assert refusal(*web, "import", str(medium), "--ceremony", "import-1") == "file-refused"
 

@@ -25,6 +25,8 @@ NEXT = following(GENESIS)
 
 def test_accepts() -> None:
     assert verify_grant(NEXT, sign(grant(NEXT), MANIFEST)) == grant(NEXT)
+    named = grant(NEXT, facts=HASH)
+    assert verify_grant(NEXT, sign(named, MANIFEST)) == named
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,7 @@ def test_accepts() -> None:
         ({"quantity": 0}, "payload-invalid"),
         ({"number": 0}, "payload-invalid"),
         ({"ca": HASH[1:]}, "payload-invalid"),
+        ({"facts": HASH[1:]}, "payload-invalid"),
         ({"id": "x" * 65}, "payload-invalid"),
         ({"valid_to": 1_790_000_000}, "payload-invalid"),
         ({"valid_to": LATEST}, "payload-invalid"),

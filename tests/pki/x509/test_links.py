@@ -8,12 +8,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from pki.errors import SignatureInvalid
 from pki.names import AuthoritySubject
 from pki.x509.certificates import draft_certificate
 from pki.x509.chains import verify_chain
 from pki.x509.errors import ChainInvalid, IssuerRefused, LintFailed, SubjectRefused
 from pki.x509.issuers import Issuer, read_certificate, read_issuer
-from pki.x509.links import draft_link, is_same_authority, read_subject
+from pki.x509.links import draft_link, is_same_authority, read_link, read_subject
 from pki.x509.lint import lint_certificate
 from pki.x509.profiles import DEVICE_CA, IDENTITY_ROOT, ROOT_LINK
 from pki.x509.terms import Terms
@@ -117,6 +118,22 @@ def test_only_two_generations_of_one_root_are_linked() -> None:
     for root, issuer in pairs:
         with pytest.raises(IssuerRefused):
             draft_link(root, issuer, NUMBER)
+
+
+@pytest.mark.req("RO-2")
+def test_a_link_is_read_for_the_root_of_which_it_speaks() -> None:
+    """Only newWithOld: who believes a root goes on to a later one, never back."""
+    old, new, other = ROOTS.first.root, ROOTS.new, make_hierarchy()
+    assert read_link(ROOTS.new_with_old, new, old).public_key == new.public_key
+    with pytest.raises(IssuerRefused, match="another root"):
+        read_link(ROOTS.new_with_old, old, old)
+    with pytest.raises(IssuerRefused, match="no later generation"):
+        read_link(ROOTS.old_with_new, old, new)
+    stranger = make_key(ec.SECP384R1())
+    with pytest.raises(SignatureInvalid):
+        read_link(stranger.finish(draft_link(new, old, NUMBER)), new, old)
+    with pytest.raises(LintFailed):
+        read_link(other.device_ca.certificate, new, old)
 
 
 def test_a_name_that_we_would_write_otherwise_is_not_linked() -> None:

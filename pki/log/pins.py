@@ -1,0 +1,153 @@
+"""The keys by which a reader believes a journal, pinned once and followed from one to the next (`log.key.rotate`).
+
+For who reads a journal again and again, as the centre of a site box does. A new key is believed when a checkpoint over
+the entry that names it bears the signature of one that was believed before. During an overlap every checkpoint does;
+the last of them is kept with the entry that ends it, for who reads only afterwards.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal
+
+import msgspec
+
+from pki.errors import PkiError
+from pki.log.checkpoints import parse_checkpoint
+from pki.log.errors import AuditFailed, NoteUnsigned, VerifierKeyInvalid
+from pki.log.evidence import blob_path
+from pki.log.exports import walk_export
+from pki.log.files import CHECKPOINT, Files, check_head
+from pki.log.leaves import Leaf, parse_leaf
+from pki.log.notes import LOG_KEY, VerifierKey, parse_note, parse_vkey
+from pki.log.policy import NO_QUORUM, TrustPolicy, verify_checkpoint
+from pki.log.rotations import ROTATE
+
+Keys = tuple[VerifierKey, ...]
+CHANGES: Final = 64
+"""Changes of the key that are followed at once."""
+_EARLIER: Final = re.compile(r"checkpoints/(0|[1-9][0-9]{0,18})\Z", re.ASCII)
+
+
+class KeyChange(msgspec.Struct, frozen=True):
+    """An entry that changes the key: `new` signs beside `old` (`begin`), or alone (`end`).
+
+    note: at an end the SHA-256 of the last checkpoint that both signed; empty where none was kept.
+    """
+
+    seq: int
+    act: Literal["begin", "end"]
+    old: VerifierKey
+    new: VerifierKey
+    note: str
+
+
+def read_change(seq: int, leaf: Leaf) -> KeyChange | None:
+    """What an entry changes; None when it changes no key of its journal."""
+    what = (leaf.op.what or {}) if leaf.type == ROTATE and leaf.op and not leaf.out else {}
+    try:
+        old, new = parse_vkey(str(what.get("old"))), parse_vkey(str(what.get("new")))
+    except VerifierKeyInvalid:
+        return None
+    act, note = what.get("act"), what.get("checkpoint", "")
+    if (
+        act not in ("begin", "end")
+        or old == new
+        or {(key.name, key.kind) for key in (old, new)} != {(leaf.log, LOG_KEY)}
+    ):
+        return None
+    return KeyChange(seq, act, old, new, note if isinstance(note, str) else "")
+
+
+def advance_policy(policy: TrustPolicy, changes: Iterable[KeyChange]) -> TrustPolicy:
+    """The policy after these changes; witnesses and quorum stay. A key that nothing believed introduces is ignored."""
+    logs = policy.logs
+    for change in changes:
+        if change.act == "begin" and change.old in logs:
+            logs = (*(key for key in logs if key != change.new), change.new)
+        elif change.act == "end" and change.new in logs:
+            logs = tuple(key for key in logs if key != change.old)
+    return msgspec.structs.replace(policy, logs=logs)
+
+
+def write_pins(policy: bytes, pinned: TrustPolicy) -> bytes:
+    """The text of a policy with the log keys of another in the place of its own."""
+    rest = [line for line in policy.split(b"\n") if line.split()[:1] != [b"log"]]
+    return b"".join(f"log {key.encode()}\n".encode() for key in pinned.logs) + b"\n".join(rest)
+
+
+def follow_head(files: Files, known: int) -> Files:
+    """An export as it is to be verified: itself, when a key of its policy signed the head. Else with every key beside
+    them to which its entries from `known` on lead, and with the checkpoints that show it.
+
+    Nothing of it is verified yet. Raises AuditFailed when no key signed the head that could be believed.
+    """
+    try:
+        files.head()
+    except AuditFailed as error:
+        if not isinstance(error.__cause__, NoteUnsigned) or files.policy is None:
+            raise
+        try:
+            changes = _list_changes(files, known)
+        except PkiError:
+            raise error from None
+        if not 0 < len(changes) <= CHANGES:
+            raise
+        return _widen(files, files.policy, changes)
+    return files
+
+
+def check_pins(files: Files, pinned: TrustPolicy) -> None:
+    """The head is signed by a key that signs at its size: none that was given up. Raises AuditFailed."""
+    check_head(CHECKPOINT, files.read(CHECKPOINT), pinned)
+
+
+def _list_changes(files: Files, known: int) -> list[KeyChange]:
+    entries = walk_export(msgspec.structs.replace(files, policy=None), known)
+    found = (read_change(seq, parse_leaf(data)) for seq, data in entries)
+    return [change for change in found if change]
+
+
+def _widen(files: Files, policy: TrustPolicy, changes: list[KeyChange]) -> Files:
+    kept = {} if policy.is_witnessed else dict(_find_kept(files, changes))
+    more = tuple(dict.fromkeys(change.new for change in changes if change.new not in policy.logs))
+    widened = msgspec.structs.replace(
+        files,
+        read=lambda path: kept[path] if path in kept else files.read(path),
+        paths=files.paths | kept.keys(),
+        policy=msgspec.structs.replace(policy, logs=(*policy.logs, *more)),
+    )
+    signed = list(_read_signers(widened, (*policy.logs, *more)))
+    for change in changes:
+        if change.act == "begin" and not any(
+            size > change.seq and set(keys) & set(policy.logs) for size, keys in signed
+        ):
+            raise AuditFailed(
+                f"entry {change.seq}: no checkpoint over this change of the journal's key bears a key known before",
+                hint="settle while both keys sign, or end the overlap by a ceremony: it keeps their last checkpoint",
+                entry=change.seq,
+            )
+        policy = advance_policy(policy, [change])
+    return widened
+
+
+def _read_signers(files: Files, keys: Keys) -> Iterator[tuple[int, Keys]]:
+    """The size of each earlier checkpoint, and which of these keys signed it."""
+    for path in filter(_EARLIER.match, files.paths):
+        try:
+            found = verify_checkpoint(TrustPolicy(keys, (), (), NO_QUORUM), files.read(path))
+        except PkiError:
+            continue  # the audit names what is wrong with it
+        yield found.checkpoint.size, found.signers
+
+
+def _find_kept(files: Files, changes: Iterable[KeyChange]) -> Iterator[tuple[str, bytes]]:
+    """The checkpoints that the ends of overlaps name, as files of the export that it has not."""
+    for change in changes:
+        if change.note and change.note in files.blobs:
+            note = files.read(blob_path(change.note))
+            try:
+                path = f"checkpoints/{parse_checkpoint(parse_note(note).text).size}"
+            except PkiError:
+                continue
+            if path not in files.paths:
+                yield path, note
