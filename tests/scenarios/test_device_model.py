@@ -1,6 +1,6 @@
 """The device model in random histories: every invariant D1 to D19 of the rotation rules, after every step.
 
-KEDGE_HISTORIES says how many (2,000 unless told); `make soak` runs more. A failing history names its number, and is
+KEDGE_HISTORIES says how many (1,000 unless told); `make soak` runs more. A failing history names its number, and is
 the same in every run. The second half takes one rule away at a time and sees devices brick: the checks can fail.
 """
 
@@ -34,7 +34,7 @@ from tests.scenarios.device_checks import Checks
 from tests.scenarios.device_history import History
 from tests.scenarios.remembering import remember
 
-HISTORIES = max(1, int(os.environ.get("KEDGE_HISTORIES", "2000")))
+HISTORIES = max(1, int(os.environ.get("KEDGE_HISTORIES", "1000")))
 CHUNK = 100
 INVARIANTS = {f"D{number}" for number in range(1, 20)}
 
