@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import msgspec
 from alembic import command
@@ -78,6 +78,24 @@ Change = Insert | Update
 def table_of(model: type[SQLModel]) -> Table:
     """The SQLAlchemy Core table of a row class."""
     return SQLModel.metadata.tables[str(model.__tablename__)]
+
+
+class Source(Protocol):
+    """Where rows are read."""
+
+    def rows(self, query: Select[Any], /) -> Sequence[Row]:
+        """All rows of a query, as mappings."""
+
+
+class View(msgspec.Struct, frozen=True):
+    """What a connection of `Store.read` sees, whatever is committed meanwhile."""
+
+    connection: Connection
+
+    def rows(self, query: Select[Any], /) -> Sequence[Row]:
+        """All rows of a query, as mappings."""
+        with translated():
+            return [dict(row) for row in self.connection.execute(query).mappings()]
 
 
 class Store:

@@ -46,7 +46,8 @@ def test_certificates_and_their_entries(factory_world: World) -> None:
     store = factory_world.room.store
     units = asyncio.run(make_units(factory_world, range(1, 4)))
     rows = list(list_units(store, load_order(factory_world.room, "wo-1")))
-    assert list(read_certificates(store, rows)) == [(unit.serial, unit.held.certificate) for unit in units]
+    pairs = [(row["serial"], row["certificate"]) for row in rows]
+    assert list(read_certificates(store, pairs)) == [(unit.serial, unit.held.certificate) for unit in units]
     digests = [row["certificate"] for row in rows]
     assert read_entries(store, digests) == {
         digest: unit.held.proven.index for digest, unit in zip(digests, units, strict=True)
@@ -54,4 +55,4 @@ def test_certificates_and_their_entries(factory_world: World) -> None:
     assert read_documents(store, ["0" * 64]) == {}
     tamper(store, "DELETE FROM evidence WHERE seq = :seq", seq=units[1].held.proven.index)
     with pytest.raises(JournalForked, match="BMS-000002"):
-        list(read_certificates(store, rows))
+        list(read_certificates(store, pairs))
