@@ -26,7 +26,7 @@ from ceremonies.withdrawals import Withdrawn, read_withdrawn
 
 QUOTA_WITHDRAWN: Final = "quota.withdrawn"
 CLOSER: Final = Actor(cred="", role="keyroom", src="", sub="closing")
-TURN_EVERY_S: Final = 2.0
+CLOSINGS_EVERY_S: Final = 2.0
 
 
 class Closed(msgspec.Struct, frozen=True):
