@@ -6,7 +6,7 @@ was revoked is passed over; the last entry (`quota.withdrawn`) says that nothing
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from typing import Any, Final
 
@@ -27,6 +27,9 @@ from ceremonies.withdrawals import Withdrawn, read_withdrawn
 QUOTA_WITHDRAWN: Final = "quota.withdrawn"
 CLOSER: Final = Actor(cred="", role="keyroom", src="", sub="closing")
 CLOSINGS_EVERY_S: Final = 2.0
+RETRY_US: Final = 60_000_000
+"""After a failure: a large order takes seconds to read."""
+ALARM: Final = "closing"
 
 
 class Closed(msgspec.Struct, frozen=True):
@@ -43,18 +46,30 @@ class Remainders:
 
     def __init__(self, room: Room) -> None:
         self._room = room
+        self._failed: dict[str, int] = {}
 
     async def turn(self) -> None:
-        """Bring every closing to its end. Raises JournalForked when rows are not what the journal says."""
-        for name in list(self._room.ledger.replay.units.withdrawing):
-            await self._finish(name)
+        """Bring every closing to its end. A failure is an alarm; another try follows after a while, and other orders
+        do not wait for it. Raises JournalForked when rows are not what the journal says.
+        """
+        room, now = self._room, self._room.surroundings.mono_us()
+        for name in list(room.ledger.replay.units.withdrawing):
+            if name in self._failed and now < self._failed[name] + RETRY_US:
+                continue
+            try:
+                await self._finish(name)
+            except Exception as error:
+                self._failed[name] = now
+                room.alarms[f"{ALARM} {name}"] = f"what work order {name} left is not revoked: {error}"
+                raise
+            self._failed.pop(name, None)
+            room.alarms.pop(f"{ALARM} {name}", None)
 
     async def _finish(self, name: str) -> None:
         room = self._room
         closed = await room.act(partial(read_closed, room, name))
         pairs = await asyncio.to_thread(read_unconfirmed, room, closed.order)
-        left = [pair for pair in pairs if pair[0] not in closed.excused]
-        certificates = await asyncio.to_thread(list_withdrawn, room, left)
+        certificates = await asyncio.to_thread(list_withdrawn, room, pairs, closed.excused)
         done = 0
         while done < len(certificates):
             done += await room.act(partial(revoke_part, room, closed, certificates[done : done + NUMBERS_EACH]))
@@ -70,10 +85,13 @@ def read_closed(room: Room, name: str) -> Closed:
     return Closed(load_order(room, name), find_excused(room, name), explain(entry["op"]["what"]["reason"]), context)
 
 
-def list_withdrawn(room: Room, units: Sequence[Pair]) -> list[Withdrawn]:
-    """The certificates of units in the order of their numbers, so that those of a partition lie together."""
-    found = read_withdrawn(room, read_certificates(room.store, units))
-    return sorted(found, key=lambda item: (item.ca, item.number))
+def list_withdrawn(room: Room, units: Sequence[Pair], excused: Set[str]) -> list[Withdrawn]:
+    """The certificates of units that were not excused, those of a partition side by side. Raises JournalForked."""
+    left = [pair for pair in units if pair[0] not in excused]
+    found: dict[tuple[str, int], list[Withdrawn]] = {}
+    for item in read_withdrawn(room, read_certificates(room.store, left)):
+        found.setdefault((item.ca, partition_of(item.number)), []).append(item)
+    return [item for at in sorted(found) for item in found[at]]
 
 
 def revoke_part(room: Room, closed: Closed, certificates: Sequence[Withdrawn]) -> int:
