@@ -36,16 +36,20 @@ def _read_listed(source: Source, order: WorkOrder, table: Table, after: str) -> 
 
 
 def _read_range(source: Source, order: WorkOrder, table: Table, after: str) -> Iterator[Sequence[Row]]:
-    """In the database's own order of texts, which puts numbers of one length in their order."""
+    """In the database's own order of texts, which puts numbers of one length in their order. Each page begins where the
+    one before ended: a search from the order's first serial on would read all before it again.
+    """
     first, last = order.ends
-    key = tuple(table.primary_key.columns)
-    query: Select[Any] = select(table).where(table.c.serial.between(first, last)).order_by(*key).limit(PAGE)
-    page = source.rows(query.where(table.c.serial > after) if after else query)
+    key, serial = tuple(table.primary_key.columns), table.c.serial
+    query: Select[Any] = select(table).order_by(*key).limit(PAGE)
+    start = query.where(serial.between(max(first, after), last))
+    page = source.rows(start.where(serial > after) if after else start)
     while page:
         yield page
         if len(page) < PAGE:
             return
-        page = source.rows(query.where(tuple_(*key) > tuple(page[-1][column.name] for column in key)))
+        end = tuple(page[-1][column.name] for column in key)
+        page = source.rows(query.where(serial.between(page[-1]["serial"], last), tuple_(*key) > end))
 
 
 def read_certificates(store: Store, units: Sequence[Pair]) -> Iterator[tuple[str, bytes]]:

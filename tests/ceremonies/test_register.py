@@ -1,13 +1,17 @@
 """The units of an order, page by page, on both engines."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from sqlalchemy import Select
 
 from ceremonies import register as module
 from ceremonies.issuance import load_order
 from ceremonies.journal import JournalForked
 from ceremonies.register import list_units, read_certificates, read_documents, read_entries
+from ceremonies.store import Row
 from ceremonies.unit_tables import ConfirmationRow
 from tests.ceremonies.lines import Unit, make_units
 from tests.engines import tamper
@@ -56,3 +60,20 @@ def test_certificates_and_their_entries(factory_world: World) -> None:
     tamper(store, "DELETE FROM evidence WHERE seq = :seq", seq=units[1].held.proven.index)
     with pytest.raises(JournalForked, match="BMS-000002"):
         list(read_certificates(store, pairs))
+
+
+def test_a_page_begins_where_the_one_before_ended(genesis_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the order's first serial on, the last page of a large order would read all before it."""
+    monkeypatch.setattr(module, "PAGE", 1)
+    asked = list[set[object]]()
+
+    class Told:
+        def rows(self, query: Select[Any], /) -> Sequence[Row]:
+            asked.append(set(query.compile().params.values()))
+            return [{"serial": f"BMS-00000{len(asked)}", "work_order": "wo-1"}] if len(asked) < 3 else []
+
+    asyncio.run(genesis_world.open_order("wo-1"))
+    order = load_order(genesis_world.room, "wo-1")
+    assert len(list(list_units(Told(), order))) == 2
+    assert ["BMS-000001" in bounds for bounds in asked] == [True, True, False]
+    assert "BMS-000002" in asked[2]
