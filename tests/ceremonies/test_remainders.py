@@ -33,7 +33,6 @@ def read_types(world: World, before: int) -> list[str]:
     return [kind for kind in kinds if kind.startswith(("quota", "certificate"))]
 
 
-@pytest.mark.engines
 @pytest.mark.req("T4", "CA-13")
 @pytest.mark.usefixtures("small")
 def test_a_large_order_is_closed_at_once_and_revoked_in_parts(factory_world: World) -> None:
