@@ -23,6 +23,9 @@ PATIENCE_S: Final = 4.0
 """How long a screen waits for newer ones."""
 KEPT_LIMIT: Final = 256
 
+Key = tuple[str, bytes, int]
+"""Plant, credential, sheet."""
+
 
 class Seen(msgspec.Struct, frozen=True):
     """A plant's figures, how many seconds old they are, and whether there should be newer ones."""
@@ -37,17 +40,17 @@ class Boards:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept: dict[tuple[str, bytes], tuple[float, LineBoardShown]] = {}
+        self._kept: dict[Key, tuple[float, LineBoardShown]] = {}
 
-    async def find(self, caller: Caller, plant: str) -> Seen:
+    async def find(self, caller: Caller, plant: str, sheet: int = 0) -> Seen:
         """The figures of a plant. Raises Refused; KeyroomDown when it does not answer and nothing is kept."""
-        key = (plant, caller.credential)
+        key = (plant, caller.credential, sheet)
         at, kept = self._kept.get(key, (0.0, None))
         age = self._clock() - at
         if kept is not None and age < FRESH_S:
             return Seen(kept, age, away=False)
         try:
-            shown = await ask(caller, plant)
+            shown = await ask(caller, plant, sheet)
         except (KeyroomDown, Refused) as error:
             if not is_away(error):
                 self._kept.pop(key, None)
@@ -58,17 +61,17 @@ class Boards:
         self._keep(key, shown)
         return Seen(shown, 0.0, away=False)
 
-    def _keep(self, key: tuple[str, bytes], shown: LineBoardShown) -> None:
+    def _keep(self, key: Key, shown: LineBoardShown) -> None:
         self._kept.pop(key, None)
         if len(self._kept) >= KEPT_LIMIT:
             del self._kept[next(iter(self._kept))]
         self._kept[key] = (self._clock(), shown)
 
 
-async def ask(caller: Caller, plant: str) -> LineBoardShown:
+async def ask(caller: Caller, plant: str, sheet: int) -> LineBoardShown:
     """The figures of now. Raises Refused, KeyroomDown."""
     try:
-        return await asyncio.wait_for(caller.ask(ShowLineBoard(plant), LineBoardShown), PATIENCE_S)
+        return await asyncio.wait_for(caller.ask(ShowLineBoard(plant, sheet), LineBoardShown), PATIENCE_S)
     except TimeoutError as error:
         raise KeyroomDown("no answer in time", hint="the figures are asked for again") from error
 

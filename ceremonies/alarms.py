@@ -18,6 +18,7 @@ ALARMS: Final = {
     "witnesses": "no quorum of witnesses covers the journal",
     "writer": "the thread that writes has ended",
     "crl": "a revocation list is not signed, and near its end or behind a revocation",
+    "closing": "certificates that the closing of a work order left are not revoked",
     "unknown-outcome": "recovery closed an operation whose outcome is not known",
     "key-suspended": "a key was suspended",
     "key-compromised": "a key was declared compromised",

@@ -4,7 +4,6 @@ from typing import Final
 
 import msgspec
 
-from ceremonies.certified import find_by_serial
 from ceremonies.devices import DeviceRevoked
 from ceremonies.errors import DeviceUnknown, KeyroomError
 from ceremonies.fleet_tables import RegisterRow
@@ -13,7 +12,7 @@ from ceremonies.ldevids import Ldevid
 from ceremonies.owned import find_ldevid
 from ceremonies.registered import read_row
 from ceremonies.revocations import is_ended
-from ceremonies.rework import is_confirmed
+from ceremonies.rework import is_confirmed, read_present
 from ceremonies.room import Room
 from ceremonies.sites import SiteAuthority, find_authority, find_label
 from ceremonies.standing import UnitScrapped
@@ -54,11 +53,14 @@ class SiteMismatch(KeyroomError):
 
 
 class Applicant(msgspec.Struct, frozen=True):
-    """A device that may have an LDevID: its row, the CA, the LDevID that it has (None: none yet)."""
+    """A device that may have an LDevID: its row, the CA, the LDevID that it has (None: none yet). protected: its class
+    demands that its keys live in hardware.
+    """
 
     device: Row
     authority: SiteAuthority
     held: Ldevid | None
+    protected: bool
 
     @property
     def place(self) -> Place:
@@ -86,7 +88,7 @@ def find_applicant(room: Room, label: str, serial: str) -> Applicant:
         raise DeviceUnknown(f"no device {serial} was issued here", hint="check the serial")
     if serial in room.ledger.replay.units.scrapped:
         raise UnitScrapped(f"unit {serial} was scrapped", hint="quarantine the unit")
-    if is_ended(room, find_by_serial(room, serial)):
+    if is_ended(room, read_present(room, device)[0]):
         raise DeviceRevoked(f"the IDevID of {serial} was revoked", hint="ask officers why")
     if not is_confirmed(room, device):
         raise UnitUnconfirmed(f"unit {serial} was never confirmed", hint="the line confirms it (docs/factory.md)")
@@ -106,7 +108,8 @@ def find_applicant(room: Room, label: str, serial: str) -> Applicant:
             hint=f"ask under the label {mine}" if mine else "officers make a CA for that site (ceremony `site-ca`)",
             details={"authority": mine} if mine else {},
         )
-    return Applicant(device, authority, find_ldevid(room, serial))
+    device_class = room.door.require_governing().policy.fleet.device_class(device["class_name"])
+    return Applicant(device, authority, find_ldevid(room, serial), bool(device_class.key_protection))
 
 
 def find_place(room: Room, serial: str) -> Whereabouts:

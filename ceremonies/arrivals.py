@@ -49,7 +49,9 @@ class Arrivals:
         self._confirmed = self._find_confirmed(told)
 
     def _settle(self, item: BoxCertificate) -> Settled:
-        return Settled(item.number, self._box.label, item.serial, item.spki, item.document, item.profile)
+        return Settled(
+            item.number, self._box.label, item.serial, item.spki, item.document, item.profile, item.class_name
+        )
 
     def _find_confirmed(self, told: Iterable[str]) -> dict[str, Settled]:
         """Those that are confirmed from now on, by their numbers: of this box, accepted now or before."""

@@ -43,10 +43,14 @@ class OrderOnBoard(Struct, frozen=True):
 
 
 class LineBoardShown(Struct, frozen=True, tag="line-board-shown"):
-    """A plant at a moment (`at`, seconds since 1970). alarms: what keeps keys from being used."""
+    """A plant at a moment (`at`, seconds since 1970). alarms: what keeps keys from being used. sheet: which part of
+    `sheets` this is, from 0; where stations or orders need fewer, they are there again.
+    """
 
     plant: str
     at: int
     alarms: tuple[str, ...]
     stations: tuple[StationOnBoard, ...]
     orders: tuple[OrderOnBoard, ...]
+    sheet: int = 0
+    sheets: int = 1

@@ -35,5 +35,6 @@ class BoxCertificateRow(SQLModel, table=True):
     certificate: str = Field(index=True)
     seq: int = Field(sa_column=Column(BigInteger, nullable=False))
     profile: str = Field(sa_column=Column(String, nullable=False, server_default=""))
+    class_name: str = Field(sa_column=Column(String, nullable=False, server_default=""))
     settled: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
     confirmed: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))

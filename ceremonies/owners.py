@@ -2,6 +2,9 @@
 
 A device has one LDevID that counts: the one before is revoked in the commit that releases the next. While nobody has
 said where the device is installed, its request waits: the operator's statement is the approval (RFC 7030, 4.2.3).
+
+Where the class demands that keys live in hardware, the key of the IDevID may be certified again: a secure element often
+has no other that its maker vouches for.
 """
 
 import asyncio
@@ -27,7 +30,8 @@ from ceremonies.ldevid_tables import LdevidRow
 from ceremonies.ldevids import KIND
 from ceremonies.orders import Actor, EnrolmentUnderWay, Order, RequestKey, Reservation, Rider, Sealed
 from ceremonies.plans import read_shown
-from ceremonies.revocations import Grounds, is_revoked, revoke_changes
+from ceremonies.protection import Protection
+from ceremonies.revocations import Grounds, find_revoked, is_revoked, revoke_changes
 from ceremonies.room import TRACE, Room
 from ceremonies.standing import CertificateWithdrawn
 from ceremonies.store import Change, Insert, Update
@@ -42,6 +46,8 @@ RENEWED: Final = (6, 86_400_000_000)
 ATTEMPTS: Final = 1000
 DAY_US: Final = 86_400_000_000
 """How often the journal is told of a device that waits: its requests come every ten minutes while it does."""
+UNHARMED: Final = frozenset({"affiliationChanged", "cACompromise", "cessationOfOperation", "superseded"})
+"""Reasons to revoke a certificate that say nothing against its key."""
 
 
 class KeyUsed(KeyroomError):
@@ -55,6 +61,7 @@ class Owners:
 
     def __init__(self, room: Room) -> None:
         self._room = room
+        self._protection = Protection(room)
         self._renewed = Allowance(*RENEWED)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._waiting: tuple[int, set[str]] = (0, set())
@@ -63,8 +70,8 @@ class Owners:
         """Answer a device. The same key gets the same certificate until a third of its life is left.
 
         Raises EnrolmentPending, BindingMismatch, AuthorityUnknown, SiteMismatch, UnitUnconfirmed, UnitScrapped,
-        DeviceOutOfService, KeyUsed, KeyKnown, CertificateWithdrawn, DeviceTooFast, and what the request itself is
-        refused with.
+        DeviceOutOfService, KeyUnprotected, ElementTaken, KeyUsed, KeyKnown, CertificateWithdrawn, DeviceTooFast, and
+        what the request itself is refused with.
         """
         try:
             caller.require("serial", command.serial)
@@ -98,6 +105,7 @@ class Owners:
             now = room.surroundings.now_us() // 1_000_000
             intake = Intake(command.csr, command.serial, number, now, command.form)
             taken = await room.readers.take_in(intake, applicant.place)
+            await self._protection.check(applicant.device["class_name"], command.serial, taken.spki)
             kept = await room.act(lambda: self._find_kept(applicant, taken.spki))
         except (PkiError, KeyroomError) as error:
             if not isinstance(error, EnrolmentPending):
@@ -113,12 +121,15 @@ class Owners:
 
     def _find_kept(self, applicant: Applicant, spki: str) -> Sealed | None:
         """The certificate that this key has. Raises KeyUsed, CertificateWithdrawn."""
-        room, held = self._room, applicant.held
-        if applicant.device["spki"] == spki:
+        room, held, own = self._room, applicant.held, applicant.device["spki"] == spki
+        if own and not applicant.protected:
             raise KeyUsed("this is the key of the IDevID", hint="the device makes another key for its LDevID")
         if held is None or held.spki != spki:
             return None
         if is_revoked(room, held):
+            revoked = find_revoked(room, held) if own else None
+            if revoked is not None and revoked.reason in UNHARMED:
+                return None
             raise CertificateWithdrawn(
                 f"the LDevID of {held.serial} for this key was revoked", hint="the device makes another key"
             )
@@ -159,7 +170,7 @@ def make_order(room: Room, applicant: Applicant, by: Actor, read: tuple[Intake, 
     owner = applicant.name_request(taken.spki)
     reserve = [reserve_number(int(intake.number, 16)), reserve_succession(room, applicant, owner)]
     if held is None or held.spki != taken.spki:
-        reserve.append(reserve_key(room, applicant.device["serial"], taken.spki, owner))
+        reserve.append(reserve_key(room, applicant, taken.spki, owner))
     recipe = b'{"not_before":%d,"number":"%s"}' % (intake.not_before, intake.number.encode())  # in JCS
     return Order(
         draft=draft_prepared(LDEVID, authority.issuer.public_key, taken.prepared, **about),
@@ -190,15 +201,17 @@ def reserve_succession(room: Room, applicant: Applicant, owner: str) -> Reservat
     raise refusal
 
 
-def reserve_key(room: Room, serial: str, spki: str, owner: str) -> Reservation:
+def reserve_key(room: Room, applicant: Applicant, spki: str, owner: str) -> Reservation:
     """A key is certified for one device, and never again once another took its place. One that the device has spent on
-    a request without a certificate is no earlier LDevID's: another name stands for it.
+    a request without a certificate is no earlier LDevID's: another name stands for it. So it is with the key of the
+    IDevID, whose first name the factory spent.
     """
+    serial, own = applicant.device["serial"], applicant.device["spki"] == spki
     used = KeyUsed(f"{serial} has used this key before", hint="the device makes another key")
     known = KeyKnown(
         "this public key belongs to another serial", hint="quarantine the unit: cloned key or copied image"
     )
-    for attempt in range(ATTEMPTS):
+    for attempt in range(own, ATTEMPTS):
         name = name_device_key(spki) + (f":{attempt}" if attempt else "")
         spent = room.store.find(ReservationRow, name=name)
         if spent is None or not spent["owner"].startswith(f"ldevid/{serial}:"):

@@ -35,6 +35,7 @@ from ceremonies.orders import Actor
 from ceremonies.pipeline import Pipeline
 from ceremonies.public import Publisher, anchor_path, write_file
 from ceremonies.readers import Readers
+from ceremonies.remainders import CLOSINGS_EVERY_S, Remainders
 from ceremonies.revocation import Revocation
 from ceremonies.room import Room
 from ceremonies.salvage import check_anchors
@@ -211,7 +212,7 @@ async def serve(room: Room, source: Path) -> None:
         asyncio.create_task(repeat(upkeep.pin, room.anchor.every_s)),
         asyncio.create_task(repeat(stamping.turn, UPKEEP_EVERY_S)),
         asyncio.create_task(repeat(upkeep.scrub, SCRUB_EVERY_S)),
-        *(asyncio.create_task(repeat(*chore)) for chore in (*token_chores(room), *revocation.chores, protection.chore)),
+        *(asyncio.create_task(repeat(*chore)) for chore in (*list_chores(room), *revocation.chores, protection.chore)),
         *(asyncio.create_task(repeat(turn, LOOK_EVERY_S)) for turn in (feeds.tell, *(f.turn for f in feeds.feeds))),
     ]
     await stopping.wait()
@@ -229,8 +230,9 @@ async def serve(room: Room, source: Path) -> None:
     room.store.close()
 
 
-def token_chores(room: Room) -> Iterator[tuple[Callable[[], Awaitable[object]], float]]:
-    """What is done again and again about the tokens, and every how many seconds."""
+def list_chores(room: Room) -> Iterator[tuple[Callable[[], Awaitable[object]], float]]:
+    """What is done again and again about the tokens, and for closed work orders, and every how many seconds."""
+    yield Remainders(room).turn, CLOSINGS_EVERY_S
     yield Stocktaking(room, compare_inventory).turn, room.settings.inventory_every_s
     tending = Tending(room, room.door.strongbox)
     yield tending.tend, TENDED_EVERY_S

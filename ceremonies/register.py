@@ -8,53 +8,59 @@ from sqlmodel import SQLModel
 
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.plans import WorkOrder
-from ceremonies.store import Row, Store, digest, read_parts, table_of
+from ceremonies.store import Row, Source, Store, digest, read_parts, table_of
 from ceremonies.tables import DeviceRow, DocumentRow, EvidenceRow
 
 PAGE: Final = 500
+Pair = tuple[str, str]
+"""A unit's serial and the digest of its certificate."""
 
 
-def list_units(store: Store, order: WorkOrder, model: type[SQLModel] = DeviceRow, after: str = "") -> Iterator[Row]:
+def list_units(source: Source, order: WorkOrder, model: type[SQLModel] = DeviceRow, after: str = "") -> Iterator[Row]:
     """The rows of `model`, which has a serial, for the serials that an order names, those behind `after`.
 
     Rows that name another work order are left out.
     """
     table = table_of(model)
-    pages = _read_listed(store, order, table, after) if order.serials else _read_range(store, order, table, after)
+    pages = _read_listed(source, order, table, after) if order.serials else _read_range(source, order, table, after)
     for page in pages:
         mine = (row for row in page if order.covers(row["serial"]))
         yield from (row for row in mine if row.get("work_order", order.id) == order.id)
 
 
-def _read_listed(store: Store, order: WorkOrder, table: Table, after: str) -> Iterator[Sequence[Row]]:
+def _read_listed(source: Source, order: WorkOrder, table: Table, after: str) -> Iterator[Sequence[Row]]:
     names = sorted(serial for serial in order.serials if serial > after)
     for start in range(0, len(names), PAGE):
-        rows = store.rows(select(table).where(table.c.serial.in_(names[start : start + PAGE])))
+        rows = source.rows(select(table).where(table.c.serial.in_(names[start : start + PAGE])))
         yield sorted(rows, key=lambda row: str(row["serial"]))
 
 
-def _read_range(store: Store, order: WorkOrder, table: Table, after: str) -> Iterator[Sequence[Row]]:
-    """In the database's own order of texts, which puts numbers of one length in their order."""
+def _read_range(source: Source, order: WorkOrder, table: Table, after: str) -> Iterator[Sequence[Row]]:
+    """In the database's own order of texts, which puts numbers of one length in their order. Each page begins where the
+    one before ended: a search from the order's first serial on would read all before it again.
+    """
     first, last = order.ends
-    key = tuple(table.primary_key.columns)
-    query: Select[Any] = select(table).where(table.c.serial.between(first, last)).order_by(*key).limit(PAGE)
-    page = store.rows(query.where(table.c.serial > after) if after else query)
+    key, serial = tuple(table.primary_key.columns), table.c.serial
+    query: Select[Any] = select(table).order_by(*key).limit(PAGE)
+    start = query.where(serial.between(max(first, after), last))
+    page = source.rows(start.where(serial > after) if after else start)
     while page:
         yield page
         if len(page) < PAGE:
             return
-        page = store.rows(query.where(tuple_(*key) > tuple(page[-1][column.name] for column in key)))
+        end = tuple(page[-1][column.name] for column in key)
+        page = source.rows(query.where(serial.between(page[-1]["serial"], last), tuple_(*key) > end))
 
 
-def read_certificates(store: Store, devices: Sequence[Row]) -> Iterator[tuple[str, bytes]]:
-    """Serial and certificate (PEM) of each device. Raises JournalForked when one is missing or was altered."""
-    for start in range(0, len(devices), PAGE):
-        part = devices[start : start + PAGE]
-        found = read_documents(store, [row["certificate"] for row in part])
-        for row in part:
-            if row["certificate"] not in found:
-                raise JournalForked(f"the certificate of {row['serial']} is missing", hint=RESTORE)
-            yield row["serial"], found[row["certificate"]]
+def read_certificates(store: Store, units: Sequence[Pair]) -> Iterator[tuple[str, bytes]]:
+    """Serial and certificate (PEM) of each unit. Raises JournalForked when one is missing or was altered."""
+    for start in range(0, len(units), PAGE):
+        part = units[start : start + PAGE]
+        found = read_documents(store, [certificate for _, certificate in part])
+        for serial, certificate in part:
+            if certificate not in found:
+                raise JournalForked(f"the certificate of {serial} is missing", hint=RESTORE)
+            yield serial, found[certificate]
 
 
 def read_documents(store: Store, digests: Sequence[str]) -> dict[str, bytes]:

@@ -26,7 +26,7 @@ Statement = Literal["accepted", "confirmed"]
 
 class Settled(msgspec.Struct, frozen=True):
     """A device certificate of a box (the label of its CA): number (40 hex digits), serial, key (SPKI digest), digest of
-    its PEM, profile.
+    its PEM, profile, class of the device.
     """
 
     number: str
@@ -35,6 +35,7 @@ class Settled(msgspec.Struct, frozen=True):
     spki: str
     certificate: str
     profile: str
+    class_name: str
 
     def digest(self, statement: Statement) -> bytes:
         """What stands for a statement about it in a settlement's list; no field holds a NUL."""
@@ -73,6 +74,8 @@ def find_accepted(room: Room, **named: str) -> Accepted | None:
     device = room.store.find(DeviceRow, serial=settled.serial)
     if device is None or device["certificate"] != settled.certificate:
         return None
+    if (device["spki"], device["class_name"]) != (settled.spki, settled.class_name):
+        raise JournalForked(f"device {settled.serial}: its row is not what the settlement says", hint=RESTORE)
     if row["confirmed"]:
         check_listed(room, row["confirmed"], settled, "confirmed")
     ca = room.ledger.replay.grants.boxes[settled.box].ca

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from ceremonies import entries
-from ceremonies.certified import Issued, read_issued
+from ceremonies.certified import Issued, find_by_serial, read_issued
 from ceremonies.claims import WorkOrderClosed
 from ceremonies.errors import KeyroomError
 from ceremonies.journal import RESTORE, JournalForked, Placed
@@ -18,7 +18,6 @@ from ceremonies.store import Change, Insert, Row, Update
 from ceremonies.tables import DeviceRow, ReservationRow
 from ceremonies.unit_tables import ConfirmationRow, ReplacedDeviceRow
 from ceremonies.units import Permit
-from ceremonies.withdrawals import read_withdrawn
 
 
 class UnitScrapped(KeyroomError):
@@ -140,11 +139,13 @@ def find_replacement(room: Room, by: Actor, order: WorkOrder, serial: str, spki:
     old = room.store.find(DeviceRow, serial=serial)
     if old is None or (old["certificate"], old["spki"]) != (permit.certificate, permit.spki):
         raise JournalForked(f"device {serial}: its row is not what the journal says", hint=RESTORE)
-    withdrawn = read_withdrawn(room, [(serial, room.store.blob(permit.certificate) or b"")])
+    issued = find_by_serial(room, serial)
+    if issued.document != permit.certificate:
+        raise JournalForked(f"device {serial}: its rows lead to another certificate", hint=RESTORE)
     grounds = Grounds("superseded", f"rework, permit {permit.seq}", {"work_order": order.id})
 
     def ride() -> Rider:
-        words = revoke_changes(room, [*withdrawn, *find_ldevids(room, [serial])], grounds, by)
+        words = revoke_changes(room, [issued, *find_ldevids(room, [serial])], grounds, by)
         return Rider(words.drafts, words.changes)
 
     return Replacement(permit, old, ride)

@@ -10,15 +10,11 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import msgspec
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, NullPool, Select, Table, create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +22,7 @@ from sqlmodel import SQLModel
 
 from ceremonies.errors import KeyroomError
 from ceremonies.postgresql import PREPARED, Session, make_reader, make_url_safe
+from ceremonies.schema import bring_up_to_date
 from ceremonies.tables import BlobRow, DocumentRow, EvidenceRow
 
 Row = Mapping[str, Any]
@@ -80,6 +77,24 @@ Change = Insert | Update
 def table_of(model: type[SQLModel]) -> Table:
     """The SQLAlchemy Core table of a row class."""
     return SQLModel.metadata.tables[str(model.__tablename__)]
+
+
+class Source(Protocol):
+    """Where rows are read."""
+
+    def rows(self, query: Select[Any], /) -> Sequence[Row]:
+        """All rows of a query, as mappings."""
+
+
+class View(msgspec.Struct, frozen=True):
+    """What a connection of `Store.read` sees, whatever is committed meanwhile."""
+
+    connection: Connection
+
+    def rows(self, query: Select[Any], /) -> Sequence[Row]:
+        """All rows of a query, as mappings."""
+        with translated():
+            return [dict(row) for row in self.connection.execute(query).mappings()]
 
 
 class Store:
@@ -146,10 +161,7 @@ class Store:
     def migrate(self) -> None:
         """Bring the schema to the version of this release (Alembic, inside the package)."""
         with self.write() as connection:
-            if MigrationContext.configure(connection).get_current_revision() != newest_revision():
-                config = _find_migrations()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+            bring_up_to_date(connection)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -228,18 +240,6 @@ class Store:
         self._writer.dispose()
         if self._lock_file is not None:
             self._lock_file.close()
-
-
-@cache
-def newest_revision() -> str | None:
-    """The version of the schema of this release. To know it costs more than the rest of a start, so it is kept."""
-    return ScriptDirectory.from_config(_find_migrations()).get_current_head()
-
-
-def _find_migrations() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return config
 
 
 def open_sqlite(url: URL) -> Engine:

@@ -36,7 +36,7 @@ class WorkOrderShown(Struct, frozen=True, tag="work-order-shown"):
     used: units of the quota that requests have used; issued: units that have a certificate: confirmed, unconfirmed or
     scrapped. replaced: certificates that rework has replaced; reworked of rework_quantity: permits that were opened.
     refused: requests that got no certificate, among them the duplicates (a serial or a key for the second time).
-    Times are seconds since 1970.
+    withdrawing: certificates at most that its closing is still revoking. Times are seconds since 1970.
     """
 
     work_order: str
@@ -60,6 +60,7 @@ class WorkOrderShown(Struct, frozen=True, tag="work-order-shown"):
     duplicates: int
     rework_quantity: int
     reworked: int
+    withdrawing: int = 0
 
 
 class WorkOrdersListed(Struct, frozen=True, tag="work-orders-listed"):

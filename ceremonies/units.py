@@ -87,13 +87,14 @@ class Permit(msgspec.Struct):
 
 class Units(msgspec.Struct):
     """orders: by id. permits: those that are open, by serial. replaced: keys that a serial had before, with the serial.
-    scrapped: serials.
+    scrapped: serials. withdrawing: orders whose closing has left certificates to be revoked, and how many at most.
     """
 
     orders: dict[str, Figures] = msgspec.field(default_factory=dict)
     permits: dict[str, Permit] = msgspec.field(default_factory=dict)
     replaced: dict[str, str] = msgspec.field(default_factory=dict)
     scrapped: set[str] = msgspec.field(default_factory=set)
+    withdrawing: dict[str, int] = msgspec.field(default_factory=dict)
 
     def take(self, placed: Placed, entry: EntryDraft) -> None:
         """Follow one entry; most are of no unit."""
@@ -106,9 +107,21 @@ class Units(msgspec.Struct):
         self.orders[what["work_order"]] = Figures(rework=what.get("rework_quantity", 0))
 
     def _close_order(self, placed: Placed, entry: EntryDraft) -> None:
-        order = entry["op"]["what"]["work_order"]
+        what = entry["op"]["what"]
+        order: str = what["work_order"]
         self.orders[order].closed = placed.seq
+        if "left" in what:
+            self.withdrawing[order] = what["left"]
         self.permits = {serial: permit for serial, permit in self.permits.items() if permit.work_order != order}
+
+    def _withdraw(self, placed: Placed, entry: EntryDraft) -> None:
+        """A part of what a closing left; most revocations are of something else."""
+        what = entry["op"]["what"]
+        if (order := what.get("closing")) in self.withdrawing:
+            self.withdrawing[order] -= len(what["numbers"])
+
+    def _finish(self, placed: Placed, entry: EntryDraft) -> None:
+        self.withdrawing.pop(entry["op"]["what"]["work_order"], None)
 
     def _refuse(self, placed: Placed, entry: EntryDraft) -> None:
         figures = self.orders.get(entry["op"].get("what", {}).get("work_order", ""))
@@ -158,9 +171,11 @@ class Units(msgspec.Struct):
 _STEPS: Final = {
     "quota.open": Units._open_order,
     "quota.close": Units._close_order,
+    "quota.withdrawn": Units._finish,
     "quota.rework": Units._permit,
     "key.sign.denied": Units._refuse,
     "key.sign.outcome": Units._certify,
+    "certificate.revoke": Units._withdraw,
     "device.confirm": Units._confirm,
     "device.scrap": Units._scrap,
 }

@@ -1,5 +1,5 @@
-"""Certificates that are taken back: by rework, scrap and the closing of a work order, as `ceremonies.revocations` names
-them; LDevIDs of devices that leave their site; and what a site box has revoked.
+"""Certificates that are taken back many at once: by the closing of a work order, as devices leave their site,
+and what a site box has revoked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,8 @@ class Withdrawn(msgspec.Struct, frozen=True):
 
 
 def read_withdrawn(room: Room, certificates: Iterable[tuple[str, bytes]]) -> list[Withdrawn]:
-    """What `revoke_changes` needs of certificates, each (serial, PEM).
+    """What `revoke_changes` needs of certificates, each (serial, PEM), whose digests the caller has compared with the
+    journal. Reading them takes a 25th of asking the journal for each entry (`ceremonies.certified`).
 
     Raises JournalForked when no CA of ours made one.
     """

@@ -96,7 +96,7 @@ class WorkOrders:
             remaining=quota.quantity - quota.issued, issued=figures.issued, confirmed=figures.built,
             unconfirmed=figures.unconfirmed, scrapped=figures.scrapped.count, replaced=figures.replaced.count,
             refused=figures.refused, duplicates=figures.duplicates, rework_quantity=figures.rework,
-            reworked=figures.reworked,
+            reworked=figures.reworked, withdrawing=replay.units.withdrawing.get(order.id, 0),
         )  # fmt: skip
 
     def _judge(self, order: WorkOrder) -> str:

@@ -9,11 +9,13 @@ from api.auth import Asking
 from api.boards import is_away
 from api.pages.screens import SCREEN_HEADERS, Screen, Trouble, render_screen
 from ceremonies.client import KeyroomDown, Refused
+from ceremonies.commands import SHEETS_LIMIT
 
 router = APIRouter(tags=["line boards"])
 HTML: Final = "text/html; charset=utf-8"
 NAME: Final = "^[A-Za-z0-9][A-Za-z0-9._-]*$"  # as of every name in a route
 TURNS: Final = 1000
+"""More than one sheet has."""
 
 
 @router.get(
@@ -26,12 +28,13 @@ async def show_line_board(
     caller: Asking,
     plant: Annotated[str, InPath(min_length=1, max_length=64, pattern=NAME)],
     turn: Annotated[int, Query(ge=0, lt=TURNS)] = 0,
+    sheet: Annotated[int, Query(ge=0, lt=SHEETS_LIMIT)] = 0,
 ) -> Response:
     """Stations and open work orders of a plant as a page that renews itself. `turn`: where there is more than fits on
-    it, the page shows one part after the other.
+    it, the page shows one part after the other; `sheet`: where there is very much more, one sheet after the other.
     """
     try:
-        seen = await request.app.state.boards.find(caller, plant)
+        seen = await request.app.state.boards.find(caller, plant, sheet)
     except (KeyroomDown, Refused) as error:
         if not is_away(error):
             raise
@@ -39,5 +42,6 @@ async def show_line_board(
     else:
         screen, status = Screen(plant, seen.board, seen.age, Trouble.KEYROOM if seen.away else Trouble.NONE), 200
     page, following = render_screen(screen, turn)
-    headers = {**SCREEN_HEADERS, "Refresh": f"{screen.seconds}; url={request.url.path}?turn={following}"}
+    query = f"turn={following.turn}" + (f"&sheet={following.sheet}" if following.sheet else "")
+    headers = {**SCREEN_HEADERS, "Refresh": f"{screen.seconds}; url={request.url.path}?{query}"}
     return Response(page, status, headers, HTML)

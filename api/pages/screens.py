@@ -69,7 +69,15 @@ class Screen(msgspec.Struct, frozen=True):
     @property
     def seconds(self) -> int:
         """When the page shall be asked for again."""
-        return TURNED_S if count_turns(self) > 1 else RENEWED_S
+        several = count_turns(self) > 1 or (self.board is not None and self.board.sheets > 1)
+        return TURNED_S if several else RENEWED_S
+
+
+class Following(msgspec.Struct, frozen=True):
+    """What is shown next: a turn of a sheet, both from 0."""
+
+    turn: int
+    sheet: int
 
 
 class Banner(msgspec.Struct, frozen=True):
@@ -109,19 +117,23 @@ class OrderCard(msgspec.Struct, frozen=True):
     share: int
 
 
-def render_screen(screen: Screen, turn: int = 0) -> tuple[str, int]:
-    """The page, and which turn follows."""
+def render_screen(screen: Screen, turn: int = 0) -> tuple[str, Following]:
+    """The page, and what follows: the next turn of its sheet, then the next sheet."""
     turns, board, banner = count_turns(screen), screen.board, find_banner(screen)
     turn %= turns
+    sheet, sheets = (board.sheet, board.sheets) if board else (0, 1)
     stations = _part(board.stations, count_rows(screen), turn) if board else ()
     orders = _part(board.orders, ORDERS_AT_ONCE, turn) if board else ()
     page = _PAGE.render(
         style=STYLE, plant=screen.plant, banner=banner, stale=screen.trouble is not Trouble.NONE,
         clock=write_clock(board.at) if board else "", turn=turn + 1, turns=turns, known=board is not None,
+        sheet=sheet + 1, sheets=sheets,
         stations=[describe_station(item, board.at if board else 0) for item in stations],
         orders=[describe_order(item) for item in orders],
     )  # fmt: skip
-    return page, (turn + 1) % turns
+    if turn + 1 < turns:
+        return page, Following(turn + 1, sheet)
+    return page, Following(0, (sheet + 1) % sheets)
 
 
 def count_rows(screen: Screen) -> int:
@@ -130,7 +142,7 @@ def count_rows(screen: Screen) -> int:
 
 
 def count_turns(screen: Screen) -> int:
-    """How many parts it takes to show everything."""
+    """How many parts it takes to show everything of its sheet."""
     if screen.board is None:
         return 1
     stations, orders = len(screen.board.stations) / count_rows(screen), len(screen.board.orders) / ORDERS_AT_ONCE

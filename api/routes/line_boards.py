@@ -1,10 +1,13 @@
 """The screen of a line as figures; `api.pages` shows the same to a browser."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from api.auth import Asking
 from api.routes.encodings import NamePath, Out
+from ceremonies.commands import SHEETS_LIMIT
 
 router = APIRouter(tags=["line boards"])
 
@@ -48,6 +51,8 @@ class BoardOut(Out):
     alarms: tuple[str, ...]
     stations: tuple[StationOnBoardOut, ...]
     orders: tuple[OrderOnBoardOut, ...]
+    sheet: int = Field(description="Which part of the board this is, from 0.")
+    sheets: int = Field(description="How many there are; a list that needs fewer begins anew.")
 
 
 class LineBoardOut(Out):
@@ -59,6 +64,10 @@ class LineBoardOut(Out):
 
 
 @router.get("/v1/line-boards/{plant}")
-async def read_line_board(request: Request, caller: Asking, plant: NamePath) -> LineBoardOut:
-    """Stations and open work orders of a plant; operators and stations see their own."""
-    return LineBoardOut.model_validate(await request.app.state.boards.find(caller, plant))
+async def read_line_board(
+    request: Request, caller: Asking, plant: NamePath, sheet: Annotated[int, Query(ge=0, lt=SHEETS_LIMIT)] = 0
+) -> LineBoardOut:
+    """Stations and open work orders of a plant; operators and stations see their own. A plant with many comes in
+    sheets.
+    """
+    return LineBoardOut.model_validate(await request.app.state.boards.find(caller, plant, sheet))

@@ -56,6 +56,7 @@ class WorkOrderOut(Out):
     duplicates: int = Field(description="Those of them in which a serial or a key came for the second time.")
     rework_quantity: int
     reworked: int = Field(description="Permits for rework that were opened.")
+    withdrawing: int = Field(description="Certificates at most that its closing is still revoking.")
 
 
 class WorkOrdersOut(Out):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from ceremonies.commands.boards import ShowLineBoard
+from ceremonies.commands.boards import SHEETS_LIMIT, ShowLineBoard
 from ceremonies.commands.certificates import (
     AskStatus,
     ListRevocations,
@@ -155,11 +155,11 @@ __all__ = [
     "PreviewRevocation", "Problem", "ProofShown", "Proven", "QueryFleet", "ROWS_LIMIT", "ReadBaseline",
     "ReadDocument", "ReadTile", "ReceiptsTaken", "RecordStatements", "RefusedElement", "ReleaseSigned", "Replace",
     "ReportUnits", "Request", "RequestId", "Return", "RevocationListShown", "RevocationPreviewed",
-    "RevocationsListed", "RevokeCertificate", "RevokeStation", "ReworkPermitted", "STAFF", "STATEMENTS_LIMIT",
-    "STRAYS_LIMIT", "ScrapDevice", "SettleBox", "Ship", "ShowCeremony", "ShowCertificate", "ShowHealth",
-    "ShowLabel", "ShowLineBoard", "ShowProof", "ShowWorkOrder", "SignRelease", "Statement", "StatementVerdict",
-    "StatementsRecorded", "StationIssued", "StationOnBoard", "StationShown", "StationsListed", "StatusAnswered",
-    "StepShown", "StrayVerdict", "StraysFound", "SubmitReceipts", "SummarizeJournal", "SuspendKey",
-    "SuspendStation", "Text", "TileRead", "TpmActivated", "TpmChallenged", "TransactCmp", "UnitShown",
-    "UnitsReported", "Upload", "Uploaded", "WorkOrderShown", "WorkOrdersListed",
+    "RevocationsListed", "RevokeCertificate", "RevokeStation", "ReworkPermitted", "SHEETS_LIMIT", "STAFF",
+    "STATEMENTS_LIMIT", "STRAYS_LIMIT", "ScrapDevice", "SettleBox", "Ship", "ShowCeremony", "ShowCertificate",
+    "ShowHealth", "ShowLabel", "ShowLineBoard", "ShowProof", "ShowWorkOrder", "SignRelease", "Statement",
+    "StatementVerdict", "StatementsRecorded", "StationIssued", "StationOnBoard", "StationShown", "StationsListed",
+    "StatusAnswered", "StepShown", "StrayVerdict", "StraysFound", "SubmitReceipts", "SummarizeJournal",
+    "SuspendKey", "SuspendStation", "Text", "TileRead", "TpmActivated", "TpmChallenged", "TransactCmp",
+    "UnitShown", "UnitsReported", "Upload", "Uploaded", "WorkOrderShown", "WorkOrdersListed",
 ]  # fmt: skip

@@ -43,9 +43,9 @@ class Screens:
         self.teller = Teller()
         self.boards = Boards(lambda: self.now)
 
-    def find(self, plant: str = "graz", token: str = "a", certificate: bytes = b"") -> Seen:
+    def find(self, plant: str = "graz", token: str = "a", certificate: bytes = b"", sheet: int = 0) -> Seen:
         """What a caller sees."""
-        return asyncio.run(self.boards.find(Caller(self.teller, token, certificate, ""), plant))
+        return asyncio.run(self.boards.find(Caller(self.teller, token, certificate, ""), plant, sheet))
 
 
 @pytest.fixture
@@ -107,6 +107,13 @@ def test_a_keyroom_that_hangs_is_away(screens: Screens, monkeypatch: pytest.Monk
     monkeypatch.setattr(screens.teller, "ask", hang)
     with pytest.raises(KeyroomDown):
         screens.find()
+
+
+def test_each_sheet_is_kept_for_itself(screens: Screens) -> None:
+    screens.find()
+    screens.find(sheet=1)
+    screens.find(sheet=1)
+    assert screens.teller.asked == 2
 
 
 def test_few_are_kept(screens: Screens) -> None:

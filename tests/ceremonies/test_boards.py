@@ -112,6 +112,28 @@ def test_rework_keeps_the_figures_right(factory_world: World) -> None:
     asyncio.run(run())
 
 
+def test_a_long_board_comes_in_sheets(factory_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = factory_world
+    monkeypatch.setattr("ceremonies.boards.ORDERS_EACH", 2)
+    monkeypatch.setattr("ceremonies.boards.STATIONS_EACH", 1)
+
+    async def run() -> None:
+        for number in range(2, 6):
+            await world.open_order(f"wo-{number}", valid_to=2_000_000_000 + number)
+        for name in ("graz-3-a", "graz-3-b"):
+            await enrol(world, name)
+        boards = Boards(world.room)
+        sheets = [await boards.show(ShowLineBoard(PLANT, sheet), Caller(LOCAL_ACTOR)) for sheet in range(4)]
+        assert [(board.sheet, board.sheets) for board in sheets] == [(0, 3), (1, 3), (2, 3), (0, 3)]
+        orders = [[order.work_order for order in board.orders] for board in sheets]
+        assert orders == [["wo-1", "wo-2"], ["wo-3", "wo-4"], ["wo-5"], ["wo-1", "wo-2"]]
+        names = [[station.station for station in board.stations] for board in sheets]
+        assert names == [["graz-3-a"], ["graz-3-b"], ["graz-3-a"], ["graz-3-a"]]  # a shorter list begins anew
+        assert code_of(await world.try_ask(ShowLineBoard(PLANT, 7), "operator")) == "LineBoardShown"
+
+    asyncio.run(run())
+
+
 def test_alarms_of_the_keyroom_are_on_the_screen(factory_world: World) -> None:
     factory_world.room.alarms["token kedge-main"] = "the token kedge-main does not work"
     shown = asyncio.run(show(factory_world))
@@ -181,7 +203,7 @@ def test_an_order_that_is_over_stays_while_units_wait(factory_world: World) -> N
         shown = await boards.show(ShowLineBoard(PLANT), caller)
         over = timedelta(days=9).total_seconds()
         late = list(boards._list_orders(PLANT, shown.at + int(over)))
-        return len(late), late[0].state if late else ""
+        return len(late), late[0][1] if late else ""
 
     assert asyncio.run(run()) == (0, "")
     asyncio.run(make_units(world, range(1, 2)))

@@ -1,13 +1,17 @@
 """The units of an order, page by page, on both engines."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from sqlalchemy import Select
 
 from ceremonies import register as module
 from ceremonies.issuance import load_order
 from ceremonies.journal import JournalForked
 from ceremonies.register import list_units, read_certificates, read_documents, read_entries
+from ceremonies.store import Row
 from ceremonies.unit_tables import ConfirmationRow
 from tests.ceremonies.lines import Unit, make_units
 from tests.engines import tamper
@@ -46,7 +50,8 @@ def test_certificates_and_their_entries(factory_world: World) -> None:
     store = factory_world.room.store
     units = asyncio.run(make_units(factory_world, range(1, 4)))
     rows = list(list_units(store, load_order(factory_world.room, "wo-1")))
-    assert list(read_certificates(store, rows)) == [(unit.serial, unit.held.certificate) for unit in units]
+    pairs = [(row["serial"], row["certificate"]) for row in rows]
+    assert list(read_certificates(store, pairs)) == [(unit.serial, unit.held.certificate) for unit in units]
     digests = [row["certificate"] for row in rows]
     assert read_entries(store, digests) == {
         digest: unit.held.proven.index for digest, unit in zip(digests, units, strict=True)
@@ -54,4 +59,21 @@ def test_certificates_and_their_entries(factory_world: World) -> None:
     assert read_documents(store, ["0" * 64]) == {}
     tamper(store, "DELETE FROM evidence WHERE seq = :seq", seq=units[1].held.proven.index)
     with pytest.raises(JournalForked, match="BMS-000002"):
-        list(read_certificates(store, rows))
+        list(read_certificates(store, pairs))
+
+
+def test_a_page_begins_where_the_one_before_ended(genesis_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the order's first serial on, the last page of a large order would read all before it."""
+    monkeypatch.setattr(module, "PAGE", 1)
+    asked = list[set[object]]()
+
+    class Told:
+        def rows(self, query: Select[Any], /) -> Sequence[Row]:
+            asked.append(set(query.compile().params.values()))
+            return [{"serial": f"BMS-00000{len(asked)}", "work_order": "wo-1"}] if len(asked) < 3 else []
+
+    asyncio.run(genesis_world.open_order("wo-1"))
+    order = load_order(genesis_world.room, "wo-1")
+    assert len(list(list_units(Told(), order))) == 2
+    assert ["BMS-000001" in bounds for bounds in asked] == [True, True, False]
+    assert "BMS-000002" in asked[2]

@@ -1,6 +1,7 @@
 """How a unit stands that asks: what a permit allows, what a closing kept, and rows that somebody changed."""
 
 import asyncio
+import hashlib
 
 import pytest
 
@@ -59,6 +60,22 @@ def test_the_row_that_is_replaced_is_the_one_of_the_permit(line: World, statemen
     tamper(line.room.store, statement)
     with pytest.raises(JournalForked):
         find_replacement(line.room, BY, load_order(line.room, "wo-1"), unit.serial, SPKI)
+
+
+@pytest.mark.req("T5")
+def test_a_row_that_leads_to_an_earlier_certificate_of_the_serial_is_found(line: World) -> None:
+    async def run() -> None:
+        first, second = Unit(1), Unit(1)
+        for unit in (first, second):
+            await unit.issue(line)
+            await permit(line, unit)
+        old, new = (hashlib.sha256(unit.held.certificate).hexdigest() for unit in (first, second))
+        change = "UPDATE document SET seq = (SELECT seq FROM document WHERE sha256 = :old) WHERE sha256 = :new"
+        tamper(line.room.store, change, old=old, new=new)
+
+    asyncio.run(run())
+    with pytest.raises(JournalForked, match="another certificate"):
+        find_replacement(line.room, BY, load_order(line.room, "wo-1"), "BMS-000001", SPKI)
 
 
 def test_who_may_have_a_certificate_or_its_own_again(line: World) -> None:

@@ -41,12 +41,16 @@ class Board(msgspec.Struct, frozen=True):
 
 
 class Watch:
-    """Asks for the figures of a plant, and knows how old they are. `clock`: seconds that only rise."""
+    """Asks for the figures of a plant, and knows how old they are. `clock`: seconds that only rise.
+
+    `sheet`: the one of several that is asked for. A page that shows the last turn of a sheet names the next.
+    """
 
     def __init__(self, session: Session, plant: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._session = session
         self._plant = plant
         self._clock = clock
+        self.sheet = 0
         self._last: tuple[float, Board] | None = None
         self._error: CliError | None = None
 
@@ -54,7 +58,7 @@ class Watch:
         """Ask once."""
         try:
             check_identity(self._session.identity)
-            board = self._session.get(f"/v1/line-boards/{self._plant}", Board)
+            board = self._session.get(f"/v1/line-boards/{self._plant}", Board, sheet=self.sheet)
         except CliError as error:
             self._error = error
             return
@@ -100,9 +104,10 @@ class Page(BaseHTTPRequestHandler):
         screen = self.server.watch.show()
         turn = parse_qs(address.query).get("turn", ["0"])[0]
         text, following = render_screen(screen, int(turn) if turn.isascii() and turn.isdigit() and len(turn) < 5 else 0)
+        self.server.watch.sheet = following.sheet
         self.send_response(200)
         headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store", **SCREEN_HEADERS}
-        for name, value in (headers | {"Refresh": f"{screen.seconds}; url=/?turn={following}"}).items():
+        for name, value in (headers | {"Refresh": f"{screen.seconds}; url=/?turn={following.turn}"}).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(text.encode())

@@ -1,4 +1,4 @@
-"""Certificates of site boxes: which profile, and the settlements that accepted and confirmed them."""
+"""Certificates of site boxes: which profile and class, and the settlements that accepted and confirmed them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,8 @@ depends_on = None
 
 def upgrade() -> None:
     """Certificates that were settled before are accepted by none: their devices are refused as callers, as before."""
-    op.add_column("box_certificate", sa.Column("profile", sa.String(), nullable=False, server_default=""))
+    for name in ("profile", "class_name"):
+        op.add_column("box_certificate", sa.Column(name, sa.String(), nullable=False, server_default=""))
     for name in ("settled", "confirmed"):
         op.add_column("box_certificate", sa.Column(name, sa.BigInteger(), nullable=False, server_default="0"))
     op.create_index(op.f("ix_box_certificate_certificate"), "box_certificate", ["certificate"], unique=False)

@@ -1,5 +1,6 @@
 """The screen of a line as a browser gets it: who, how often, and what it shows when nobody answers."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ import msgspec
 import pytest
 
 from api.pages import boards
+from api.pages.screens import ORDERS_AT_ONCE, STATIONS_BELOW
 from api.routes import encodings
 from api.settings import ApiSettings
 from ceremonies import commands
+from ceremonies.boards import ORDERS_EACH, STATIONS_EACH
 from tests.api.answers import BOARD
 from tests.api.conftest import Served, serving
 from tests.api.peer import Peer, listening
@@ -61,6 +64,28 @@ def test_turns_follow_each_other(served: Served, peer: Peer, bearer: dict[str, s
         answered = ask(served, f"/line-boards/graz-2?turn={turn}", bearer)
         assert answered.headers["refresh"] == f"10; url=/line-boards/graz-2?turn={following}"
     assert ask(served, "/line-boards/graz-2?turn=-1", bearer).status_code == 422
+
+
+def test_sheets_follow_each_other_for_a_plant_with_ten_thousand_orders(
+    served: Served, peer: Peer, bearer: dict[str, str]
+) -> None:
+    """No page names one that is refused, up to the last turn of the largest sheet, below a banner."""
+    stations = tuple(msgspec.structs.replace(BOARD.stations[0], station=f"s-{at}") for at in range(STATIONS_EACH))
+    orders = tuple(msgspec.structs.replace(BOARD.orders[0], work_order=f"w-{at}") for at in range(ORDERS_EACH))
+    sheets = math.ceil(10_000 / ORDERS_EACH)
+
+    def tell(command: commands.ShowLineBoard) -> commands.LineBoardShown:
+        listed = {"stations": stations, "orders": orders, "alarms": ("the token kedge-main does not work",)}
+        return msgspec.structs.replace(BOARD, **listed, sheet=command.sheet, sheets=sheets)
+
+    peer.replies = {commands.ShowLineBoard: tell}
+    url, seen = f"/line-boards/graz-3?turn=0&sheet={sheets - 1}", 0
+    while url != "/line-boards/graz-3?turn=0":
+        answered = ask(served, url, bearer)
+        assert (answered.status_code, f"sheet {sheets} of {sheets}" in answered.text) == (200, True), url
+        url, seen = answered.headers["refresh"].removeprefix("10; url="), seen + 1
+    assert seen == max(math.ceil(STATIONS_EACH / STATIONS_BELOW), math.ceil(ORDERS_EACH / ORDERS_AT_ONCE))
+    assert len(peer.asked) == 1
 
 
 def test_refusals_are_problems(served: Served, peer: Peer, bearer: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from api.pages import screens
-from api.pages.screens import SCREEN_HEADERS, Screen, Trouble, render_screen
+from api.pages.screens import SCREEN_HEADERS, Following, Screen, Trouble, render_screen
 from tests.api.answers import BOARD
 
 (WORKING, SUSPENDED, NEW), (ORDER,) = BOARD.stations, BOARD.orders
@@ -25,7 +25,7 @@ def words(page: str) -> str:
 
 def test_a_station_in_words() -> None:
     page, following = render_screen(board())
-    assert following == 0
+    assert following == Following(0, 0)
     assert "graz as of 12:00:00 UTC station state" in words(page)
     assert "graz-3-a line 3 · wo-1 working serial-taken 12 s 4 212 2 3" in words(page)
     assert "graz-3-b line 3 · wo-1 suspended 10 min 0 40 0 0" in words(page)
@@ -111,15 +111,18 @@ def test_what_does_not_fit_is_shown_in_turns() -> None:
     assert screen.seconds == screens.TURNED_S
     assert board().seconds == screens.RENEWED_S
     seen: list[set[str]] = []
-    turn = 0
+    following = Following(0, 0)
     for number in range(3):
-        page, turn = render_screen(screen, turn)
+        page, following = render_screen(screen, following.turn)
         assert f"{number + 1} of 3" in page
         seen.append(set(re.findall(r"s-\d\d|wo-\d", words(page))))
-    assert turn == 0
+    assert following == Following(0, 0)
+    assert render_screen(board(stations=stations, sheet=1, sheets=3), 2)[1] == Following(0, 2)
+    assert render_screen(board(sheet=2, sheets=3))[1] == Following(0, 0)
+    assert board(sheets=3).seconds == screens.TURNED_S
     assert [len(part) for part in seen] == [6 + 3, 6 + 1, 1 + 3]
     assert set().union(*seen) == {item.station for item in stations} | {item.work_order for item in orders}
-    assert render_screen(screen, 3 * 7 + 1)[1] == 2
+    assert render_screen(screen, 3 * 7 + 1)[1] == Following(2, 0)
     alarmed = msgspec.structs.replace(screen, trouble=Trouble.KEYROOM)
     assert "1 of 4" in render_screen(alarmed)[0]
 

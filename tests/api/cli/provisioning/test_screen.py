@@ -28,10 +28,12 @@ class Told(Session):
     def __init__(self, tell: Callable[[], Board]) -> None:
         super().__init__()
         self.tell = tell
+        self.sheet = -1
 
-    def get(self, path: str, kind: Any, **_: Any) -> Any:
+    def get(self, path: str, kind: Any, **parameters: Any) -> Any:
         """As told."""
         assert path == "/v1/line-boards/graz"
+        self.sheet = parameters["sheet"]
         return self.tell()
 
 
@@ -122,6 +124,21 @@ def test_one_page_for_this_machine(wall: Wall) -> None:
         assert http.post("/").status_code == 501
         for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", ""):
             assert http.get("/", headers={"Host": host}).status_code == 403
+
+
+def test_the_next_sheet_is_asked_for_while_the_last_turn_of_one_is_shown(wall: Wall) -> None:
+    many = tuple(msgspec.structs.replace(BOARD.stations[0], station=f"s-{number}") for number in range(8))
+    sheet = msgspec.structs.replace(BOARD, stations=many, sheets=2)
+    wall.session.tell = lambda: Board(msgspec.structs.replace(sheet, sheet=wall.session.sheet), 0.0, away=False)
+    wall.watch.look()
+    with shown(wall.watch) as url, httpx.Client(base_url=url) as http:
+        asked = []
+        for turn in (0, 1, 0, 1):
+            page = http.get("/", params={"turn": turn})
+            assert page.headers["refresh"] == f"10; url=/?turn={1 - turn}"
+            wall.watch.look()
+            asked.append(wall.session.sheet)
+        assert asked == [0, 1, 1, 0]
 
 
 def test_a_wall_from_end_to_end(served: Served, peer: Peer, tmp_path: Path) -> None:
