@@ -1,7 +1,9 @@
 """The databases that the store runs on."""
 
 import re
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from sqlalchemy import text
@@ -22,9 +24,35 @@ class Engine:
         return self._find_cluster().create() if self._find_cluster and self.name == POSTGRESQL else None
 
     def url(self, path: Path) -> str:
-        """The URL of an empty database; SQLite's lies under `path`."""
-        database = self.database()
-        return database.url if database else f"sqlite:///{path / 'kedge.db'}"
+        """The URL of a database with tables and without rows; SQLite's lies under `path`."""
+        if self._find_cluster and self.name == POSTGRESQL:
+            return find_tables(self._find_cluster()).copy().url
+        (path / "kedge.db").write_bytes(write_tables())
+        return f"sqlite:///{path / 'kedge.db'}"
+
+
+@cache
+def write_tables() -> bytes:
+    """A database of SQLite with tables and without rows: to make them takes longer than most tests."""
+    with tempfile.TemporaryDirectory() as path:
+        file = Path(path) / "kedge.db"
+        make_tables(f"sqlite:///{file}")
+        return file.read_bytes()
+
+
+@cache
+def find_tables(cluster: Cluster) -> Database:
+    """The same of PostgreSQL, to copy."""
+    made = cluster.create()
+    make_tables(made.url)
+    return made
+
+
+def make_tables(url: str) -> None:
+    """Make the tables of an empty database."""
+    store = Store(url)
+    store.migrate()
+    store.close()
 
 
 SQLITE_ONLY = Engine(SQLITE)

@@ -20,7 +20,7 @@ from tests.world import World, copy_world
 
 @pytest.fixture
 def url(engine: Engine, tmp_path: Path) -> str:
-    """The URL of an empty database."""
+    """The URL of a database with tables and without rows."""
     return engine.url(tmp_path)
 
 

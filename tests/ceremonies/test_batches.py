@@ -24,6 +24,7 @@ from ceremonies.jobs import Job
 from ceremonies.orders import Order
 from ceremonies.writer import KeyroomBusy
 from tests.ceremonies.examples import read_leaves
+from tests.crashing import gather_orders
 from tests.world import PLANT, World, make_request
 
 
@@ -135,6 +136,7 @@ def test_items_reach_the_door_together(factory_world: World, monkeypatch: pytest
         return seal(jobs)
 
     monkeypatch.setattr(pipeline, "seal", watch)
+    gather_orders(factory_world.room, 20)
     ask(factory_world, batch_of(*((serial(number), make_request()) for number in range(1, 21))))
     assert sum(taken) == 20
     assert max(taken) > 5

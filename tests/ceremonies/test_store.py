@@ -16,10 +16,17 @@ from ceremonies.statements import apply_changes, put_blobs
 from ceremonies.store import Insert, Store, StoreLocked, StoreUnavailable, Update, octets, read_parts, write_parts
 from ceremonies.tables import BlobRow, DeviceRow, DocumentRow, EntryRow, EvidenceRow, ReservationRow, WorkOrderRow
 from tests.ceremonies.small import sha256
-from tests.engines import SQLITE_ONLY, tamper
+from tests.engines import SQLITE_ONLY, Engine, tamper
 
 pytestmark = pytest.mark.engines
 ORDER = {"id": "wo", "document": "00", "quantity": 2, "issued": 0}
+
+
+@pytest.fixture
+def empty_url(engine: Engine, tmp_path: Path) -> str:
+    """The URL of an empty database."""
+    database = engine.database()
+    return database.url if database else f"sqlite:///{tmp_path / 'empty.db'}"
 
 
 def open_store(url: str, *, max_pages: int | None = None) -> Store:
@@ -212,9 +219,9 @@ def test_a_database_of_the_first_release_gets_the_table_of_evidence(tmp_path: Pa
     store.close()
 
 
-def test_rows_of_bulk_work_survive_the_change_of_their_tables(url: str) -> None:
+def test_rows_of_bulk_work_survive_the_change_of_their_tables(empty_url: str) -> None:
     """Evidence in parts, a device and its entry, as the release before wrote them; entries stay final."""
-    store = Store(url)
+    store = Store(empty_url)
     config = Config()
     config.set_main_option("script_location", "ceremonies:migrations")
     with store.write() as connection:
@@ -239,9 +246,9 @@ def test_rows_of_bulk_work_survive_the_change_of_their_tables(url: str) -> None:
 
 
 @pytest.mark.req("CA-3")
-def test_certificates_of_schema_6_have_their_numbers_reserved(url: str) -> None:
+def test_certificates_of_schema_6_have_their_numbers_reserved(empty_url: str) -> None:
     """Each of a released device certificate, once; over several pages; whatever else the entries are."""
-    store, config = Store(url), Config()
+    store, config = Store(empty_url), Config()
     config.set_main_option("script_location", "ceremonies:migrations")
     leaf = '{"op":{"what":{"certificate_number":"%x",%s}},"out":{"status":"%s"},"ref":{"i":%d},"req":"order/wo:%d"}'
     order, ca = '"work_order":"wo"', '"profile":"device-ca"'
@@ -309,9 +316,9 @@ def test_altered_evidence_is_not_given(tmp_path: Path, value: object) -> None:
     store.close()
 
 
-def test_evidence_entries_and_devices_of_schema_5_are_what_they_were(url: str) -> None:
+def test_evidence_entries_and_devices_of_schema_5_are_what_they_were(empty_url: str) -> None:
     """Also over several pages, and with a part that is empty. Entries stay final."""
-    store, config = Store(url), Config()
+    store, config = Store(empty_url), Config()
     config.set_main_option("script_location", str(Path(module.__file__).parent / "migrations"))
     parts = {seq: [b"statement %d" % seq, b"", b"\x00\xff"][: 1 + seq % 3] for seq in range(1, 9000, 2)}
     device = {"serial": "S", "spki": "k", "ueid": "u", "order": "w", "kind": "c", "sha256": "d", "key": b"key"}
