@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 COVERAGE_FLOOR := 90
-# These run whole processes, foreign programs and models for minutes: they are judged by what they do, not by lines.
+# Whole processes, foreign programs and models: judged by what they do, not by lines. They wait a lot, so three at a time.
 UNMEASURED := tests/api/cli/demo tests/scenarios tests/interop tests/house
 LOCKS := base build dev foreign witness
 
@@ -46,7 +46,7 @@ up: setup ## start keyroom and API for development, in .kedge; the first time it
 	@SOFTHSM2_CONF=.kedge/softhsm2.conf $(BIN)/kedge up --settings .kedge/keyroom.toml
 
 check: setup tools lint types imports ## everything CI runs: style, types, contracts, and all tests with coverage
-	@$(PYTEST) -n 2 --dist loadgroup $(UNMEASURED)
+	@$(PYTEST) -n 3 --dist loadgroup $(UNMEASURED)
 	@$(PYTEST) -n 2 $(UNMEASURED:%=--ignore=%) --cov --cov-report=term --cov-fail-under=$(COVERAGE_FLOOR)
 
 format: setup ## rewrite the code in the house style
