@@ -58,7 +58,7 @@ class Boards:
             if kept is None or age > KEPT_S:
                 raise
             return Seen(kept, age, away=True)
-        self._keep(key, shown)
+        self._keep((plant, caller.credential, shown.sheet), shown)
         return Seen(shown, 0.0, away=False)
 
     def _keep(self, key: Key, shown: LineBoardShown) -> None:

@@ -101,10 +101,11 @@ def find_by_serial(room: Room, serial: str) -> Issued:
                 f"the certificate of {serial} is a site box's, and counts here no more than its settlement said",
                 hint="look at the findings; it counts when the box certifies the device again, under a grant",
             )
-        return describe_accepted(accepted)
-    if document is None:
+        issued = describe_accepted(accepted)
+    elif document is None:
         raise CertificateUnknown(f"serial {serial} has no certificate", hint="check the serial")
-    issued = read_issued(room, document["seq"])
+    else:
+        issued = read_issued(room, document["seq"])
     if issued.serial != serial:
         raise JournalForked(f"serial {serial}: its rows lead to another certificate", hint=RESTORE)
     return issued

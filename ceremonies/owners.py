@@ -223,12 +223,12 @@ def reserve_key(room: Room, applicant: Applicant, spki: str, owner: str) -> Rese
 
 def ride(room: Room, applicant: Applicant, by: Actor) -> Rider:
     """The LDevID of before is revoked in the commit that releases this one; when the device may have it no more, or has
-    another one by now, it is not released. Raises what `find_applicant` raises, EnrolmentUnderWay.
+    another LDevID or IDevID by now, it is not released. Raises what `find_applicant` raises, EnrolmentUnderWay.
     """
     serial = applicant.device["serial"]
     now = find_applicant(room, applicant.authority.label, serial)
-    if now.held != applicant.held:
-        raise EnrolmentUnderWay(f"{serial} has got another LDevID", hint="send the request again")
+    if (now.held, now.device["certificate"]) != (applicant.held, applicant.device["certificate"]):
+        raise EnrolmentUnderWay(f"{serial} has got another certificate", hint="send the request again")
     if applicant.held is None:
         return Rider()
     grounds = Grounds("superseded", f"LDevID of {applicant.authority.label}", {"site": applicant.authority.site})

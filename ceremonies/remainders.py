@@ -50,10 +50,10 @@ class Remainders:
 
     async def turn(self) -> None:
         """Bring every closing to its end. A failure is an alarm; another try follows after a while, and other orders
-        do not wait for it. Raises JournalForked when rows are not what the journal says.
+        are tried before it. Raises JournalForked when rows are not what the journal says.
         """
         room, now = self._room, self._room.surroundings.mono_us()
-        for name in list(room.ledger.replay.units.withdrawing):
+        for name in sorted(room.ledger.replay.units.withdrawing, key=lambda name: self._failed.get(name, 0)):
             if name in self._failed and now < self._failed[name] + RETRY_US:
                 continue
             try:

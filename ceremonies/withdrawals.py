@@ -19,7 +19,6 @@ from ceremonies.room import Room
 from ceremonies.settled import Settled
 from ceremonies.statements import select_in
 from ceremonies.store import Change
-from ceremonies.tables import CertificateRow
 from pki.x509.issuers import read_certificate
 
 PAGE: Final = 500
@@ -51,12 +50,14 @@ def read_withdrawn(room: Room, certificates: Iterable[tuple[str, bytes]]) -> lis
 
 
 def read_authorities(room: Room) -> Mapping[bytes | None, str]:
-    """The names of the CAs' keys by their subject key identifiers."""
+    """The names of the CAs' keys by their subject key identifiers, as the journal has them: by a row that was altered,
+    certificates would be revoked as those of another CA, and go on. Any thread.
+    """
     found: dict[bytes | None, str] = {}
-    for row in room.store.list(CertificateRow, "label"):
-        certificate = read_certificate(room.store.blob(row["document"]) or b"")
+    for authority in list(room.ledger.replay.generations.known.values()):
+        certificate = read_certificate(room.store.blob(authority.document) or b"")
         ski = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-        found[ski] = row["spki"]
+        found[ski] = authority.spki
     return found
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from api import boards
@@ -111,6 +112,7 @@ def test_a_keyroom_that_hangs_is_away(screens: Screens, monkeypatch: pytest.Monk
 
 def test_each_sheet_is_kept_for_itself(screens: Screens) -> None:
     screens.find()
+    screens.teller.tell = lambda: msgspec.structs.replace(BOARD, sheet=1, sheets=2)
     screens.find(sheet=1)
     screens.find(sheet=1)
     assert screens.teller.asked == 2
@@ -124,3 +126,14 @@ def test_few_are_kept(screens: Screens) -> None:
     assert screens.teller.asked == asked
     screens.find(token="0")
     assert screens.teller.asked == asked + 1
+
+
+@pytest.mark.req("AZ-5")
+def test_sheets_that_there_are_not_take_nobodys_place(screens: Screens) -> None:
+    """Behind the last sheet a board begins anew: whoever asks for a thousand has read one."""
+    screens.find()
+    for sheet in range(KEPT_LIMIT):
+        screens.find(token="b", sheet=sheet)
+    screens.teller.tell = fail(KeyroomDown("down"))
+    screens.now += FRESH_S
+    assert screens.find() == Seen(BOARD, FRESH_S, away=True)

@@ -443,3 +443,31 @@ async def ask_at_once(
         found = list(await asyncio.gather(*asked, owner.ask(make_request())))
     await asyncio.gather(*busy)
     return found
+
+
+@pytest.mark.req("CA-14")
+def test_a_rework_while_a_request_is_under_way_holds_the_ldevid_back(
+    genesis_template: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The board that was taken out asked; the unit is another by the time of the answer."""
+    world, watch = open_copy(genesis_template, tmp_path / "world")
+    sealed = Room.seal
+
+    async def seal(room: Room, order: Order) -> Sealed:
+        if order.draft.kind == "certificate.ldevid":
+            again = Unit(1)
+            await again.issue(world)
+            await again.confirm(world)
+        return await sealed(room, order)
+
+    async def run() -> None:
+        await world.open_order(rework_quantity=1)
+        owner = Owner(world, await make_owned(world), watch)
+        await permit(world, owner.unit)
+        monkeypatch.setattr(Room, "seal", seal)
+        assert code_of(await owner.ask()) == "enrolment-under-way"
+        assert world.room.store.list(LdevidRow, "serial") == []
+        check_books(world)
+
+    asyncio.run(run())
+    world.stop()

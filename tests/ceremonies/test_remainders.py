@@ -113,6 +113,32 @@ def test_a_crash_between_two_parts_and_rows_that_were_changed_meanwhile(
 
 
 @pytest.mark.usefixtures("small")
+def test_an_order_that_fails_for_long_lets_the_next_one_go_first(
+    factory_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when a try takes longer than the pause behind it."""
+    world = factory_world
+
+    async def run() -> None:
+        await world.open_order("wo-2", first=101, last=150)
+        failing, *_ = await make_units(world, range(1, 4))
+        await make_units(world, range(101, 104), "wo-2")
+        await close_order(world)
+        await close_order(world, "wo-2")
+        tamper(world.room.store, f"DELETE FROM device WHERE serial = '{failing.serial}'")
+        left = Remainders(world.room)
+        with pytest.raises(JournalForked):
+            await left.turn()
+        with pytest.raises(JournalForked):
+            await left.turn()
+        assert world.room.ledger.replay.units.withdrawing == {"wo-1": 3}
+        assert list(list_alarms(world.room)) == ["closing wo-1"]
+
+    monkeypatch.setattr(remainders, "RETRY_US", 0)
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("small")
 def test_a_line_that_works_meanwhile_does_not_stop_a_proposal(
     factory_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,3 +156,25 @@ def test_who_is_not_accepted(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Non
     tamper(store, "UPDATE box_certificate SET settled = settled - 1")
     with pytest.raises(JournalForked):
         act(centre, lambda: find_accepted(room, number=first["number"]))
+
+
+@pytest.mark.req("CA-2", "T5")
+def test_no_row_leads_a_serial_to_the_certificate_of_another(pair: Pair) -> None:
+    """A unit that was never confirmed gets nothing by what a settlement said of a box's device."""
+    centre, unit = pair.centre, Unit(50)
+
+    async def play() -> None:
+        await centre.open_order(last=100, quantity=50)
+        await make_units(pair, 1)
+        await unit.issue(centre)
+        await place(centre, unit.serial)
+        owner = Owner(centre, unit, Watch(centre))
+        assert await refuse(owner) == "unit-unconfirmed"
+        told = "SELECT {} FROM device AS other WHERE other.serial = 'BMS-000001'"
+        rows = ", ".join(f"{name} = ({told.format(name)})" for name in ("work_order", "certificate"))
+        tamper(centre.room.store, f"UPDATE device SET {rows} WHERE serial = '{unit.serial}'")
+        assert await refuse(owner) == JournalForked.code
+        ended = RevokeCertificate(serial=unit.serial, reason="keyCompromise", why="stolen")
+        assert problem(await centre.try_ask(ended, "officer")).code == JournalForked.code
+
+    asyncio.run(play())
