@@ -87,9 +87,11 @@ def withdraw_settled(
         found |= {row["number"]: row["serial"] for row in rows if row["box"] == box.label and row["settled"]}
     pending = list(list_pending(room, [Withdrawn(serial, box.ca, number) for number, serial in found.items()]))
     parts: list[LastWords] = []
+    ended: set[str] = set()  # a serial whose certificates were revoked for several reasons has one LDevID
     for reason in sorted({told[item.number] for item in pending}):
         mine = [item for item in pending if told[item.number] == reason]
-        resting = find_ldevids(room, sorted({item.serial for item in mine}))
+        serials = {item.serial for item in mine} - ended
+        resting, ended = find_ldevids(room, sorted(serials)), ended | serials
         grounds = Grounds(reason, "revoked at its site box", {"box": box.label})
         parts.append(revoke_changes(room, [*mine, *resting], grounds, by))
     return join_words(parts)

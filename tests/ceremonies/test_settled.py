@@ -84,16 +84,22 @@ def test_a_device_of_a_box_gets_its_ldevid_until_somebody_ends_it(pair: Pair) ->
     check(centre)
 
     async def go() -> None:
-        reworked, scrapped, revoked, other = [owner.unit for owner in owners[:4]]
+        reworked, scrapped, revoked, other, twice = [owner.unit for owner in owners[:5]]
         before = der_of(reworked.held)
         await permit(box, reworked)
         reworked.key = ec.generate_private_key(ec.SECP256R1())
         await reworked.issue(box)
         await reworked.confirm(box)
         await scrap(box, scrapped)
+        await permit(box, twice)
+        twice.key = ec.generate_private_key(ec.SECP256R1())
+        await twice.issue(box)
+        await twice.confirm(box)
+        await scrap(box, twice)  # two certificates, for two reasons, and one LDevID
         settled = await settle(centre, await carry(box))
-        assert (settled.findings, settled.counts["revoked"]) == ((), 2)
-        assert [await has_ldevid(centre, owner.unit.serial) for owner in owners[:4]] == [False, False, True, True]
+        assert (settled.findings, settled.counts["revoked"]) == ((), 4)
+        held = [await has_ldevid(centre, owner.unit.serial) for owner in owners[:5]]
+        assert held == [False, False, True, True, False]
         assert await refuse(owners[0], shown=before) == "client-certificate-unknown"  # another took its place
         assert await refuse(owners[1]) == "device-revoked"
         await owners[0].enrol()
