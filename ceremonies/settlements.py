@@ -195,17 +195,7 @@ def load_facts(room: Room, box: Box) -> dict[str, Facts]:
     for grant in list_made(room, box).values():
         if grant.facts:
             fleets[grant.id] = msgspec.json.decode(read_blob(room, grant.facts), type=Fleet)
-    return {
-        name: Facts(place_under(fleet, issuer, box.label), complete(fleet, fleets[""]))
-        for name, fleet in fleets.items()
-    }
-
-
-def complete(fleet: Fleet, today: Fleet) -> Fleet:
-    """A fleet with the classes that a grant does not name as they are today."""
-    named = {item.name for item in fleet.classes}
-    others = (item for item in today.classes if item.name not in named)
-    return msgspec.structs.replace(fleet, classes=(*fleet.classes, *others))
+    return {name: Facts(place_under(fleet, issuer, box.label), fleet) for name, fleet in fleets.items()}
 
 
 def recall(room: Room, box: Box) -> BoxSettled:

@@ -85,9 +85,11 @@ class Held(msgspec.Struct, frozen=True):
         """The key of the box's CA (SPKI digest)."""
         return self.facts[""].issuer.spki
 
-    def under(self, grant: str) -> Facts:
-        """The facts of a grant; those of today for one that is not there."""
-        return self.facts.get(grant, self.facts[""])
+    def under(self, grant: str, class_name: str) -> Facts:
+        """The facts of a grant; those of today for one that is not there. A class that it does not name is as today."""
+        today = self.facts[""]
+        facts = self.facts.get(grant, today)
+        return facts if facts.fleet.has_class(class_name) else Facts(facts.issuer, today.fleet)
 
 
 class Settling:
@@ -232,7 +234,8 @@ class Settling:
             self._find("document-missing", seq, serial, "the export holds no copy of the certificate")
             return
         try:
-            found = read_issued(self._held.under(begun.grant if begun else ""), (seq, leaf), document)
+            facts = self._held.under(begun.grant if begun else "", what.get("class", ""))
+            found = read_issued(facts, (seq, leaf), document)
             self._check_signed(begun, document)
         except (PkiError, KeyroomError, msgspec.ValidationError, ValueError, KeyError) as error:
             self._find("certificate-differs", seq, serial, f"not what its entry says: {error}")
@@ -248,9 +251,9 @@ class Settling:
 
     def _covers(self, grant: Grant, leaf: Leaf, what: Mapping[str, str]) -> bool:
         profile = str(leaf.op.kind if leaf.op else "").removeprefix("certificate.")
-        fleet, name = self._held.under(grant.id).fleet, what.get("class", "")
-        known = {item.name for item in fleet.classes}
-        return profile in grant.profiles and name in known and fleet.class_id(name).hex() in grant.classes
+        name = what.get("class", "")
+        fleet = self._held.under(grant.id, name).fleet
+        return profile in grant.profiles and fleet.has_class(name) and fleet.class_id(name).hex() in grant.classes
 
 
 def count_numbers(leaf: Leaf) -> int:
