@@ -162,3 +162,24 @@ def test_who_is_not_accepted(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Non
     tamper(store, "UPDATE box_certificate SET settled = settled - 1")
     with pytest.raises(JournalForked):
         act(centre, lambda: find_accepted(room, number=first["number"]))
+
+
+@pytest.mark.req("CA-3", "CA-13", "T4")
+def test_a_number_that_a_box_took_from_the_centre_hides_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed box gives its certificates the numbers of a device of the centre, and of its own CA."""
+    centre, box = pair.centre, pair.box
+
+    async def play() -> None:
+        await centre.open_order(last=100, quantity=50)
+        taken = number_of(await issue(centre, "BMS-000050"))
+        monkeypatch.setattr("ceremonies.numbers.draw_numbers", lambda _: [taken, authority_number(centre)])
+        for number in (1, 2):
+            await issue(box, f"BMS-{number:06}")
+        settled = await settle(centre, await carry(box))
+        assert [item.code for item in settled.findings] == ["number-twice"]
+        ended = RevokeCertificate(number=taken, reason="keyCompromise", why="stolen")
+        assert (await centre.ask(ended, "officer", CertificateShown)).serial == "BMS-000050"
+        shown = await centre.ask(ShowCertificate(number=authority_number(centre)), "officer", CertificateShown)
+        assert shown.kind == "device-ca"
+
+    asyncio.run(play())
