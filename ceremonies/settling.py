@@ -5,6 +5,7 @@ believed that it kept to its grants. What an entry says of a certificate is comp
 Pure: a state and entries give the next state, certificates and findings.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -32,6 +33,10 @@ NOTICES: Final = frozenset({"unknown-outcome", "open-intent"})
 TOLD: Final = 64
 CONFIRM: Final = "device.confirm"
 REVOKE: Final = "certificate.revoke"
+SPARE: Final = 1_000
+"""Certificates that are no device's, and may be revoked beside all those that were begun."""
+NUMBER: Final = re.compile("[0-7][0-9a-f]{39}", re.ASCII)
+DIGEST: Final = re.compile("[0-9a-f]{64}", re.ASCII)
 COUNTED: Final = {CONFIRM: "confirmed", "device.scrap": "scrapped", REVOKE: "revoked"}
 
 
@@ -119,7 +124,7 @@ class Settling:
             self._find("journal-recovered", seq, "", "officers gave up entries before it: look at their devices")
         elif leaf.type in COUNTED and not leaf.out:
             self.counts[COUNTED[leaf.type]] += count_numbers(leaf)
-            self._tell(leaf, what)
+            self._tell(seq, leaf, what)
         elif leaf.type == "key.sign.intent":
             self._begin(seq, leaf, what) if issued else self._check_use(seq, leaf)
         elif leaf.type == "key.sign.denied" and issued:
@@ -129,14 +134,16 @@ class Settling:
         elif issued and leaf.type == "key.sign.outcome" and leaf.out and leaf.out.status == "ok":
             self._end(seq, leaf, leaf.out)
 
-    def _tell(self, leaf: Leaf, what: Mapping[str, str]) -> None:
-        """What became of certificates that the box issued."""
-        if leaf.type == CONFIRM:
-            self.confirmed.add(what.get("certificate", ""))
+    def _tell(self, seq: int, leaf: Leaf, what: Mapping[str, str]) -> None:
+        """What became of certificates that the box issued. Raises AuditFailed when it revokes more than there are."""
+        if leaf.type == CONFIRM and DIGEST.fullmatch(digest := what.get("certificate", "")):
+            self.confirmed.add(digest)
         elif leaf.type == REVOKE and what.get("ca") == self._held.ca:
             reason = what.get("reason", "")
-            for number in list_numbers(leaf):
+            for number in filter(NUMBER.fullmatch, list_numbers(leaf)):
                 self.revoked.setdefault(number, reason if reason in REASONS else UNSPECIFIED)
+            if len(self.revoked) > sum(self.state.used.values()) + SPARE:
+                raise AuditFailed(f"entry {seq}: it revokes more certificates than were begun", entry=seq)
 
     def _close(self, seq: int, leaf: Leaf, issued: bool) -> None:
         """What closes the intent of a certificate, and bears its signature, is the certificate's outcome."""

@@ -183,3 +183,20 @@ def test_a_number_that_a_box_took_from_the_centre_hides_nothing(pair: Pair, monk
         assert shown.kind == "device-ca"
 
     asyncio.run(play())
+
+
+@pytest.mark.req("CA-11", "T5")
+def test_no_row_hides_what_a_box_has_revoked(pair: Pair) -> None:
+    """Who writes to the database takes the device's row away for the time of a settlement."""
+
+    async def play() -> None:
+        (unit,) = await make_units(pair, 1)
+        store = pair.centre.room.store
+        (row,) = store.list(BoxCertificateRow, "number")
+        tamper(store, "UPDATE box_certificate SET settled = 0")
+        await scrap(pair.box, unit)
+        await settle(pair.centre, await carry(pair.box))
+        tamper(store, f"UPDATE box_certificate SET settled = {row['settled']}")
+        assert await refuse(Owner(pair.centre, unit, Watch(pair.centre))) == "device-revoked"
+
+    asyncio.run(play())
