@@ -39,7 +39,7 @@ from pki.log.files import CHECKPOINT, Files
 from pki.log.leaves import parse_leaf
 from pki.log.media import list_files
 from pki.log.parties import PARTY
-from pki.log.pins import KeyChange, advance_policy, check_pins, follow_head, read_change, write_pins
+from pki.log.pins import KeyChange, KeyStop, advance_policy, check_pins, follow_head, read_change, write_pins
 from pki.log.policy import TrustPolicy, parse_policy
 
 SHOWN: Final = 1_000
@@ -110,7 +110,7 @@ class Settlements:
         facts = room.writer.run_now(lambda: load_facts(room, box))
         try:
             text = read_blob(room, box.policy)
-            policy, changes = parse_policy(text), list[KeyChange]()
+            policy, changes = parse_policy(text), list[KeyChange | KeyStop]()
             files = follow_head(open_medium(file, policy), box.size)
             head, _ = files.head()
             state = load_state(room, box)
