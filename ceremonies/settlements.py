@@ -8,6 +8,7 @@ What `ceremonies.settling` finds is recorded with the settlement; clones are fou
 import asyncio
 import hashlib
 import tempfile
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import IO, Any, Final
 
@@ -32,7 +33,7 @@ from ceremonies.withdrawals import withdraw_settled
 from pki.log.audit import SINCE
 from pki.log.checkpoints import Checkpoint
 from pki.log.digests import Digests
-from pki.log.errors import AuditFailed, ConsistencyInvalid
+from pki.log.errors import AuditFailed, ConsistencyInvalid, TrustPolicyInvalid
 from pki.log.evidence import blob_path, read_blob_path
 from pki.log.exports import verify_export, walk_export
 from pki.log.files import CHECKPOINT, Files
@@ -121,13 +122,12 @@ class Settlements:
                 changes += [change] if (change := read_change(seq, leaf)) else []
             pinned = advance_policy(policy, changes)
             check_pins(files, pinned)
-        except AuditFailed as error:
+            pins = b"" if pinned == policy else write_pins(text, pinned)
+        except (AuditFailed, TrustPolicyInvalid) as error:
             hint = error.hint or "export it again; when that does not help, look at the box"
             raise SettlementRefused(f"{box.label}: {error}", hint=hint) from error
         settling.finish()
-        return Reading(
-            medium, head, files.read(CHECKPOINT), box, settling, b"" if pinned == policy else write_pins(text, pinned)
-        )
+        return Reading(medium, head, files.read(CHECKPOINT), box, settling, pins)
 
     def _verify(self, box: Box, files: Files, last: tuple[Checkpoint, State]) -> None:
         """The export is this box's, and extends what was settled. Raises AuditFailed, BoxForked."""
@@ -136,8 +136,7 @@ class Settlements:
             raise AuditFailed(f"{PARTY}: a part of a journal settles nothing", hint="export the journal", path=PARTY)
         if head.size < box.size:
             verify_export(files, allow_open=True)
-            *_, (_, data) = walk_export(files)
-            if parse_leaf(data).ts > state.ts:
+            if any(parse_leaf(data).ts > state.ts for _, data in deque(walk_export(files), maxlen=1)):
                 raise self._forked(box, f"{head.size} entries, later than the {box.size} settled: it was set back")
             told = f"the medium has {head.size} entries, {box.size} were settled"
             raise AuditFailed(told, hint="bring a newer export")

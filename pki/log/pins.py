@@ -19,7 +19,7 @@ from pki.log.exports import walk_export
 from pki.log.files import CHECKPOINT, Files, check_head
 from pki.log.leaves import Leaf, parse_leaf
 from pki.log.notes import LOG_KEY, VerifierKey, parse_note, parse_vkey
-from pki.log.policy import NO_QUORUM, TrustPolicy, verify_checkpoint
+from pki.log.policy import NO_QUORUM, TrustPolicy, parse_policy, verify_checkpoint
 from pki.log.rotations import ROTATE
 from pki.signatures import spki_sha256
 
@@ -103,9 +103,14 @@ def spki_of(key: VerifierKey) -> str:
 
 
 def write_pins(policy: bytes, pinned: TrustPolicy) -> bytes:
-    """The text of a policy with the log keys of another in the place of its own."""
+    """The text of a policy with the log keys of another in the place of its own.
+
+    Raises TrustPolicyInvalid when nobody could read it: too many keys, or one that is a witness's.
+    """
     rest = [line for line in policy.split(b"\n") if line.split()[:1] != [b"log"]]
-    return b"".join(f"log {key.encode()}\n".encode() for key in pinned.logs) + b"\n".join(rest)
+    text = b"".join(f"log {key.encode()}\n".encode() for key in pinned.logs) + b"\n".join(rest)
+    parse_policy(text)
+    return text
 
 
 def follow_head(files: Files, known: int) -> Files:

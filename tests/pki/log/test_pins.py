@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from pki.log.checkpoints import Checkpoint
 from pki.log.digests import Digests
-from pki.log.errors import AuditFailed
+from pki.log.errors import AuditFailed, TrustPolicyInvalid
 from pki.log.evidence import blob_path
 from pki.log.exports import verify_export, walk_export
 from pki.log.files import Files
@@ -161,3 +162,6 @@ def test_what_changes_no_key_is_ignored() -> None:
 def test_pins_are_written_into_the_policy() -> None:
     text = write_pins(TEXT, pins(NEW, LAST))
     assert parse_policy(text) == pins(NEW, LAST) and b"# of graz" in text
+    for more in (tuple(NoteKey(seed).public for seed in range(65)), (LOG.public, LOG.public)):
+        with pytest.raises(TrustPolicyInvalid):
+            write_pins(TEXT, msgspec.structs.replace(PINNED, logs=more))
