@@ -17,7 +17,7 @@ from ceremonies.certified import load_chain, read_signer, reserve_number
 from ceremonies.claims import RequestOpen, name_device_key
 from ceremonies.commands import DeviceIssued, EnrolDevice, Proven
 from ceremonies.desk import Caller
-from ceremonies.devices import Allowance
+from ceremonies.devices import Allowance, find_shown
 from ceremonies.errors import KeyroomError
 from ceremonies.generations import AuthorityNotIssuing
 from ceremonies.genesis import draw_number
@@ -209,10 +209,12 @@ def reserve_key(room: Room, serial: str, spki: str, owner: str) -> Reservation:
 
 
 def ride(room: Room, applicant: Applicant, by: Actor) -> Rider:
-    """The LDevID of before is revoked in the commit that releases this one; when the device may have it no more, or has
-    another one by now, it is not released. Raises what `find_applicant` raises, EnrolmentUnderWay.
+    """The LDevID of before is revoked in the commit that releases this one; when the device may have it no more, has
+    another one by now, or what it shows counts no more, it is not released. Raises what `find_applicant` and
+    `find_shown` raise, EnrolmentUnderWay.
     """
     serial = applicant.device["serial"]
+    find_shown(room, by.cred, None)
     now = find_applicant(room, applicant.authority.label, serial)
     if now.held != applicant.held:
         raise EnrolmentUnderWay(f"{serial} has got another LDevID", hint="send the request again")

@@ -200,3 +200,30 @@ def test_no_row_hides_what_a_box_has_revoked(pair: Pair) -> None:
         assert await refuse(Owner(pair.centre, unit, Watch(pair.centre))) == "device-revoked"
 
     asyncio.run(play())
+
+
+@pytest.mark.req("CA-11", "T25")
+def test_who_was_replaced_while_it_asked_gets_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A settlement comes between a device's request and its LDevID, and tells of another board under its serial."""
+    centre, box = pair.centre, pair.box
+    readers, real = type(centre.room.readers), centre.room.readers.take_in
+
+    async def play() -> None:
+        (unit,) = await make_units(pair, 1)
+        old = Owner(centre, unit, Watch(centre))
+
+        async def take_in(_: object, *given: Any) -> Any:
+            monkeypatch.undo()
+            taken = await real(*given)
+            await permit(box, unit)
+            unit.key = ec.generate_private_key(ec.SECP256R1())
+            await unit.issue(box)
+            await unit.confirm(box)
+            await settle(centre, await carry(box))
+            return taken
+
+        monkeypatch.setattr(readers, "take_in", take_in)
+        assert problem(await old.ask()).code == "client-certificate-unknown"
+        await Owner(centre, unit, Watch(centre)).enrol()
+
+    asyncio.run(play())
