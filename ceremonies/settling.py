@@ -52,13 +52,13 @@ class Finding(msgspec.Struct, frozen=True):
 class Pending(msgspec.Struct, frozen=True):
     """A request that was begun and got no certificate yet: its first intent, that one's draft digest and grant.
 
-    sound: nothing was found about it.
+    sound: nothing was found about it; nobody knows of one that was settled by an earlier release.
     """
 
     seq: int
     digest: str
     grant: str
-    sound: bool = True
+    sound: bool = False
 
 
 class State(msgspec.Struct):
@@ -181,7 +181,7 @@ class Settling:
             self._find("other-ca", seq, serial, "a key that was not certified for this box signed it")
         begun = self.state.pending.get(request)
         if begun is None:
-            begun = Pending(seq, digest, what.get("grant", "")[:TOLD])
+            begun = Pending(seq, digest, what.get("grant", "")[:TOLD], sound=True)
             self._spend(seq, leaf, begun.grant, serial)
         elif begun.digest != digest:
             self._find("request-changed", seq, serial, f"request {request} had other bytes signed before")

@@ -192,6 +192,12 @@ def test_what_a_box_tells_of_certificates_has_their_form_and_an_end() -> None:
     assert len(honest.revoked) == SPARE + 1
 
 
+def test_what_was_begun_before_anybody_looked_is_not_sound() -> None:
+    """The state of an earlier release does not say whether anything was found about a request that is open."""
+    old = msgspec.json.decode(b'{"pending": {"order/wo:1": {"seq": 1, "digest": "", "grant": "graz-1"}}}', type=State)
+    assert not old.pending["order/wo:1"].sound
+
+
 def test_what_a_crash_explains_is_no_alarm() -> None:
     settling = Settling(HELD, State())
     for seq, leaf in enumerate([take("graz-1"), begin(1, "graz-1"), make_leaf("key.sign.unknown", {})]):
