@@ -155,7 +155,10 @@ def test_who_is_not_accepted(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(JournalForked):
         act(centre, lambda: find_accepted(room, number=number))
     first = store.list(BoxCertificateRow, "serial", serial="BMS-000001")[0]
-    assert act(centre, lambda: find_accepted(room, number=first["number"])) is not None
+    with monkeypatch.context() as patched:  # a list of megabytes is read once, however often a stranger asks
+        assert act(centre, lambda: find_accepted(room, number=first["number"])) is not None
+        patched.setattr(type(store), "blob", lambda *_: None)
+        assert act(centre, lambda: find_accepted(room, number=first["number"])) is not None
     tamper(store, "UPDATE box_certificate SET confirmed = settled WHERE serial = 'BMS-000001'")
     with pytest.raises(JournalForked):
         act(centre, lambda: find_accepted(room, number=first["number"]))
