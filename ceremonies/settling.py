@@ -33,6 +33,8 @@ NOTICES: Final = frozenset({"unknown-outcome", "open-intent"})
 TOLD: Final = 64
 CONFIRM: Final = "device.confirm"
 REVOKE: Final = "certificate.revoke"
+OPEN: Final = 20_000
+"""Certificates that were begun and not released, at most: every settlement keeps them."""
 SPARE: Final = 1_000
 """Certificates that are no device's, and may be revoked beside all those that were begun."""
 NUMBER: Final = re.compile("[0-7][0-9a-f]{39}", re.ASCII)
@@ -173,7 +175,11 @@ class Settling:
         self.state.current = name
 
     def _begin(self, seq: int, leaf: Leaf, what: Mapping[str, str]) -> None:
-        """A certificate is begun: the first intent of its request spends it, as at the box itself."""
+        """A certificate is begun: the first intent of its request spends it, as at the box itself. Raises AuditFailed
+        when too many are open.
+        """
+        if max(len(self.state.pending), len(self.state.opened)) >= OPEN:
+            raise AuditFailed(f"entry {seq}: more than {OPEN} certificates were begun and not released", entry=seq)
         request, serial, found = leaf.req or f"entry {seq}", what.get("serial", ""), len(self.findings)
         self.state.opened.add(seq)
         digest = str(leaf.op.digest) if leaf.op else ""

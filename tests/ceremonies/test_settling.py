@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ceremonies.granted import Grant, list_facts
 from ceremonies.replicas import Facts
-from ceremonies.settling import NOTICES, SPARE, Finding, Held, Settling, State
+from ceremonies.settling import NOTICES, OPEN, SPARE, Finding, Held, Pending, Settling, State
 from pki.log.errors import AuditFailed
 from pki.log.leaves import Leaf
 from pki.x509.issuers import Issuer
@@ -190,6 +190,16 @@ def test_what_a_box_tells_of_certificates_has_their_form_and_an_end() -> None:
     honest = Settling(HELD, State(used={"graz-1": 1}))
     honest.take(3, revoke(number, *many))
     assert len(honest.revoked) == SPARE + 1
+
+
+def test_a_box_cannot_make_the_state_grow_by_what_it_leaves_open() -> None:
+    leaf = begin(1, "graz-1")
+    for state in (
+        State(opened=set(range(OPEN))),
+        State(pending=dict.fromkeys(map(str, range(OPEN)), Pending(0, "", ""))),
+    ):
+        with pytest.raises(AuditFailed):
+            Settling(HELD, state).take(OPEN, leaf)
 
 
 def test_what_was_begun_before_anybody_looked_is_not_sound() -> None:
