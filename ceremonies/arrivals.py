@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from ceremonies.certified import name_number
 from ceremonies.claims import name_device_key
 from ceremonies.grant_tables import BoxCertificateRow
 from ceremonies.granted import Box
@@ -40,8 +41,8 @@ class Arrivals:
         self.devices: list[BoxCertificate] = []
         self._changed: list[BoxCertificate] = []
         self._names: list[tuple[str, str]] = []
-        self._spent = self._load(ReservationRow, "name", (name for item in issued for name in names_of(item)))
-        self._owners = {name: str(row["owner"]) for name, row in self._spent.items()}
+        names = (name for item in issued for name in (*names_of(item), name_number(item.number)))
+        self._owners = {name: str(row["owner"]) for name, row in self._load(ReservationRow, "name", names).items()}
         self._numbers = set(self._load(BoxCertificateRow, "number", (item.number for item in issued)))
         for item in issued:
             self._take(item)
@@ -75,7 +76,7 @@ class Arrivals:
 
     def _take(self, item: BoxCertificate) -> None:
         serial, key = names_of(item)
-        if item.number in self._numbers:
+        if item.number in self._numbers or name_number(item.number) in self._owners:
             self._find("number-twice", item, f"certificate number {item.number} was given before")
             return
         self._numbers.add(item.number)

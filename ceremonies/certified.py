@@ -56,7 +56,12 @@ class Issued(msgspec.Struct, frozen=True, order=True):
 def reserve_number(number: int) -> Reservation:
     """The name that a certificate spends for its number (CA-3), by which it is found."""
     drawn = NumberTaken("this certificate number was drawn before", hint="send the request again")
-    return Reservation(f"number:{write_number(number)}", drawn)
+    return Reservation(name_number(write_number(number)), drawn)
+
+
+def name_number(number: str) -> str:
+    """The name that a certificate number (40 hex digits) is."""
+    return f"number:{number}"
 
 
 def place_issuer(room: Room, issuer: Issuer) -> Issuer:
@@ -77,7 +82,7 @@ def find_by_number(room: Room, number: str) -> Issued | None:
 
     Raises JournalForked.
     """
-    spent = room.store.find(ReservationRow, name=f"number:{number}")
+    spent = room.store.find(ReservationRow, name=name_number(number))
     request = room.store.find(RequestRow, id=spent["owner"]) if spent else None
     if request is None:
         authorities = room.cached("authorities", lambda: list_authorities(room))

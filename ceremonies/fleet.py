@@ -140,6 +140,10 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         """The lowercase hex SHA-256 of what `narrow` leaves."""
         return hashlib.sha256(self.narrow(class_ids).document).hexdigest()
 
+    def has_class(self, name: str) -> bool:
+        """Whether it names this class."""
+        return any(item.name == name for item in self.classes)
+
     def device_class(self, name: str) -> DeviceClass:
         """The class of this name. Raises ClassUnknown."""
         for item in self.classes:

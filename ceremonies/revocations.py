@@ -227,12 +227,13 @@ def find_certificate(room: Room, serial: str, number: str) -> Issued:
         raise CertificateUnknown("name a serial or a certificate number", hint="one of the two")
     if serial:
         return find_by_serial(room, serial)
-    issued, accepted = find_by_number(room, number.rjust(40, "0")), find_accepted(room, number=number.rjust(40, "0"))
-    if accepted is not None:
-        return describe_accepted(accepted)
-    if issued is None:
+    issued = find_by_number(room, number.rjust(40, "0"))
+    if issued is not None:  # whatever number a box has chosen, it hides none of ours
+        return issued
+    accepted = find_accepted(room, number=number.rjust(40, "0"))
+    if accepted is None:
         raise CertificateUnknown(f"certificate number {number} was never released", hint="check the number")
-    return issued
+    return describe_accepted(accepted)
 
 
 def show_certificate(room: Room, issued: Issued) -> CertificateShown:

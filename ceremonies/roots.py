@@ -18,9 +18,11 @@ from ceremonies.room import Room
 from ceremonies.store import Insert
 from ceremonies.tables import CertificateRow
 from pki.x509.chains import verify_chain
-from pki.x509.issuers import Issuer, read_certificate, read_issuer
+from pki.x509.issuers import Issuer, read_issuer
 from pki.x509.links import read_link
+from pki.x509.pem import is_pem, read_pem
 from pki.x509.profiles import DEVICE_CA, IDENTITY_ROOT
+from pki.x509.tbs import read_tbs, split_signed
 
 
 class GrantRefused(KeyroomError):
@@ -93,7 +95,7 @@ def trace_authority(room: Room, certificate: bytes, root: bytes, links: Sequence
     Raises GrantRefused, a PkiError for what does not parse or verify, JournalForked.
     """
     roots = list_roots(room)
-    issuer = read_certificate(certificate).issuer.public_bytes()
+    issuer = name_issuer(certificate)
     known = next((item for item in roots.values() if item.subject == issuer), None)
     if known is not None:
         return Ancestry(read_issuer(DEVICE_CA, certificate, known), known)
@@ -112,7 +114,7 @@ def trace_authority(room: Room, certificate: bytes, root: bytes, links: Sequence
 def find_link(root: Issuer, roots: Mapping[str, Issuer], links: Sequence[bytes]) -> tuple[Issuer, Issuer]:
     """A root that is believed and vouches for this one, and the link. Raises GrantRefused, and as `read_link`."""
     for link in links:
-        issuer = read_certificate(link).issuer.public_bytes()
+        issuer = name_issuer(link)
         for above in roots.values():
             if above.subject == issuer:
                 return above, read_link(link, root, above)
@@ -120,6 +122,12 @@ def find_link(root: Issuer, roots: Mapping[str, Issuer], links: Sequence[bytes])
         "no root that this box believes vouches for the one of its CA",
         hint="was the older root suspended, or is it over? then the box needs a new genesis",
     )
+
+
+def name_issuer(certificate: bytes) -> bytes:
+    """The name (DER) of who signed a certificate, PEM or DER. Raises an X509Error."""
+    der = read_pem(certificate, "CERTIFICATE") if is_pem(certificate) else certificate
+    return read_tbs(split_signed(der)[0]).issuer
 
 
 def _sha256(data: bytes) -> str:

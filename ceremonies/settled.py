@@ -19,6 +19,8 @@ from ceremonies.store import Row
 from ceremonies.tables import DeviceRow
 
 SIZE: Final = 32
+KEPT: Final = 16
+"""Lists in memory; one has at most 4 MB, of a medium that is full."""
 NEVER: Final = "9999-12-31T23:59:59Z"
 """When the certificates end that boxes issue (RFC 5280 section 4.1.2.5)."""
 Statement = Literal["accepted", "confirmed"]
@@ -91,9 +93,21 @@ def check_listed(room: Room, seq: int, settled: Settled, statement: Statement) -
     """The settlement of entry `seq` says this of a certificate. Writer's thread. Raises JournalForked."""
     _, leaf = room.ledger.read_entry(seq)
     what = (leaf.op and leaf.op.what) or {}
-    data = room.store.blob(str(what.get("accepted"))) if leaf.type == SETTLE and not leaf.out else None
+    data = _load_list(room, str(what.get("accepted"))) if leaf.type == SETTLE and not leaf.out else None
     if data is None or what.get("box") != settled.box or not is_listed(data, settled.digest(statement)):
         raise JournalForked(f"certificate {settled.number}: its row is not what the settlement says", hint=RESTORE)
+
+
+def _load_list(room: Room, digest: str) -> bytes | None:
+    """A list by its SHA-256. It may have megabytes, and whoever has a device's certificate has it looked up: those that
+    were read last are kept.
+    """
+    kept: dict[str, bytes] = room.cached("settled", dict)
+    if digest not in kept and (data := room.store.blob(digest)) is not None:
+        while len(kept) >= KEPT:
+            del kept[next(iter(kept))]
+        kept[digest] = data
+    return kept.get(digest)
 
 
 def name_authority(room: Room, ca: str) -> str:

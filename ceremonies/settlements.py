@@ -8,6 +8,7 @@ What `ceremonies.settling` finds is recorded with the settlement; clones are fou
 import asyncio
 import hashlib
 import tempfile
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import IO, Any, Final
 
@@ -32,14 +33,14 @@ from ceremonies.withdrawals import withdraw_settled
 from pki.log.audit import SINCE
 from pki.log.checkpoints import Checkpoint
 from pki.log.digests import Digests
-from pki.log.errors import AuditFailed, ConsistencyInvalid
+from pki.log.errors import AuditFailed, ConsistencyInvalid, TrustPolicyInvalid
 from pki.log.evidence import blob_path, read_blob_path
 from pki.log.exports import verify_export, walk_export
 from pki.log.files import CHECKPOINT, Files
 from pki.log.leaves import parse_leaf
 from pki.log.media import list_files
 from pki.log.parties import PARTY
-from pki.log.pins import KeyChange, advance_policy, check_pins, follow_head, read_change, write_pins
+from pki.log.pins import KeyChange, KeyStop, advance_policy, check_pins, follow_head, read_change, write_pins
 from pki.log.policy import TrustPolicy, parse_policy
 
 SHOWN: Final = 1_000
@@ -110,7 +111,7 @@ class Settlements:
         facts = room.writer.run_now(lambda: load_facts(room, box))
         try:
             text = read_blob(room, box.policy)
-            policy, changes = parse_policy(text), list[KeyChange]()
+            policy, changes = parse_policy(text), list[KeyChange | KeyStop]()
             files = follow_head(open_medium(file, policy), box.size)
             head, _ = files.head()
             state = load_state(room, box)
@@ -121,13 +122,12 @@ class Settlements:
                 changes += [change] if (change := read_change(seq, leaf)) else []
             pinned = advance_policy(policy, changes)
             check_pins(files, pinned)
-        except AuditFailed as error:
+            pins = b"" if pinned == policy else write_pins(text, pinned)
+        except (AuditFailed, TrustPolicyInvalid) as error:
             hint = error.hint or "export it again; when that does not help, look at the box"
             raise SettlementRefused(f"{box.label}: {error}", hint=hint) from error
         settling.finish()
-        return Reading(
-            medium, head, files.read(CHECKPOINT), box, settling, b"" if pinned == policy else write_pins(text, pinned)
-        )
+        return Reading(medium, head, files.read(CHECKPOINT), box, settling, pins)
 
     def _verify(self, box: Box, files: Files, last: tuple[Checkpoint, State]) -> None:
         """The export is this box's, and extends what was settled. Raises AuditFailed, BoxForked."""
@@ -136,8 +136,7 @@ class Settlements:
             raise AuditFailed(f"{PARTY}: a part of a journal settles nothing", hint="export the journal", path=PARTY)
         if head.size < box.size:
             verify_export(files, allow_open=True)
-            *_, (_, data) = walk_export(files)
-            if parse_leaf(data).ts > state.ts:
+            if any(parse_leaf(data).ts > state.ts for _, data in deque(walk_export(files), maxlen=1)):
                 raise self._forked(box, f"{head.size} entries, later than the {box.size} settled: it was set back")
             told = f"the medium has {head.size} entries, {box.size} were settled"
             raise AuditFailed(told, hint="bring a newer export")
@@ -195,17 +194,7 @@ def load_facts(room: Room, box: Box) -> dict[str, Facts]:
     for grant in list_made(room, box).values():
         if grant.facts:
             fleets[grant.id] = msgspec.json.decode(read_blob(room, grant.facts), type=Fleet)
-    return {
-        name: Facts(place_under(fleet, issuer, box.label), complete(fleet, fleets[""]))
-        for name, fleet in fleets.items()
-    }
-
-
-def complete(fleet: Fleet, today: Fleet) -> Fleet:
-    """A fleet with the classes that a grant does not name as they are today."""
-    named = {item.name for item in fleet.classes}
-    others = (item for item in today.classes if item.name not in named)
-    return msgspec.structs.replace(fleet, classes=(*fleet.classes, *others))
+    return {name: Facts(place_under(fleet, issuer, box.label), fleet) for name, fleet in fleets.items()}
 
 
 def recall(room: Room, box: Box) -> BoxSettled:

@@ -5,6 +5,7 @@ believed that it kept to its grants. What an entry says of a certificate is comp
 Pure: a state and entries give the next state, certificates and findings.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -32,6 +33,12 @@ NOTICES: Final = frozenset({"unknown-outcome", "open-intent"})
 TOLD: Final = 64
 CONFIRM: Final = "device.confirm"
 REVOKE: Final = "certificate.revoke"
+OPEN: Final = 20_000
+"""Certificates that were begun and not released, at most: every settlement keeps them."""
+SPARE: Final = 1_000
+"""Certificates that are no device's, and may be revoked beside all those that were begun."""
+NUMBER: Final = re.compile("[0-7][0-9a-f]{39}", re.ASCII)
+DIGEST: Final = re.compile("[0-9a-f]{64}", re.ASCII)
 COUNTED: Final = {CONFIRM: "confirmed", "device.scrap": "scrapped", REVOKE: "revoked"}
 
 
@@ -47,13 +54,13 @@ class Finding(msgspec.Struct, frozen=True):
 class Pending(msgspec.Struct, frozen=True):
     """A request that was begun and got no certificate yet: its first intent, that one's draft digest and grant.
 
-    sound: nothing was found about it.
+    sound: nothing was found about it; nobody knows of one that was settled by an earlier release.
     """
 
     seq: int
     digest: str
     grant: str
-    sound: bool = True
+    sound: bool = False
 
 
 class State(msgspec.Struct):
@@ -85,9 +92,11 @@ class Held(msgspec.Struct, frozen=True):
         """The key of the box's CA (SPKI digest)."""
         return self.facts[""].issuer.spki
 
-    def under(self, grant: str) -> Facts:
-        """The facts of a grant; those of today for one that is not there."""
-        return self.facts.get(grant, self.facts[""])
+    def under(self, grant: str, class_name: str) -> Facts:
+        """The facts of a grant; those of today for one that is not there. A class that it does not name is as today."""
+        today = self.facts[""]
+        facts = self.facts.get(grant, today)
+        return facts if facts.fleet.has_class(class_name) else Facts(facts.issuer, today.fleet)
 
 
 class Settling:
@@ -117,7 +126,7 @@ class Settling:
             self._find("journal-recovered", seq, "", "officers gave up entries before it: look at their devices")
         elif leaf.type in COUNTED and not leaf.out:
             self.counts[COUNTED[leaf.type]] += count_numbers(leaf)
-            self._tell(leaf, what)
+            self._tell(seq, leaf, what)
         elif leaf.type == "key.sign.intent":
             self._begin(seq, leaf, what) if issued else self._check_use(seq, leaf)
         elif leaf.type == "key.sign.denied" and issued:
@@ -127,14 +136,16 @@ class Settling:
         elif issued and leaf.type == "key.sign.outcome" and leaf.out and leaf.out.status == "ok":
             self._end(seq, leaf, leaf.out)
 
-    def _tell(self, leaf: Leaf, what: Mapping[str, str]) -> None:
-        """What became of certificates that the box issued."""
-        if leaf.type == CONFIRM:
-            self.confirmed.add(what.get("certificate", ""))
+    def _tell(self, seq: int, leaf: Leaf, what: Mapping[str, str]) -> None:
+        """What became of certificates that the box issued. Raises AuditFailed when it revokes more than there are."""
+        if leaf.type == CONFIRM and DIGEST.fullmatch(digest := what.get("certificate", "")):
+            self.confirmed.add(digest)
         elif leaf.type == REVOKE and what.get("ca") == self._held.ca:
             reason = what.get("reason", "")
-            for number in list_numbers(leaf):
+            for number in filter(NUMBER.fullmatch, list_numbers(leaf)):
                 self.revoked.setdefault(number, reason if reason in REASONS else UNSPECIFIED)
+            if len(self.revoked) > sum(self.state.used.values()) + SPARE:
+                raise AuditFailed(f"entry {seq}: it revokes more certificates than were begun", entry=seq)
 
     def _close(self, seq: int, leaf: Leaf, issued: bool) -> None:
         """What closes the intent of a certificate, and bears its signature, is the certificate's outcome."""
@@ -164,7 +175,11 @@ class Settling:
         self.state.current = name
 
     def _begin(self, seq: int, leaf: Leaf, what: Mapping[str, str]) -> None:
-        """A certificate is begun: the first intent of its request spends it, as at the box itself."""
+        """A certificate is begun: the first intent of its request spends it, as at the box itself. Raises AuditFailed
+        when too many are open.
+        """
+        if max(len(self.state.pending), len(self.state.opened)) >= OPEN:
+            raise AuditFailed(f"entry {seq}: more than {OPEN} certificates were begun and not released", entry=seq)
         request, serial, found = leaf.req or f"entry {seq}", what.get("serial", ""), len(self.findings)
         self.state.opened.add(seq)
         digest = str(leaf.op.digest) if leaf.op else ""
@@ -172,7 +187,7 @@ class Settling:
             self._find("other-ca", seq, serial, "a key that was not certified for this box signed it")
         begun = self.state.pending.get(request)
         if begun is None:
-            begun = Pending(seq, digest, what.get("grant", "")[:TOLD])
+            begun = Pending(seq, digest, what.get("grant", "")[:TOLD], sound=True)
             self._spend(seq, leaf, begun.grant, serial)
         elif begun.digest != digest:
             self._find("request-changed", seq, serial, f"request {request} had other bytes signed before")
@@ -232,7 +247,8 @@ class Settling:
             self._find("document-missing", seq, serial, "the export holds no copy of the certificate")
             return
         try:
-            found = read_issued(self._held.under(begun.grant if begun else ""), (seq, leaf), document)
+            facts = self._held.under(begun.grant if begun else "", what.get("class", ""))
+            found = read_issued(facts, (seq, leaf), document)
             self._check_signed(begun, document)
         except (PkiError, KeyroomError, msgspec.ValidationError, ValueError, KeyError) as error:
             self._find("certificate-differs", seq, serial, f"not what its entry says: {error}")
@@ -248,9 +264,9 @@ class Settling:
 
     def _covers(self, grant: Grant, leaf: Leaf, what: Mapping[str, str]) -> bool:
         profile = str(leaf.op.kind if leaf.op else "").removeprefix("certificate.")
-        fleet, name = self._held.under(grant.id).fleet, what.get("class", "")
-        known = {item.name for item in fleet.classes}
-        return profile in grant.profiles and name in known and fleet.class_id(name).hex() in grant.classes
+        name = what.get("class", "")
+        fleet = self._held.under(grant.id, name).fleet
+        return profile in grant.profiles and fleet.has_class(name) and fleet.class_id(name).hex() in grant.classes
 
 
 def count_numbers(leaf: Leaf) -> int:

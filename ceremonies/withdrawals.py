@@ -78,20 +78,23 @@ def withdraw_ldevids(
 def withdraw_settled(
     room: Room, box: Box, told: Mapping[str, str], arrived: Mapping[str, Settled], by: Actor
 ) -> LastWords:
-    """What a box has revoked, with what rests on it: numbers of certificates, each with the reason. Only certificates
-    that were accepted count, now (`arrived`) or before. Writer's thread, as `revoke_changes`. Raises JournalForked.
+    """What a box has revoked, with what rests on it: numbers of certificates, each with the reason. No row is asked
+    whether a number counts; rows, and what `arrived`, say whose accepted certificate it is, that its LDevID may end.
+    Writer's thread, as `revoke_changes`. Raises JournalForked.
     """
-    found = {number: arrived[number].serial for number in told if number in arrived}
-    numbers = sorted(set(told) - set(found))
+    serials = {number: arrived[number].serial for number in told if number in arrived}
+    numbers = sorted(set(told) - set(serials))
     for start in range(0, len(numbers), PAGE):
         with room.store.read() as connection:
             rows = list(select_in(connection, BoxCertificateRow, "number", numbers[start : start + PAGE]))
-        found |= {row["number"]: row["serial"] for row in rows if row["box"] == box.label and row["settled"]}
-    pending = list(list_pending(room, [Withdrawn(serial, box.ca, number) for number, serial in found.items()]))
+        serials |= {row["number"]: row["serial"] for row in rows if row["box"] == box.label and row["settled"]}
+    pending = list(list_pending(room, (Withdrawn(serials.get(number, ""), box.ca, number) for number in told)))
     parts: list[LastWords] = []
+    ended: set[str] = set()  # a serial whose certificates were revoked for several reasons has one LDevID
     for reason in sorted({told[item.number] for item in pending}):
         mine = [item for item in pending if told[item.number] == reason]
-        resting = find_ldevids(room, sorted({item.serial for item in mine}))
+        named = {item.serial for item in mine if item.serial} - ended
+        resting, ended = find_ldevids(room, sorted(named)), ended | named
         grounds = Grounds(reason, "revoked at its site box", {"box": box.label})
         parts.append(revoke_changes(room, [*mine, *resting], grounds, by))
     return join_words(parts)

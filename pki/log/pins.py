@@ -19,12 +19,18 @@ from pki.log.exports import walk_export
 from pki.log.files import CHECKPOINT, Files, check_head
 from pki.log.leaves import Leaf, parse_leaf
 from pki.log.notes import LOG_KEY, VerifierKey, parse_note, parse_vkey
-from pki.log.policy import NO_QUORUM, TrustPolicy, verify_checkpoint
+from pki.log.policy import NO_QUORUM, TrustPolicy, parse_policy, verify_checkpoint
 from pki.log.rotations import ROTATE
+from pki.signatures import spki_sha256
 
 Keys = tuple[VerifierKey, ...]
 CHANGES: Final = 64
 """Changes of the key that are followed at once."""
+STATE: Final = "key.state"
+DESTROYED: Final = "key.destroy.outcome"
+STOPPED: Final = ("deactivated", "compromised")
+"""The states from which no key comes back."""
+_ED25519: Final = bytes.fromhex("302a300506032b6570032100")
 _EARLIER: Final = re.compile(r"checkpoints/(0|[1-9][0-9]{0,18})\Z", re.ASCII)
 
 
@@ -41,9 +47,27 @@ class KeyChange(msgspec.Struct, frozen=True):
     note: str
 
 
-def read_change(seq: int, leaf: Leaf) -> KeyChange | None:
-    """What an entry changes; None when it changes no key of its journal."""
-    what = (leaf.op.what or {}) if leaf.type == ROTATE and leaf.op and not leaf.out else {}
+class KeyStop(msgspec.Struct, frozen=True):
+    """An entry by which a key (SPKI digest) signs never again: one that was stolen in an overlap is not retired."""
+
+    seq: int
+    spki: str
+
+
+def read_change(seq: int, leaf: Leaf) -> KeyChange | KeyStop | None:
+    """What an entry changes; None when it changes no key of its journal, and ends none of any role."""
+    return _read_rotation(seq, leaf) if leaf.type == ROTATE else _read_stop(seq, leaf)
+
+
+def _read_stop(seq: int, leaf: Leaf) -> KeyStop | None:
+    what = (leaf.op.what or {}) if leaf.type == STATE and leaf.op and not leaf.out else {}
+    destroyed = leaf.type == DESTROYED and leaf.out and leaf.out.status == "ok"
+    spki = leaf.keys[0].spki if leaf.keys and (destroyed or what.get("to") in STOPPED) else None
+    return KeyStop(seq, spki) if spki else None
+
+
+def _read_rotation(seq: int, leaf: Leaf) -> KeyChange | None:
+    what = (leaf.op.what or {}) if leaf.op and not leaf.out else {}
     try:
         old, new = parse_vkey(str(what.get("old"))), parse_vkey(str(what.get("new")))
     except VerifierKeyInvalid:
@@ -58,21 +82,35 @@ def read_change(seq: int, leaf: Leaf) -> KeyChange | None:
     return KeyChange(seq, act, old, new, note if isinstance(note, str) else "")
 
 
-def advance_policy(policy: TrustPolicy, changes: Iterable[KeyChange]) -> TrustPolicy:
-    """The policy after these changes; witnesses and quorum stay. A key that nothing believed introduces is ignored."""
+def advance_policy(policy: TrustPolicy, changes: Iterable[KeyChange | KeyStop]) -> TrustPolicy:
+    """The policy after these changes; witnesses and quorum stay. A key that nothing believed introduces is ignored, and
+    the last one stays.
+    """
     logs = policy.logs
     for change in changes:
-        if change.act == "begin" and change.old in logs:
+        if isinstance(change, KeyStop):
+            logs = tuple(key for key in logs if spki_of(key) != change.spki) or logs
+        elif change.act == "begin" and change.old in logs:
             logs = (*(key for key in logs if key != change.new), change.new)
         elif change.act == "end" and change.new in logs:
             logs = tuple(key for key in logs if key != change.old)
     return msgspec.structs.replace(policy, logs=logs)
 
 
+def spki_of(key: VerifierKey) -> str:
+    """The SHA-256 of a key's SubjectPublicKeyInfo (RFC 8410 section 4), by which entries name it."""
+    return spki_sha256(_ED25519 + key.public_key)
+
+
 def write_pins(policy: bytes, pinned: TrustPolicy) -> bytes:
-    """The text of a policy with the log keys of another in the place of its own."""
+    """The text of a policy with the log keys of another in the place of its own.
+
+    Raises TrustPolicyInvalid when nobody could read it: too many keys, or one that is a witness's.
+    """
     rest = [line for line in policy.split(b"\n") if line.split()[:1] != [b"log"]]
-    return b"".join(f"log {key.encode()}\n".encode() for key in pinned.logs) + b"\n".join(rest)
+    text = b"".join(f"log {key.encode()}\n".encode() for key in pinned.logs) + b"\n".join(rest)
+    parse_policy(text)
+    return text
 
 
 def follow_head(files: Files, known: int) -> Files:
@@ -90,7 +128,7 @@ def follow_head(files: Files, known: int) -> Files:
             changes = _list_changes(files, known)
         except PkiError:
             raise error from None
-        if not 0 < len(changes) <= CHANGES:
+        if not 0 < sum(isinstance(change, KeyChange) for change in changes) <= CHANGES:
             raise
         return _widen(files, files.policy, changes)
     return files
@@ -101,15 +139,16 @@ def check_pins(files: Files, pinned: TrustPolicy) -> None:
     check_head(CHECKPOINT, files.read(CHECKPOINT), pinned)
 
 
-def _list_changes(files: Files, known: int) -> list[KeyChange]:
+def _list_changes(files: Files, known: int) -> list[KeyChange | KeyStop]:
     entries = walk_export(msgspec.structs.replace(files, policy=None), known)
     found = (read_change(seq, parse_leaf(data)) for seq, data in entries)
     return [change for change in found if change]
 
 
-def _widen(files: Files, policy: TrustPolicy, changes: list[KeyChange]) -> Files:
-    kept = {} if policy.is_witnessed else dict(_find_kept(files, changes))
-    more = tuple(dict.fromkeys(change.new for change in changes if change.new not in policy.logs))
+def _widen(files: Files, policy: TrustPolicy, changes: list[KeyChange | KeyStop]) -> Files:
+    rotations = [change for change in changes if isinstance(change, KeyChange)]
+    kept = {} if policy.is_witnessed else dict(_find_kept(files, rotations))
+    more = tuple(dict.fromkeys(change.new for change in rotations if change.new not in policy.logs))
     widened = msgspec.structs.replace(
         files,
         read=lambda path: kept[path] if path in kept else files.read(path),
@@ -118,9 +157,8 @@ def _widen(files: Files, policy: TrustPolicy, changes: list[KeyChange]) -> Files
     )
     signed = list(_read_signers(widened, (*policy.logs, *more)))
     for change in changes:
-        if change.act == "begin" and not any(
-            size > change.seq and set(keys) & set(policy.logs) for size, keys in signed
-        ):
+        shown = (size > change.seq and set(keys) & set(policy.logs) for size, keys in signed)
+        if isinstance(change, KeyChange) and change.act == "begin" and not any(shown):
             raise AuditFailed(
                 f"entry {change.seq}: no checkpoint over this change of the journal's key bears a key known before",
                 hint="settle while both keys sign, or end the overlap by a ceremony: it keeps their last checkpoint",

@@ -9,6 +9,7 @@ import pytest
 from api.cli.grant import list_ancestry
 from ceremonies.reckoning import check_counts, check_rows
 from ceremonies.replay import replay_journal
+from pki.x509.pem import read_pem, write_pem
 from tests.ceremonies.boxed import (
     CA,
     BoxWorld,
@@ -24,6 +25,8 @@ from tests.ceremonies.rotating import issuer_of, list_certificates, sha256, succ
 from tests.world import World, audit_world
 
 NEW, LINK = "identity-root-2", "identity-root-2@identity-root"
+CN, WRONG = b"\x06\x03\x55\x04\x03", b"\x06\x03\x80\x04\x03"
+"""The object identifier of commonName, in DER, and what is none."""
 
 
 def ancestry(centre: World, **changes: Any) -> dict[str, Any]:
@@ -49,6 +52,7 @@ def test_a_box_follows_the_root_of_its_centre_by_a_link(genesis_world: World, tm
     grant = asyncio.run(make_grant(centre))
     known = list_certificates(centre)
     assert list_ancestry(known, CA) == {"root.pem": known[NEW], "link-identity-root.pem": known[LINK]}
+    broken = write_pem(read_pem(known[LINK], "CERTIFICATE").replace(CN, WRONG), "CERTIFICATE").decode()
     back, old = known[f"identity-root@{NEW}"].decode(), known["identity-root"].decode()
     for changes, told in (
         ({"root": "", "links": []}, "does not know"),
@@ -58,6 +62,7 @@ def test_a_box_follows_the_root_of_its_centre_by_a_link(genesis_world: World, tm
         ({"links": [old]}, "lint-failed"),
         ({"root": old}, "issuer-refused"),
         ({"links": ["no PEM"]}, "malformed"),
+        ({"links": [broken]}, "vouches"),
     ):
         assert told in refuse(box, import_plan(centre, grant, **ancestry(centre, **changes)))
     assert NEW not in list_certificates(box)

@@ -84,16 +84,22 @@ def test_a_device_of_a_box_gets_its_ldevid_until_somebody_ends_it(pair: Pair) ->
     check(centre)
 
     async def go() -> None:
-        reworked, scrapped, revoked, other = [owner.unit for owner in owners[:4]]
+        reworked, scrapped, revoked, other, twice = [owner.unit for owner in owners[:5]]
         before = der_of(reworked.held)
         await permit(box, reworked)
         reworked.key = ec.generate_private_key(ec.SECP256R1())
         await reworked.issue(box)
         await reworked.confirm(box)
         await scrap(box, scrapped)
+        await permit(box, twice)
+        twice.key = ec.generate_private_key(ec.SECP256R1())
+        await twice.issue(box)
+        await twice.confirm(box)
+        await scrap(box, twice)  # two certificates, for two reasons, and one LDevID
         settled = await settle(centre, await carry(box))
-        assert (settled.findings, settled.counts["revoked"]) == ((), 2)
-        assert [await has_ldevid(centre, owner.unit.serial) for owner in owners[:4]] == [False, False, True, True]
+        assert (settled.findings, settled.counts["revoked"]) == ((), 4)
+        held = [await has_ldevid(centre, owner.unit.serial) for owner in owners[:5]]
+        assert held == [False, False, True, True, False]
         assert await refuse(owners[0], shown=before) == "client-certificate-unknown"  # another took its place
         assert await refuse(owners[1]) == "device-revoked"
         await owners[0].enrol()
@@ -149,7 +155,10 @@ def test_who_is_not_accepted(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(JournalForked):
         act(centre, lambda: find_accepted(room, number=number))
     first = store.list(BoxCertificateRow, "serial", serial="BMS-000001")[0]
-    assert act(centre, lambda: find_accepted(room, number=first["number"])) is not None
+    with monkeypatch.context() as patched:  # a list of megabytes is read once, however often a stranger asks
+        assert act(centre, lambda: find_accepted(room, number=first["number"])) is not None
+        patched.setattr(type(store), "blob", lambda *_: None)
+        assert act(centre, lambda: find_accepted(room, number=first["number"])) is not None
     tamper(store, "UPDATE box_certificate SET confirmed = settled WHERE serial = 'BMS-000001'")
     with pytest.raises(JournalForked):
         act(centre, lambda: find_accepted(room, number=first["number"]))
@@ -176,5 +185,70 @@ def test_no_row_leads_a_serial_to_the_certificate_of_another(pair: Pair) -> None
         assert await refuse(owner) == JournalForked.code
         ended = RevokeCertificate(serial=unit.serial, reason="keyCompromise", why="stolen")
         assert problem(await centre.try_ask(ended, "officer")).code == JournalForked.code
+
+    asyncio.run(play())
+
+
+@pytest.mark.req("CA-3", "CA-13", "T4")
+def test_a_number_that_a_box_took_from_the_centre_hides_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed box gives its certificates the numbers of a device of the centre, and of its own CA."""
+    centre, box = pair.centre, pair.box
+
+    async def play() -> None:
+        await centre.open_order(last=100, quantity=50)
+        taken = number_of(await issue(centre, "BMS-000050"))
+        monkeypatch.setattr("ceremonies.numbers.draw_numbers", lambda _: [taken, authority_number(centre)])
+        for number in (1, 2):
+            await issue(box, f"BMS-{number:06}")
+        settled = await settle(centre, await carry(box))
+        assert [item.code for item in settled.findings] == ["number-twice"]
+        ended = RevokeCertificate(number=taken, reason="keyCompromise", why="stolen")
+        assert (await centre.ask(ended, "officer", CertificateShown)).serial == "BMS-000050"
+        shown = await centre.ask(ShowCertificate(number=authority_number(centre)), "officer", CertificateShown)
+        assert shown.kind == "device-ca"
+
+    asyncio.run(play())
+
+
+@pytest.mark.req("CA-11", "T5")
+def test_no_row_hides_what_a_box_has_revoked(pair: Pair) -> None:
+    """Who writes to the database takes the device's row away for the time of a settlement."""
+
+    async def play() -> None:
+        (unit,) = await make_units(pair, 1)
+        store = pair.centre.room.store
+        (row,) = store.list(BoxCertificateRow, "number")
+        tamper(store, "UPDATE box_certificate SET settled = 0")
+        await scrap(pair.box, unit)
+        await settle(pair.centre, await carry(pair.box))
+        tamper(store, f"UPDATE box_certificate SET settled = {row['settled']}")
+        assert await refuse(Owner(pair.centre, unit, Watch(pair.centre))) == "device-revoked"
+
+    asyncio.run(play())
+
+
+@pytest.mark.req("CA-11", "T25")
+def test_who_was_replaced_while_it_asked_gets_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A settlement comes between a device's request and its LDevID, and tells of another board under its serial."""
+    centre, box = pair.centre, pair.box
+    readers, real = type(centre.room.readers), centre.room.readers.take_in
+
+    async def play() -> None:
+        (unit,) = await make_units(pair, 1)
+        old = Owner(centre, unit, Watch(centre))
+
+        async def take_in(_: object, *given: Any) -> Any:
+            monkeypatch.undo()
+            taken = await real(*given)
+            await permit(box, unit)
+            unit.key = ec.generate_private_key(ec.SECP256R1())
+            await unit.issue(box)
+            await unit.confirm(box)
+            await settle(centre, await carry(box))
+            return taken
+
+        monkeypatch.setattr(readers, "take_in", take_in)
+        assert problem(await old.ask()).code == "enrolment-under-way"
+        await Owner(centre, unit, Watch(centre)).enrol()
 
     asyncio.run(play())

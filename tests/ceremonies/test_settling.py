@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ceremonies.granted import Grant, list_facts
 from ceremonies.replicas import Facts
-from ceremonies.settling import NOTICES, Finding, Held, Settling, State
+from ceremonies.settling import NOTICES, OPEN, SPARE, Finding, Held, Pending, Settling, State
+from pki.log.errors import AuditFailed
 from pki.log.leaves import Leaf
 from pki.x509.issuers import Issuer
 from tests.world import CLASS, FLEET
@@ -170,6 +171,41 @@ def test_what_is_of_no_grant_is_counted_under_no_name() -> None:
     state = State()
     judge(take("graz-1"), *(begin(number, f"own-{number}") for number in range(3)), begin(3, "graz-1"), state=state)
     assert state.used == {"": 3, "graz-1": 1}
+
+
+def revoke(*numbers: object) -> Leaf:
+    return make_leaf("certificate.revoke", {"ca": CA, "reason": "keyCompromise", "numbers": [*numbers]})
+
+
+def test_what_a_box_tells_of_certificates_has_their_form_and_an_end() -> None:
+    settling, number = Settling(HELD, State()), "7f" * 20
+    for told in (number, "80" * 20, "7F" * 20, "7f\0" * 13, "7f", 7):
+        settling.take(1, revoke(told))
+    for said in ("ab" * 32, "ab\0" * 21, "", "AB" * 32):
+        settling.take(2, make_leaf("device.confirm", {"certificate": said}))
+    assert (settling.revoked, settling.confirmed) == ({number: "keyCompromise"}, {"ab" * 32})
+    many = [f"{value:040x}" for value in range(SPARE)]
+    with pytest.raises(AuditFailed):
+        settling.take(3, revoke(*many))
+    honest = Settling(HELD, State(used={"graz-1": 1}))
+    honest.take(3, revoke(number, *many))
+    assert len(honest.revoked) == SPARE + 1
+
+
+def test_a_box_cannot_make_the_state_grow_by_what_it_leaves_open() -> None:
+    leaf = begin(1, "graz-1")
+    for state in (
+        State(opened=set(range(OPEN))),
+        State(pending=dict.fromkeys(map(str, range(OPEN)), Pending(0, "", ""))),
+    ):
+        with pytest.raises(AuditFailed):
+            Settling(HELD, state).take(OPEN, leaf)
+
+
+def test_what_was_begun_before_anybody_looked_is_not_sound() -> None:
+    """The state of an earlier release does not say whether anything was found about a request that is open."""
+    old = msgspec.json.decode(b'{"pending": {"order/wo:1": {"seq": 1, "digest": "", "grant": "graz-1"}}}', type=State)
+    assert not old.pending["order/wo:1"].sound
 
 
 def test_what_a_crash_explains_is_no_alarm() -> None:

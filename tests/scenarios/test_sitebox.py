@@ -26,7 +26,7 @@ from ceremonies.commands import (
     StatementsRecorded,
     StraysFound,
 )
-from ceremonies.fleet import Fleet
+from ceremonies.fleet import DeviceClass, Fleet, Makers
 from ceremonies.orders import Order
 from ceremonies.reckoning import check_counts, check_rows
 from ceremonies.replay import replay_journal
@@ -55,6 +55,7 @@ from tests.ceremonies.boxed import (
     trust_of,
 )
 from tests.ceremonies.field import make_controller, problem, propose, read_leaves, sign_release, submit
+from tests.ceremonies.protected import TPM_ROOT
 from tests.ceremonies.revoking import PARTITIONED
 from tests.ceremonies.small import BY
 from tests.world import CLASS, RefusedError, World, audit_world, make_request
@@ -433,7 +434,9 @@ def test_certificates_are_compared_with_the_policy_of_their_grant(pair: Pair) ->
 
     async def play() -> None:
         await issue(box, serial(1))
-        govern(centre, PARTITIONED)
+        elements = DeviceClass("gateway", "tpm", key_protection="tpm")  # no grant names it
+        classes = (*PARTITIONED.classes, elements)
+        govern(centre, msgspec.structs.replace(PARTITIONED, classes=classes, makers=Makers(tpm_roots=(TPM_ROOT.pem,))))
         await issue(box, serial(2))
         assert codes(await settle(centre, await carry(box))) == []
         grant = await make_grant(centre, "graz-2", 5)

@@ -2,18 +2,19 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from pki.log.checkpoints import Checkpoint
 from pki.log.digests import Digests
-from pki.log.errors import AuditFailed
+from pki.log.errors import AuditFailed, TrustPolicyInvalid
 from pki.log.evidence import blob_path
 from pki.log.exports import verify_export, walk_export
 from pki.log.files import Files
-from pki.log.leaves import parse_leaf
+from pki.log.leaves import encode_leaf, parse_leaf
 from pki.log.merkle import Frontier, leaf_hash
 from pki.log.notes import add_signature, parse_note
-from pki.log.pins import advance_policy, check_pins, follow_head, read_change, write_pins
+from pki.log.pins import KeyStop, advance_policy, check_pins, follow_head, read_change, spki_of, write_pins
 from pki.log.policy import TrustPolicy, parse_policy
 from tests.pki.log.building import LOG, ORIGIN, Journal, NoteKey, assemble_export, sign_checkpoint
 
@@ -91,6 +92,34 @@ def test_a_reader_follows_from_key_to_key() -> None:
         follow(journal.export(both, journal.head(LOG)), both)
 
 
+def stop(journal: Journal, key: NoteKey, state: str) -> None:
+    what = {"from": "active", "to": state, "reason": "stolen"}
+    keys = [{"label": "journal", "spki": spki_of(key.public)}]
+    journal.add("key.state", op={"kind": "key.state", "what": what}, keys=keys)
+
+
+@pytest.mark.req("AU-2", "KL-9", "T26")
+def test_a_key_that_was_stolen_in_an_overlap_is_believed_no_more() -> None:
+    """Its thief could fork the journal for ever; nobody retires it, for it is not active any more."""
+    journal = begin()
+    rotate(journal, "begin", LOG, NEW)
+    both = follow(journal.export(PINNED, journal.head(LOG, NEW)), PINNED)
+    stop(journal, LOG, "suspended")  # officers may still resume it
+    assert follow(journal.export(both, journal.head(NEW)), both) == both
+    stop(journal, LOG, "compromised")
+    assert follow(journal.export(both, journal.head(NEW)), both).logs == (NEW.public,)
+    assert follow(journal.export(PINNED, journal.head(LOG, NEW)), PINNED).logs == (NEW.public,)
+    with pytest.raises(AuditFailed):
+        follow(journal.export(both, journal.head(LOG)), both)
+    gone = {"op": {"kind": "key.destroy"}, "keys": [{"spki": spki_of(LOG.public)}], "ref": journal.ref(0)}
+    for status, found in (("ok", KeyStop(9, spki_of(LOG.public))), ("fail", None)):
+        leaf = parse_leaf(encode_leaf(journal.leaf("key.destroy.outcome", out={"status": status}, **gone)))
+        assert read_change(9, leaf) == found
+    journal = begin()
+    stop(journal, LOG, "deactivated")  # a box that says so of its last key signs on with it, or not at all
+    assert follow(journal.export(PINNED, journal.head(LOG)), PINNED) == PINNED
+
+
 @pytest.mark.req("AU-2", "KL-9", "T26")
 def test_who_names_a_new_key_must_have_the_old_one() -> None:
     """An end without a kept checkpoint; one by the new key alone, from before the change, of other entries."""
@@ -133,3 +162,6 @@ def test_what_changes_no_key_is_ignored() -> None:
 def test_pins_are_written_into_the_policy() -> None:
     text = write_pins(TEXT, pins(NEW, LAST))
     assert parse_policy(text) == pins(NEW, LAST) and b"# of graz" in text
+    for more in (tuple(NoteKey(seed).public for seed in range(65)), (LOG.public, LOG.public)):
+        with pytest.raises(TrustPolicyInvalid):
+            write_pins(TEXT, msgspec.structs.replace(PINNED, logs=more))
