@@ -19,6 +19,7 @@ from ceremonies.ldevids import KIND as LDEVID
 from ceremonies.revocations import is_revoked
 from ceremonies.room import Room
 from ceremonies.stations import ClientCertificateExpired, ClientCertificateUnknown
+from ceremonies.store import Row
 from ceremonies.tables import DocumentRow
 from ceremonies.tokens import Identity
 from ceremonies.units import ISSUED
@@ -105,30 +106,39 @@ class Devices:
         Raises ClientCertificateUnknown, ClientCertificateExpired, DeviceRevoked.
         """
         room = self._room
-        digest = hashlib.sha256(write_pem(certificate, "CERTIFICATE")).hexdigest()
-        shown = await room.act(lambda: find_shown(room, digest, excuse))
+        shown = await room.act(lambda: find_shown(room, certificate, excuse))
         issued = shown.issued
         bindings: dict[str, tuple[str, ...]] = {"serial": (issued.serial,)}
         if issued.kind == LDEVID:
             bindings["authority"] = await room.act(lambda: list_labels(room, issued.ca))
-        return Identity("device", issued.serial, "", "", digest, shown.expires, bindings, {})
+        return Identity("device", issued.serial, "", "", issued.document, shown.expires, bindings, {})
 
 
-def find_shown(room: Room, digest: str, excuse: Callable[[Issued], bool] | None) -> Shown:
-    """A device's certificate (SHA-256 of its PEM) that counts. Writer's thread.
+def find_document(room: Room, certificate: bytes) -> Row:
+    """The row of a device's certificate (DER), which says where the journal has it. Any thread.
 
-    Raises ClientCertificateUnknown, ClientCertificateExpired, DeviceRevoked, JournalForked.
+    Raises ClientCertificateUnknown.
     """
+    digest = hashlib.sha256(write_pem(certificate, "CERTIFICATE")).hexdigest()
     row = room.store.find(DocumentRow, sha256=digest)
     if row is None or row["kind"] not in (*ISSUED, LDEVID):
         raise ClientCertificateUnknown(
             "the client certificate was issued to no station and no device",
             hint="enrol the station, or send a token; a device shows its IDevID",
         )
+    return row
+
+
+def find_shown(room: Room, certificate: bytes, excuse: Callable[[Issued], bool] | None) -> Shown:
+    """A device's certificate (DER) that counts. Writer's thread.
+
+    Raises ClientCertificateUnknown, ClientCertificateExpired, DeviceRevoked, JournalForked.
+    """
+    row = find_document(room, certificate)
     placed, leaf = room.ledger.read_entry(row["seq"])
     issued = read_outcome(placed.seq, placed.leaf)
-    if issued is None or (issued.document, issued.kind) != (digest, row["kind"]):
-        raise JournalForked(f"document {digest[:16]}: its row is not what the journal says", hint=RESTORE)
+    if issued is None or (issued.document, issued.kind) != (row["sha256"], row["kind"]):
+        raise JournalForked(f"document {row['sha256'][:16]}: its row is not what the journal says", hint=RESTORE)
     if is_revoked(room, issued) and not (excuse and excuse(issued)):
         raise DeviceRevoked(
             f"the certificate that {issued.serial} shows was revoked",

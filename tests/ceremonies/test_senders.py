@@ -1,11 +1,13 @@
 """Devices as senders of messages: their LDevIDs by CMP, under the rules of EST, and what others send in their name."""
 
 import asyncio
+import threading
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from ceremonies.commands import AnyResult, Problem, Request, TransactCmp
 from ceremonies.devices import ASKED
 from ceremonies.revocation_tables import RevocationRow
 from tests.api.est_requests import make_est_request
@@ -17,7 +19,15 @@ from tests.ceremonies.renewing import Device, make_key
 from tests.ceremonies.revoking import authority, revoke
 from tests.ceremonies.test_cmp import seen, size
 from tests.ceremonies.test_rework import failing
-from tests.pki.cmp.writing import Sender, ask_certificate, ask_information, ask_revocation, octets, tag
+from tests.pki.cmp.writing import (
+    Sender,
+    ask_certificate,
+    ask_information,
+    ask_revocation,
+    make_sender,
+    octets,
+    tag,
+)
 from tests.world import SITE, World, audit_world
 
 
@@ -166,3 +176,27 @@ def test_what_others_send_in_a_devices_name_costs_it_nothing(messaging: Messagin
         fields = {4: octets(bytes((len(codes),)) * 16)}
         codes.append(messaging.refuse(messaging.write(tag(0, b"\x30\0"), fields, ldevid), authority="site-ca"))
     assert len(codes) == ASKED[0] - 1, "it is the device's own that counts, readable or not"
+
+
+@pytest.mark.req("T25")
+def test_strangers_make_nobody_wait_for_the_writer(messaging: Messaging) -> None:
+    """Nor does who shows a device's certificate, which is no secret, and has not its key."""
+    device, world = Device(messaging), messaging.world
+    body = ask_certificate(device.unit.serial, device.unit.key)
+    forged = Sender(make_key(), device.idevid.certificate)
+
+    async def ask(message: bytes) -> AnyResult | Problem:
+        gate = threading.Event()
+        busy = asyncio.create_task(world.room.act(gate.wait))
+        await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(10):
+                return await world.desk.answer(Request(1, TransactCmp("site-ca", message), "", "a"), local=False)
+        finally:
+            gate.set()
+            await busy
+
+    for sender, code in ((make_sender(), "client-certificate-unknown"), (forged, "message-forged")):
+        answer = asyncio.run(ask(messaging.write(body, sender=sender)))
+        assert isinstance(answer, Problem)
+        assert answer.code == code
