@@ -17,7 +17,7 @@ from ceremonies.certified import load_chain, read_signer, reserve_number
 from ceremonies.claims import RequestOpen, name_device_key
 from ceremonies.commands import DeviceIssued, EnrolDevice, Proven
 from ceremonies.desk import Caller
-from ceremonies.devices import Allowance
+from ceremonies.devices import Allowance, DeviceRevoked
 from ceremonies.errors import KeyroomError
 from ceremonies.generations import AuthorityNotIssuing
 from ceremonies.genesis import draw_number
@@ -63,8 +63,8 @@ class Owners:
         """Answer a device. The same key gets the same certificate until a third of its life is left.
 
         Raises EnrolmentPending, BindingMismatch, AuthorityUnknown, SiteMismatch, UnitUnconfirmed, UnitScrapped,
-        DeviceOutOfService, KeyUsed, KeyKnown, CertificateWithdrawn, DeviceTooFast, and what the request itself is
-        refused with.
+        DeviceOutOfService, DeviceRevoked, KeyUsed, KeyKnown, CertificateWithdrawn, DeviceTooFast, and what the request
+        itself is refused with.
         """
         try:
             caller.require("serial", command.serial)
@@ -98,7 +98,7 @@ class Owners:
             now = room.surroundings.now_us() // 1_000_000
             intake = Intake(command.csr, command.serial, number, now, command.form)
             taken = await room.readers.take_in(intake, applicant.place)
-            kept = await room.act(lambda: self._find_kept(applicant, taken.spki))
+            kept = await room.act(lambda: self._find_kept(applicant, taken.spki, by))
         except (PkiError, KeyroomError) as error:
             if not isinstance(error, EnrolmentPending):
                 refused = entries.refused(KIND, by, describe(command), error)
@@ -111,12 +111,13 @@ class Owners:
             return await self._enrol(command, by)
         return answer(applicant, sealed, await room.act(lambda: load_chain(room, read_signer(sealed.entry))))
 
-    def _find_kept(self, applicant: Applicant, spki: str) -> Sealed | None:
-        """The certificate that this key has. Raises KeyUsed, CertificateWithdrawn."""
+    def _find_kept(self, applicant: Applicant, spki: str, by: Actor) -> Sealed | None:
+        """The certificate that this key has. Raises KeyUsed, CertificateWithdrawn, DeviceRevoked."""
         room, held = self._room, applicant.held
         if applicant.device["spki"] == spki:
             raise KeyUsed("this is the key of the IDevID", hint="the device makes another key for its LDevID")
         if held is None or held.spki != spki:
+            check_shown(room, applicant, by)
             return None
         if is_revoked(room, held):
             raise CertificateWithdrawn(
@@ -210,17 +211,30 @@ def reserve_key(room: Room, serial: str, spki: str, owner: str) -> Reservation:
 
 def ride(room: Room, applicant: Applicant, by: Actor) -> Rider:
     """The LDevID of before is revoked in the commit that releases this one; when the device may have it no more, or has
-    another one by now, it is not released. Raises what `find_applicant` raises, EnrolmentUnderWay.
+    another one by now, or has shown one that ended, it is not released. Raises what `find_applicant` and `check_shown`
+    raise, EnrolmentUnderWay.
     """
     serial = applicant.device["serial"]
     now = find_applicant(room, applicant.authority.label, serial)
     if now.held != applicant.held:
         raise EnrolmentUnderWay(f"{serial} has got another LDevID", hint="send the request again")
+    check_shown(room, applicant, by)
     if applicant.held is None:
         return Rider()
     grounds = Grounds("superseded", f"LDevID of {applicant.authority.label}", {"site": applicant.authority.site})
     words = revoke_changes(room, [applicant.held], grounds, by)
     return Rider(words.drafts, words.changes)
+
+
+def check_shown(room: Room, applicant: Applicant, by: Actor) -> None:
+    """What the device has shown counts still: its IDevID, which `find_applicant` has looked at, or the LDevID that it
+    has. Its request may have waited meanwhile. Writer's thread. Raises DeviceRevoked, JournalForked.
+    """
+    held = applicant.held
+    if by.cred != applicant.device["certificate"] and (
+        held is None or by.cred != held.certificate or is_revoked(room, held)
+    ):
+        raise DeviceRevoked(f"the LDevID that {applicant.device['serial']} shows has ended", hint="show the IDevID")
 
 
 def list_changes(taken: TakenIn, applicant: Applicant, sealed: Sealed) -> Sequence[Change]:

@@ -8,7 +8,7 @@ again.
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from ceremonies.errors import KeyroomError
@@ -77,7 +77,7 @@ class Transactions:
         named = (sender.role.encode(), sender.sub.encode(), part, header.transaction)
         name = hashlib.sha256(b"\0".join(named)).digest()[:16]
         holder = sender.sub if sender.role == "station" else ""
-        kept = self._seen.get(holder, {})
+        kept: Mapping[bytes, int] = self._seen.get(holder, {})
         if name in kept:
             raise MessageReplayed("this transaction had such a message before", hint="begin another transaction")
         try:

@@ -2,18 +2,28 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ceremonies.commands import AnyResult, Problem, Request, TransactCmp
+from ceremonies.commands import (
+    AnyResult,
+    CertificateShown,
+    CmpAnswered,
+    Problem,
+    Request,
+    RevokeCertificate,
+    TransactCmp,
+)
 from ceremonies.devices import ASKED
 from ceremonies.revocation_tables import RevocationRow
+from ceremonies.room import Room
 from tests.api.est_requests import make_est_request
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.lines import check_books, make_units
-from tests.ceremonies.messaging import CP, IP, KUP, PKI_CONF, RP, Messaging
+from tests.ceremonies.messaging import CP, IP, KUP, PKI_CONF, RP, Answer, Messaging
 from tests.ceremonies.owning import make_site_ca, place
 from tests.ceremonies.renewing import Device, make_key
 from tests.ceremonies.revoking import authority, revoke
@@ -200,3 +210,48 @@ def test_strangers_make_nobody_wait_for_the_writer(messaging: Messaging) -> None
         answer = asyncio.run(ask(messaging.write(body, sender=sender)))
         assert isinstance(answer, Problem)
         assert answer.code == code
+
+
+@pytest.mark.req("CA-11", "AZ-4")
+def test_an_ldevid_that_is_replaced_while_its_message_waits_gets_no_successor(messaging: Messaging) -> None:
+    """Else whoever took its key and has messages under way has the last one, though the device came back first."""
+    device, world = Device(messaging), messaging.world
+    first, key = device.enrol(make_key()), make_key()
+    asked = [(ask_certificate(device.unit.serial, key), device.idevid), (device.update(first, make_key()), first)]
+    messages = [
+        messaging.write(body, {4: octets(bytes((number,)) * 16)}, sender) for number, (body, sender) in enumerate(asked)
+    ]
+
+    async def ask() -> list[Answer]:
+        requests = [Request(1, TransactCmp("site-ca", message), "", "192.0.2.9") for message in messages]
+        answers = await asyncio.gather(*(world.desk.answer(request, local=False) for request in requests))
+        return [Answer(answer.response) for answer in answers if isinstance(answer, CmpAnswered)]
+
+    given, refused = asyncio.run(ask())
+    assert (given.tag, given.code, refused.tag, refused.code) == (IP, "", KUP, "device-revoked")
+    assert device.enrol_by_est(key) == given.certificate
+    assert revoked(world) == ["superseded"]
+    assert asyncio.run(audit_world(world)).verdict == "authenticated"
+
+
+@pytest.mark.req("CA-11", "AZ-4")
+def test_an_ldevid_that_an_officer_revokes_while_its_message_waits_gets_no_successor(
+    messaging: Messaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, world, room = Device(messaging), messaging.world, messaging.world.room
+    for owner, name in ((room.readers, "take_in"), (Room, "seal")):  # before it is looked at, and just before the door
+        ldevid, meant = device.enrol(make_key()), getattr(owner, name)
+        number = f"{ldevid.parsed.serial_number:x}"
+
+        async def revoke_first(*given: Any, number: str = number, meant: Any = meant) -> Any:
+            command = RevokeCertificate(number=number, reason="keyCompromise")
+            await world.ask(command, "officer", CertificateShown)
+            return await meant(*given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, revoke_first)
+            assert device.ask(device.update(ldevid, make_key()), ldevid).code == "device-revoked"
+    device.enrol(make_key())
+    assert revoked(world) == ["keyCompromise", "keyCompromise"]
+    check_books(world)
+    assert asyncio.run(audit_world(world)).verdict == "authenticated"
