@@ -1,9 +1,11 @@
 """Who signed a message of CMP: a station or a device, known by the certificate that the message shows, as in TLS.
 
 Only bytes that were issued here are believed, and only then a signature is verified: with a key that is known. The
-writer is not asked before: strangers make nobody wait there.
+writer is not asked before, and strangers are looked up one after the other, on a thread of their own: they make devices
+wait that speak CMP, too, and nobody else.
 """
 
+import asyncio
 from functools import partial
 
 import msgspec
@@ -32,6 +34,7 @@ class Senders:
     def __init__(self, room: Room) -> None:
         self._room = room
         self._devices = Devices(room)
+        self._looking = asyncio.Lock()
         self._transactions = Transactions(room.surroundings.now_us() // 1_000_000, room.settings.station_rate)
 
     async def recognise(self, message: Message, command: TransactCmp) -> Sender:
@@ -52,7 +55,8 @@ class Senders:
         try:
             identity = room.ledger.replay.stations.identify(certificate, room.door.now())
         except ClientCertificateUnknown:
-            find_document(room, certificate)
+            async with self._looking:
+                await asyncio.to_thread(find_document, room, certificate)
             verify_message(message)
             excuse = partial(is_succeeded, room, message.header) if message.kind == "certConf" else None
             return await self._devices.recognise(certificate, excuse)
