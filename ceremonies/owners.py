@@ -71,7 +71,7 @@ class Owners:
             if caller.identity is not None and "authority" in caller.identity.bindings:  # it shows an LDevID
                 caller.require("authority", command.authority)
             async with self._turns.setdefault(command.serial, asyncio.Lock()):
-                return await self._enrol(command, caller.actor)
+                return await self._enrol(command, caller)
         except EnrolmentPending:
             if self._is_new(command.serial):
                 waiting = entries.event("device.pending", caller.actor, describe(command))
@@ -90,15 +90,15 @@ class Owners:
         told.add(serial)
         return new
 
-    async def _enrol(self, command: EnrolDevice, by: Actor) -> DeviceIssued:
-        room = self._room
+    async def _enrol(self, command: EnrolDevice, caller: Caller) -> DeviceIssued:
+        room, by = self._room, caller.actor
         try:
             applicant = await room.act(lambda: find_applicant(room, command.authority, command.serial))
             number = await room.act(lambda: f"{draw_number(room.door.strongbox.random(20)):x}")
             now = room.surroundings.now_us() // 1_000_000
             intake = Intake(command.csr, command.serial, number, now, command.form)
             taken = await room.readers.take_in(intake, applicant.place)
-            kept = await room.act(lambda: self._find_kept(applicant, taken.spki, by))
+            kept = await room.act(lambda: self._find_kept(applicant, taken.spki, caller))
         except (PkiError, KeyroomError) as error:
             if not isinstance(error, EnrolmentPending):
                 refused = entries.refused(KIND, by, describe(command), error)
@@ -108,16 +108,17 @@ class Owners:
             sealed = kept or await self._seal(applicant, by, (intake, taken))
         except AuthorityNotIssuing:
             # The CA's next generation took over while this waited: whoever asks sees nothing of it.
-            return await self._enrol(command, by)
+            return await self._enrol(command, caller)
         return answer(applicant, sealed, await room.act(lambda: load_chain(room, read_signer(sealed.entry))))
 
-    def _find_kept(self, applicant: Applicant, spki: str, by: Actor) -> Sealed | None:
-        """The certificate that this key has. Raises KeyUsed, CertificateWithdrawn, DeviceRevoked."""
+    def _find_kept(self, applicant: Applicant, spki: str, caller: Caller) -> Sealed | None:
+        """The certificate that this key has. Raises KeyUsed, CertificateWithdrawn, DeviceRevoked, EnrolmentUnderWay."""
         room, held = self._room, applicant.held
         if applicant.device["spki"] == spki:
             raise KeyUsed("this is the key of the IDevID", hint="the device makes another key for its LDevID")
         if held is None or held.spki != spki:
-            check_shown(room, applicant, by)
+            check_shown(room, applicant, caller.actor)
+            check_intended(room, applicant, caller)
             return None
         if is_revoked(room, held):
             raise CertificateWithdrawn(
@@ -127,6 +128,8 @@ class Owners:
         same = generations.is_same(held.ca, applicant.authority.issuer.spki)
         if same and held.is_fresh(room.door.now()) and not is_revoked(room, generations.known[held.ca]):
             return room.ledger.recall(held.certificate, held.seq)
+        if not same:
+            check_intended(room, applicant, caller)
         return None
 
     async def _seal(self, applicant: Applicant, by: Actor, read: tuple[Intake, TakenIn]) -> Sealed:
@@ -235,6 +238,18 @@ def check_shown(room: Room, applicant: Applicant, by: Actor) -> None:
         held is None or by.cred != held.certificate or is_revoked(room, held)
     ):
         raise DeviceRevoked(f"the LDevID that {applicant.device['serial']} shows has ended", hint="show the IDevID")
+
+
+def check_intended(room: Room, applicant: Applicant, caller: Caller) -> None:
+    """What may be an earlier request of the device, said again by another and to another of its CAs, ends no LDevID:
+    only what that LDevID signs does. Writer's thread. Raises EnrolmentUnderWay, JournalForked.
+    """
+    held = applicant.held
+    if caller.repeated and held and caller.actor.cred != held.certificate and not is_revoked(room, held):
+        raise EnrolmentUnderWay(
+            f"{held.serial} has an LDevID, and the keyroom began just now: this may be an earlier request, said again",
+            hint="sign with the LDevID, or ask again in ten minutes, in another transaction",
+        )
 
 
 def list_changes(taken: TakenIn, applicant: Applicant, sealed: Sealed) -> Sequence[Change]:

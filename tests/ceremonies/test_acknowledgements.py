@@ -16,7 +16,7 @@ from tests.world import PLANT, audit_world
 
 @pytest.mark.req("CA-11", "CA-14")
 def test_an_ldevid_that_was_replaced_ends_its_own_transaction_and_nothing_else(messaging: Messaging) -> None:
-    device, other, world = Device(messaging), Device(messaging, 2), messaging.world
+    device, other, world = Device(messaging, wait=True), Device(messaging, 2), messaging.world
     assert messaging.watch is not None
     first = device.enrol(make_key())
     theirs = other.ask(other.update(other.enrol(make_key()), make_key()), number=7)

@@ -20,6 +20,7 @@ from ceremonies.commands import (
 from ceremonies.devices import ASKED
 from ceremonies.revocation_tables import RevocationRow
 from ceremonies.room import Room
+from ceremonies.transactions import WINDOW_S
 from tests.api.est_requests import make_est_request
 from tests.ceremonies.examples import read_leaves
 from tests.ceremonies.lines import check_books, make_units
@@ -85,7 +86,7 @@ def test_a_device_gets_its_ldevid_as_by_est(messaging: Messaging) -> None:
 @pytest.mark.req("CA-11", "CA-14")
 def test_an_update_is_signed_by_the_ldevid_and_so_is_its_confirmation(messaging: Messaging) -> None:
     """RFC 9483 section 4.1.3: the transaction ends with the certificate that it began with, which counts no more."""
-    device, world = Device(messaging), messaging.world
+    device, world = Device(messaging, wait=True), messaging.world
     first, key = device.enrol(make_key()), make_key()
     given = device.ask(device.update(first, key), first, number=7)
     assert given.tag == KUP
@@ -215,7 +216,7 @@ def test_strangers_make_nobody_wait_for_the_writer(messaging: Messaging) -> None
 @pytest.mark.req("CA-11", "AZ-4")
 def test_an_ldevid_that_is_replaced_while_its_message_waits_gets_no_successor(messaging: Messaging) -> None:
     """Else whoever took its key and has messages under way has the last one, though the device came back first."""
-    device, world = Device(messaging), messaging.world
+    device, world = Device(messaging, wait=True), messaging.world
     first, key = device.enrol(make_key()), make_key()
     asked = [(ask_certificate(device.unit.serial, key), device.idevid), (device.update(first, make_key()), first)]
     messages = [
@@ -255,3 +256,34 @@ def test_an_ldevid_that_an_officer_revokes_while_its_message_waits_gets_no_succe
     assert revoked(world) == ["keyCompromise", "keyCompromise"]
     check_books(world)
     assert asyncio.run(audit_world(world)).verdict == "authenticated"
+
+
+@pytest.mark.req("T19", "CA-11")
+def test_what_was_heard_before_a_restart_ends_no_ldevid(messaging: Messaging) -> None:
+    """What was refused then would be done now, and what was done would be done once more by another CA of the site."""
+    device, world, watch = Device(messaging), messaging.world, messaging.watch
+    assert watch is not None
+    asyncio.run(make_site_ca(world, "other-ca"))
+    keys = [make_key() for _ in range(3)]
+    heard = [
+        messaging.write(ask_certificate(device.unit.serial, key), {4: octets(bytes((number,)) * 16)}, device.idevid)
+        for number, key in enumerate(keys)
+    ]
+
+    def hear(message: bytes, label: str) -> Answer:
+        answered = messaging.transact(message, label)
+        assert isinstance(answered, CmpAnswered)
+        return Answer(answered.response)
+
+    assert hear(heard[0], "device-ca").code == "authority-unknown"
+    first = hear(heard[1], "site-ca").certificate
+    world.stop()
+    world.start()
+    for message, label in ((heard[0], "site-ca"), (heard[1], "other-ca")):
+        assert hear(message, label).code == "enrolment-under-way"
+    assert device.enrol(keys[1]).certificate == first, "the same gets the same"
+    assert revoked(world) == []
+    assert device.ask(device.update(Sender(keys[1], first), keys[2]), Sender(keys[1], first)).tag == KUP
+    watch.go_on(WINDOW_S + 1)
+    device.enrol(make_key())
+    assert revoked(world) == ["superseded", "superseded"]
