@@ -10,6 +10,7 @@ from ceremonies.certified import Issued, read_outcome
 from ceremonies.commands import Command, Hex32
 from ceremonies.confirmation import ChainMismatch
 from ceremonies.desk import Caller
+from ceremonies.issuance import check_business, load_order
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.ldevids import KIND as LDEVID
 from ceremonies.revocation_tables import RevocationRow
@@ -33,13 +34,21 @@ class AcknowledgeCertificate(Command, frozen=True, tag="acknowledge-certificate"
 
 def check_acknowledged(room: Room, header: Header, command: AcknowledgeCertificate, caller: Caller) -> None:
     """A confirmation belongs to an answer of this transaction, to the certificate that the answer had, and to the
-    device that speaks for itself. Writer's thread. Raises MessageUnexpected, ChainMismatch, BindingMismatch.
+    device that speaks for itself, or a station whose business its order is. Writer's thread.
+
+    Raises MessageUnexpected, ChainMismatch, BindingMismatch, JournalForked.
     """
     issued = find_answered(room, header)
     if issued is None:
         raise MessageUnexpected("the confirmation names no answer of this transaction", hint="ask again")
     if caller.actor.role == "device":
         caller.require("serial", issued.serial)
+    else:
+        _, leaf = room.ledger.read_entry(issued.seq)
+        what = (leaf.op and leaf.op.what) or {}
+        if "work_order" not in what:
+            raise MessageUnexpected("the confirmation is of no unit's certificate", hint="the device confirms it")
+        check_business(load_order(room, str(what["work_order"])), caller)
     pem = room.store.blob(issued.document) or b""
     if hashlib.sha256(read_pem(pem, "CERTIFICATE")).hexdigest() != command.certificate:
         raise ChainMismatch(

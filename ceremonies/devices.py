@@ -14,6 +14,7 @@ import msgspec
 
 from ceremonies.certified import Issued, describe_accepted, read_outcome
 from ceremonies.errors import KeyroomError, TokenRefused
+from ceremonies.grant_tables import BoxCertificateRow
 from ceremonies.journal import RESTORE, JournalForked
 from ceremonies.ldevids import KIND as LDEVID
 from ceremonies.revocations import is_ended
@@ -106,20 +107,33 @@ class Devices:
         Raises ClientCertificateUnknown, ClientCertificateExpired, DeviceRevoked.
         """
         room = self._room
-        digest = hashlib.sha256(write_pem(certificate, "CERTIFICATE")).hexdigest()
-        shown = await room.act(lambda: find_shown(room, digest, excuse))
+        shown = await room.act(lambda: find_shown(room, certificate, excuse))
         issued = shown.issued
         bindings: dict[str, tuple[str, ...]] = {"serial": (issued.serial,)}
         if issued.kind == LDEVID:
             bindings["authority"] = await room.act(lambda: list_labels(room, issued.ca))
-        return Identity("device", issued.serial, "", "", digest, shown.expires, bindings, {})
+        return Identity("device", issued.serial, "", "", issued.document, shown.expires, bindings, {})
 
 
-def find_shown(room: Room, digest: str, excuse: Callable[[Issued], bool] | None) -> Shown:
-    """A device's certificate (SHA-256 of its PEM) that counts. Writer's thread.
+def find_digest(room: Room, certificate: bytes) -> str:
+    """What rows know a device's certificate (DER) by: the SHA-256 of its PEM. Any thread.
+
+    Raises ClientCertificateUnknown.
+    """
+    digest = hashlib.sha256(write_pem(certificate, "CERTIFICATE")).hexdigest()
+    row = room.store.find(DocumentRow, sha256=digest)
+    issued = row is not None and row["kind"] in (*ISSUED, LDEVID)
+    if not issued and room.store.find(BoxCertificateRow, certificate=digest) is None:
+        raise _unknown()
+    return digest
+
+
+def find_shown(room: Room, certificate: bytes, excuse: Callable[[Issued], bool] | None) -> Shown:
+    """A device's certificate (DER) that counts. Writer's thread.
 
     Raises ClientCertificateUnknown, ClientCertificateExpired, DeviceRevoked, JournalForked.
     """
+    digest = find_digest(room, certificate)
     accepted = find_accepted(room, certificate=digest)
     issued = describe_accepted(accepted) if accepted else find_own(room, digest)
     if is_ended(room, issued) and not (excuse and excuse(issued)):
@@ -137,15 +151,19 @@ def find_own(room: Room, digest: str) -> Issued:
     """A device's certificate that was issued here. Writer's thread. Raises ClientCertificateUnknown, JournalForked."""
     row = room.store.find(DocumentRow, sha256=digest)
     if row is None or row["kind"] not in (*ISSUED, LDEVID):
-        raise ClientCertificateUnknown(
-            "the client certificate was issued to no station and no device",
-            hint="enrol the station, or send a token; a device shows its IDevID",
-        )
+        raise _unknown()
     placed, _ = room.ledger.read_entry(row["seq"])
     issued = read_outcome(placed.seq, placed.leaf)
     if issued is None or (issued.document, issued.kind) != (digest, row["kind"]):
         raise JournalForked(f"document {digest[:16]}: its row is not what the journal says", hint=RESTORE)
     return issued
+
+
+def _unknown() -> ClientCertificateUnknown:
+    return ClientCertificateUnknown(
+        "the client certificate was issued to no station and no device",
+        hint="enrol the station, or send a token; a device shows its IDevID",
+    )
 
 
 def list_labels(room: Room, ca: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from ceremonies.certified import load_chain, read_signer, reserve_number
 from ceremonies.claims import RequestOpen, name_device_key
 from ceremonies.commands import DeviceIssued, EnrolDevice, Proven
 from ceremonies.desk import Caller
-from ceremonies.devices import Allowance
+from ceremonies.devices import Allowance, DeviceRevoked
 from ceremonies.errors import KeyroomError
 from ceremonies.generations import AuthorityNotIssuing
 from ceremonies.genesis import draw_number
@@ -70,15 +70,15 @@ class Owners:
         """Answer a device. The same key gets the same certificate until a third of its life is left.
 
         Raises EnrolmentPending, BindingMismatch, AuthorityUnknown, SiteMismatch, UnitUnconfirmed, UnitScrapped,
-        DeviceOutOfService, KeyUnprotected, ElementTaken, KeyUsed, KeyKnown, CertificateWithdrawn, DeviceTooFast, and
-        what the request itself is refused with.
+        DeviceOutOfService, DeviceRevoked, KeyUnprotected, ElementTaken, KeyUsed, KeyKnown, CertificateWithdrawn,
+        DeviceTooFast, and what the request itself is refused with.
         """
         try:
             caller.require("serial", command.serial)
             if caller.identity is not None and "authority" in caller.identity.bindings:  # it shows an LDevID
                 caller.require("authority", command.authority)
             async with self._turns.setdefault(command.serial, asyncio.Lock()):
-                return await self._enrol(command, caller.actor)
+                return await self._enrol(command, caller)
         except EnrolmentPending:
             if self._is_new(command.serial):
                 waiting = entries.event("device.pending", caller.actor, describe(command))
@@ -97,8 +97,8 @@ class Owners:
         told.add(serial)
         return new
 
-    async def _enrol(self, command: EnrolDevice, by: Actor) -> DeviceIssued:
-        room = self._room
+    async def _enrol(self, command: EnrolDevice, caller: Caller) -> DeviceIssued:
+        room, by = self._room, caller.actor
         try:
             applicant = await room.act(lambda: find_applicant(room, command.authority, command.serial))
             number = await room.act(lambda: f"{draw_number(room.door.strongbox.random(20)):x}")
@@ -106,7 +106,7 @@ class Owners:
             intake = Intake(command.csr, command.serial, number, now, command.form)
             taken = await room.readers.take_in(intake, applicant.place)
             await self._protection.check(applicant.device["class_name"], command.serial, taken.spki)
-            kept = await room.act(lambda: self._find_kept(applicant, taken.spki))
+            kept = await room.act(lambda: self._find_kept(applicant, taken.spki, caller))
         except (PkiError, KeyroomError) as error:
             if not isinstance(error, EnrolmentPending):
                 refused = entries.refused(KIND, by, describe(command), error)
@@ -116,15 +116,17 @@ class Owners:
             sealed = kept or await self._seal(applicant, by, (intake, taken))
         except AuthorityNotIssuing:
             # The CA's next generation took over while this waited: whoever asks sees nothing of it.
-            return await self._enrol(command, by)
+            return await self._enrol(command, caller)
         return answer(applicant, sealed, await room.act(lambda: load_chain(room, read_signer(sealed.entry))))
 
-    def _find_kept(self, applicant: Applicant, spki: str) -> Sealed | None:
-        """The certificate that this key has. Raises KeyUsed, CertificateWithdrawn."""
+    def _find_kept(self, applicant: Applicant, spki: str, caller: Caller) -> Sealed | None:
+        """The certificate that this key has. Raises KeyUsed, CertificateWithdrawn, DeviceRevoked, EnrolmentUnderWay."""
         room, held, own = self._room, applicant.held, applicant.device["spki"] == spki
         if own and not applicant.protected:
             raise KeyUsed("this is the key of the IDevID", hint="the device makes another key for its LDevID")
         if held is None or held.spki != spki:
+            check_shown(room, applicant, caller.actor)
+            check_intended(room, applicant, caller)
             return None
         if is_revoked(room, held):
             revoked = find_revoked(room, held) if own else None
@@ -137,6 +139,8 @@ class Owners:
         same = generations.is_same(held.ca, applicant.authority.issuer.spki)
         if same and held.is_fresh(room.door.now()) and not is_revoked(room, generations.known[held.ca]):
             return room.ledger.recall(held.certificate, held.seq)
+        if not same:
+            check_intended(room, applicant, caller)
         return None
 
     async def _seal(self, applicant: Applicant, by: Actor, read: tuple[Intake, TakenIn]) -> Sealed:
@@ -223,17 +227,42 @@ def reserve_key(room: Room, applicant: Applicant, spki: str, owner: str) -> Rese
 
 def ride(room: Room, applicant: Applicant, by: Actor) -> Rider:
     """The LDevID of before is revoked in the commit that releases this one; when the device may have it no more, or has
-    another LDevID or IDevID by now, it is not released. Raises what `find_applicant` raises, EnrolmentUnderWay.
+    another LDevID or IDevID by now, or has shown one that ended, it is not released. Raises what `find_applicant` and
+    `check_shown` raise, EnrolmentUnderWay.
     """
     serial = applicant.device["serial"]
     now = find_applicant(room, applicant.authority.label, serial)
     if (now.held, now.device["certificate"]) != (applicant.held, applicant.device["certificate"]):
         raise EnrolmentUnderWay(f"{serial} has got another certificate", hint="send the request again")
+    check_shown(room, applicant, by)
     if applicant.held is None:
         return Rider()
     grounds = Grounds("superseded", f"LDevID of {applicant.authority.label}", {"site": applicant.authority.site})
     words = revoke_changes(room, [applicant.held], grounds, by)
     return Rider(words.drafts, words.changes)
+
+
+def check_shown(room: Room, applicant: Applicant, by: Actor) -> None:
+    """What the device has shown counts still: its IDevID, which `find_applicant` has looked at, or the LDevID that it
+    has. Its request may have waited meanwhile. Writer's thread. Raises DeviceRevoked, JournalForked.
+    """
+    held = applicant.held
+    if by.cred != applicant.device["certificate"] and (
+        held is None or by.cred != held.certificate or is_revoked(room, held)
+    ):
+        raise DeviceRevoked(f"the LDevID that {applicant.device['serial']} shows has ended", hint="show the IDevID")
+
+
+def check_intended(room: Room, applicant: Applicant, caller: Caller) -> None:
+    """What may be an earlier request of the device, said again by another and to another of its CAs, ends no LDevID:
+    only what that LDevID signs does. Writer's thread. Raises EnrolmentUnderWay, JournalForked.
+    """
+    held = applicant.held
+    if caller.repeated and held and caller.actor.cred != held.certificate and not is_revoked(room, held):
+        raise EnrolmentUnderWay(
+            f"{held.serial} has an LDevID, and the keyroom began just now: this may be an earlier request, said again",
+            hint="sign with the LDevID, or ask again in ten minutes, in another transaction",
+        )
 
 
 def list_changes(taken: TakenIn, applicant: Applicant, sealed: Sealed) -> Sequence[Change]:

@@ -8,7 +8,7 @@ again.
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from ceremonies.errors import KeyroomError
@@ -18,10 +18,11 @@ from pki.cmp.messages import Message
 WINDOW_S: Final = 300
 """How far a message's time may be from ours."""
 KEPT: Final = 1 << 16
-"""Messages that are remembered of each station, and of all devices together: ten minutes of a hundred a second. One
-that was forgotten, or came before a start of the keyroom, and comes again, gets what it got: whatever is asked twice is
-done once, and nothing is held against its sender.
+"""Messages that are remembered of all devices together: ten minutes of a hundred a second. One that was forgotten, or
+came before a start of the keyroom, and comes again, gets what it got: whatever is asked twice is done once.
 """
+SAVED_S: Final = 20
+"""For how long a station may save up its rate (`ceremonies.vigilance`)."""
 FRESH: Final = 16
 """Random octets at the beginning of every answer's nonce (RFC 9483 section 3.1: 128 bits)."""
 _DOMAIN: Final = b"kedge-cmp-v2\0"
@@ -47,13 +48,15 @@ class MessageUnexpected(KeyroomError):
 
 
 class Transactions:
-    """Remembers messages of known senders. No station's are forgotten for those of others.
+    """Remembers messages of known senders. No station's are forgotten for those of others, and none of those that its
+    rate lets in are before they are too late: said again from elsewhere, they would look like a second machine.
 
-    began: when this began, in seconds since 1970; what came before is not remembered.
+    began: when this began, in seconds since 1970; what came before is not remembered. rate: of a station, a second.
     """
 
-    def __init__(self, began: int) -> None:
+    def __init__(self, began: int, rate: int) -> None:
         self._began = began
+        self._most = rate * (2 * WINDOW_S + SAVED_S)
         self._seen: OrderedDict[str, OrderedDict[bytes, int]] = OrderedDict()
 
     def take(self, sender: Identity, message: Message, now: int, spend: Callable[[], None]) -> bool:
@@ -61,8 +64,8 @@ class Transactions:
         rate. That is done once: whoever sends on what he heard spends nothing of anybody's.
 
         True when the message may have come before this began: nobody knows then who sends it now. A transaction has
-        one request, and one confirmation. Raises MessageUntimely, MessageReplayed, and what `spend` raises; then the
-        message may come again.
+        one request, and one confirmation. Raises MessageUntimely, MessageReplayed, and what `spend` raises; a device's
+        message may come again then.
         """
         header = message.header
         if abs(header.time - now) > WINDOW_S:
@@ -74,20 +77,26 @@ class Transactions:
         named = (sender.role.encode(), sender.sub.encode(), part, header.transaction)
         name = hashlib.sha256(b"\0".join(named)).digest()[:16]
         holder = sender.sub if sender.role == "station" else ""
-        kept = self._seen.get(holder, OrderedDict())
+        kept: Mapping[bytes, int] = self._seen.get(holder, {})
         if name in kept:
             raise MessageReplayed("this transaction had such a message before", hint="begin another transaction")
-        spend()
-        while kept and (len(kept) >= KEPT or next(iter(kept.values())) < now - 2 * WINDOW_S):
-            kept.popitem(last=False)
-        kept[name] = now
-        self._seen[holder] = kept
-        self._seen.move_to_end(holder)
-        self._forget(now)
+        try:
+            spend()
+        except KeyroomError:
+            # Refused is refused: else whoever heard it sends it from elsewhere, as soon as there is room again.
+            if holder and len(kept) < self._most:
+                self._remember(holder, name, now)
+            raise
+        self._remember(holder, name, now)
         return header.time <= self._began + WINDOW_S
 
-    def _forget(self, now: int) -> None:
-        """Let go of stations that are silent."""
+    def _remember(self, holder: str, name: bytes, now: int) -> None:
+        """Keep a name, and let go of what is too old, and of stations that are silent."""
+        kept, most = self._seen.setdefault(holder, OrderedDict()), 2 * self._most if holder else KEPT
+        while kept and (len(kept) >= most or next(iter(kept.values())) < now - 2 * WINDOW_S):
+            kept.popitem(last=False)
+        kept[name] = now
+        self._seen.move_to_end(holder)
         while next(reversed(next(iter(self._seen.values())).values())) < now - 2 * WINDOW_S:
             self._seen.popitem(last=False)
 

@@ -6,6 +6,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ceremonies.commands import DeviceIssued, EnrolDevice, Request
+from ceremonies.transactions import WINDOW_S
 from tests.ceremonies.lines import Unit
 from tests.ceremonies.messaging import Answer, Messaging
 from tests.ceremonies.owning import der_of, make_owned
@@ -19,9 +20,14 @@ def make_key() -> ec.EllipticCurvePrivateKey:
 
 
 class Device:
-    """A device that was built, and is installed at the site of `site-ca` unless a unit is given that is not."""
+    """A device that was built, and is installed at the site of `site-ca` unless a unit is given that is not.
 
-    def __init__(self, messaging: Messaging, number: int = 1, unit: Unit | None = None) -> None:
+    wait: until no message is taken for one of before the start.
+    """
+
+    def __init__(self, messaging: Messaging, number: int = 1, unit: Unit | None = None, *, wait: bool = False) -> None:
+        if wait and messaging.watch is not None:
+            messaging.watch.go_on(WINDOW_S + 1)
         self.messaging = messaging
         self.unit = unit or asyncio.run(make_owned(messaging.world, number))
         self.idevid = Sender(self.unit.key, der_of(self.unit.held))

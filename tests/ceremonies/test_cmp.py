@@ -313,13 +313,21 @@ def test_what_was_heard_before_a_restart_says_nothing_about_the_station(messagin
     assert messaging.ask(ask_certificate(SERIAL, KEY), 300).code == "station-suspended"
 
 
-@pytest.mark.req("T25")
+@pytest.mark.req("T3", "T19", "T25")
 def test_a_flood_of_a_station_ends_as_everywhere(messaging: Messaging) -> None:
+    """And who heard what was too fast cannot say it later, from elsewhere, so that the station is suspended."""
+    assert messaging.watch is not None
+    messaging.watch.go_on(WINDOW_S + 1)
+    assert messaging.ask(ask_certificate(SERIAL, KEY), 1).tag == IP
     watched = messaging.world.room.vigilance._find("graz-3-a")
     watched.spare = -1_000_000_000
-    answer = messaging.transact(messaging.write(ask_certificate(SERIAL, KEY)))
+    heard = messaging.write(ask_certificate(SERIAL, KEY))
+    answer = messaging.transact(heard)
     assert isinstance(answer, Problem)
     assert (answer.code, "retry_after" in answer.details) == ("station-too-fast", True)
+    watched.spare = 1_000_000_000
+    assert messaging.refuse(heard, source="198.51.100.6") == "message-replayed"
+    assert messaging.ask(ask_certificate(SERIAL, KEY), 2).tag == IP
 
 
 @pytest.mark.req("T19", "T25")

@@ -21,7 +21,7 @@ from ceremonies.transactions import (
 from ceremonies.vigilance import StationTooFast
 from pki.cmp.messages import Header, Message
 
-NOW = 1_800_000_000
+NOW, RATE = 1_800_000_000, 250
 HEADER = Header(2, b"", NOW, b"", b"", b"t" * 16, b"n" * 16, b"", False)
 
 
@@ -33,7 +33,7 @@ class Taking:
     """What was taken, and how often a sender's rate was spent."""
 
     def __init__(self) -> None:
-        self.seen, self.spent = Transactions(NOW), 0
+        self.seen, self.spent = Transactions(NOW, RATE), 0
 
     def spend(self) -> None:
         self.spent += 1
@@ -87,30 +87,56 @@ def test_what_may_have_come_before_the_start_is_told() -> None:
     assert not taking.take("b", "ir", at(NOW + WINDOW_S + 1), NOW + 1)
 
 
-def test_what_is_over_its_rate_is_not_remembered() -> None:
+@pytest.mark.req("T19")
+def test_what_is_over_a_stations_rate_is_refused_for_good() -> None:
+    """Who heard it would have it counted later, from elsewhere: two machines that speak for one station."""
     taking, fast = Taking(), StationTooFast("too fast")
-    identity = Identity("station", "a", "", "", "", datetime.now(UTC), {}, {})
 
     def spend() -> None:
         raise fast
 
-    with pytest.raises(StationTooFast):
-        taking.seen.take(identity, Message(HEADER, "ir", b"", b"", b"", ()), NOW, spend)
-    taking.take("a", "ir", HEADER, NOW)
+    for role, expected in (("station", MessageReplayed), ("device", StationTooFast)):
+        identity = Identity(cast(Any, role), "a", "", "", "", datetime.now(UTC), {}, {})
+        for error in (StationTooFast, expected):
+            with pytest.raises(error):
+                taking.seen.take(identity, Message(HEADER, "ir", b"", b"", b"", ()), NOW, spend)
+    taking.take("a", "ir", HEADER, NOW, "device")
+
+
+@pytest.mark.req("T19")
+def test_nothing_that_the_rate_lets_in_is_forgotten_before_it_is_too_late() -> None:
+    taking = Taking()
+    for number in range(RATE * WINDOW_S):
+        now = NOW + number // RATE
+        taking.take("a", "ir", at(now, number.to_bytes(16, "big")), now)
+    with pytest.raises(MessageReplayed):
+        taking.take("a", "ir", at(NOW, bytes(16)), NOW + WINDOW_S)
 
 
 @pytest.mark.req("T21")
 def test_memory_has_a_limit_and_nobody_fills_that_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT", 3)
-    taking = Taking()
+    taking, fast = Taking(), StationTooFast("too fast")
+    taking.seen._most = 3
+
+    def spend() -> None:
+        raise fast
+
     taking.take("quiet", "ir", HEADER, NOW)
-    for role in ("station", "device"):
-        for number in range(5):
+    loud = Identity("station", "loud", "", "", "", datetime.now(UTC), {}, {})
+    for number in range(9):
+        refused = Message(at(NOW, bytes((100 + number,)) * 16), "ir", b"", b"", b"", ())
+        with pytest.raises(StationTooFast):
+            taking.seen.take(loud, refused, NOW, spend)
+    for role, count in (("station", 3), ("device", 5)):
+        for number in range(count):
             taking.take("loud", "ir", at(NOW, bytes((number,)) * 16), NOW, role)
-    assert {holder: len(kept) for holder, kept in taking.seen._seen.items()} == {"quiet": 1, "loud": 3, "": 3}
-    for sender, transaction in (("loud", b"\x04" * 16), ("quiet", b"t" * 16)):
+    assert {holder: len(kept) for holder, kept in taking.seen._seen.items()} == {"quiet": 1, "loud": 6, "": 3}
+    for sender, transaction in (("loud", bytes(16)), ("quiet", b"t" * 16)):
         with pytest.raises(MessageReplayed):
             taking.take(sender, "ir", at(NOW, transaction), NOW)
+    taking.take("loud", "ir", at(NOW, b"\x09" * 16), NOW)
+    assert len(taking.seen._seen["loud"]) == 6
 
 
 def test_an_answer_is_named_by_its_entry_and_its_transaction() -> None:
