@@ -1,7 +1,9 @@
-"""Alarms: what stands between the keyroom and its keys, by name, with one sentence each. Each has a runbook page.
+"""Alarms: what stands between the keyroom and its keys, and what is late, by name, with one sentence each. Each has a
+runbook page.
 
-Alarms of the moment come from here (`list_alarms`): they are problems of readiness, and are told when they are raised
-and when they are cleared. Alarms of an entry (`ceremonies.events`) are told once, with it.
+Alarms of the moment come from here (`list_alarms`), and are told when they are raised and when they are cleared; while
+one of them keeps keys from being used, the keyroom is not ready (`list_obstacles`). Alarms of an entry
+(`ceremonies.events`) are told once, with it.
 """
 
 from typing import Final
@@ -28,10 +30,17 @@ ALARMS: Final = {
     "log-recovered": "the journal was recovered by officers",
 }
 """Every alarm that there is. The name of one of the moment may have a subject behind a blank: `token kedge-root`."""
+LATE: Final = frozenset({"crl", "closing"})
+"""Alarms of the moment that say that work is late; keys are used meanwhile."""
+
+
+def list_obstacles(room: Room) -> tuple[str, ...]:
+    """The sentences of what keeps keys from being used now."""
+    return tuple(text for name, text in list_alarms(room).items() if kind_of(name) not in LATE)
 
 
 def list_alarms(room: Room) -> dict[str, str]:
-    """What stands now, by name. Empty when keys can be used."""
+    """What stands now, by name."""
     found: dict[str, str] = {}
     governing = room.door.governing
     if governing is None:

@@ -114,9 +114,11 @@ def find_applicant(room: Room, label: str, serial: str) -> Applicant:
 
 def find_place(room: Room, serial: str) -> Whereabouts:
     """Where a device is by its last statement. Writer's thread. Raises JournalForked when its entry says otherwise."""
-    row = room.store.find(RegisterRow, serial=serial)
-    if row is None:
+    row, newest = room.store.find(RegisterRow, serial=serial), room.ledger.replay.register.left.get(serial)
+    if row is None and newest is None:
         return Whereabouts(serial, "issued")
+    if row is None or newest not in (None, row["seq"]):
+        raise JournalForked(f"register of {serial}: its row is not the newest that the journal says", hint=RESTORE)
     _, leaf = room.ledger.read_entry(row["seq"])
     what = (leaf.op and leaf.op.what) or {}
     if not leaf.type.startswith("device.") or what.get("serial") != serial or read_facts(what) != read_row(row):

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from ceremonies import entries
-from ceremonies.alarms import list_alarms
+from ceremonies.alarms import list_obstacles
 from ceremonies.commands import LineBoardShown, OrderOnBoard, ShowLineBoard, StationOnBoard
 from ceremonies.desk import Caller
 from ceremonies.issuance import load_order
@@ -73,7 +73,7 @@ class Boards:
         return LineBoardShown(
             plant=command.plant,
             at=now_us // SECOND,
-            alarms=tuple(list_alarms(self._room).values()),
+            alarms=list_obstacles(self._room),
             stations=tuple(
                 self._describe(name, now_us, waiting.get(name, 0)) for name in cut(stations, STATIONS_EACH, sheet)
             ),

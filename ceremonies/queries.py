@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sqlmodel import SQLModel
 
 from ceremonies import entries
-from ceremonies.alarms import list_alarms
+from ceremonies.alarms import list_alarms, list_obstacles
 from ceremonies.commands import (
     DocumentRead,
     DocumentsListed,
@@ -130,7 +130,6 @@ class Queries:
         """Whether keys can be used, and the figures behind it."""
         room = self._room
         log_key = room.ledger.log_key
-        problems = list(list_alarms(room).values())
         metrics = {
             "journal_entries": float(room.ledger.journal.size),
             "queue_length": float(room.writer.waiting),
@@ -141,8 +140,8 @@ class Queries:
             **{name: float(value) for name, value in room.counters.items()},
         }
         return HealthShown(
-            ready=not problems,
-            problems=tuple(problems),
+            ready=not list_obstacles(room),
+            problems=tuple(list_alarms(room).values()),
             origin=room.ledger.journal.origin,
             vkey=log_key.vkey.encode() if log_key else "",
             size=room.ledger.journal.size,

@@ -108,7 +108,7 @@ class Replay(msgspec.Struct):
             name = entry["op"]["what"]["work_order"]
             self.quotas[name] = msgspec.structs.replace(self.quotas[name], closed=True)
         elif kind.startswith("device."):
-            self.register.take(kind, entry["op"]["what"])
+            self.register.take(kind, placed.seq, entry["op"]["what"])
         elif kind == "ceremony.close":
             self.closed.add(entry["op"]["what"]["ceremony"])
         elif kind.startswith("station."):

@@ -192,7 +192,9 @@ class EventsListed(Struct, frozen=True, tag="events-listed"):
 
 
 class HealthShown(Struct, frozen=True, tag="health-shown"):
-    """`ready` is false while any of `problems` stands. `metrics` are counters and gauges by name."""
+    """`ready`: keys can be used. problems: every alarm that stands, also those of work that is late only. metrics:
+    counters and gauges by name.
+    """
 
     ready: bool
     problems: tuple[str, ...]

@@ -56,18 +56,25 @@ class Whereabouts(msgspec.Struct, frozen=True):
 
 
 class Register(msgspec.Struct):
-    """What the entries say: the tally of all rows, that of the decommissioned, and how many requests were answered."""
+    """What the entries say: the tally of all rows, that of the decommissioned, and how many requests were answered.
+
+    left: the newest statement (its entry's index) of each device that ever left a place. An older row of it is true to
+    its own entry, and would put the device back where it was.
+    """
 
     tally: Tally = msgspec.field(default_factory=Tally)
     gone: Tally = msgspec.field(default_factory=Tally)
     requests: int = 0
+    left: dict[str, int] = msgspec.field(default_factory=dict)
 
-    def take(self, kind: str, what: Mapping[str, Any]) -> None:
+    def take(self, kind: str, seq: int, what: Mapping[str, Any]) -> None:
         """Follow a `device.*` entry."""
         if kind == BATCH:
             self.requests += 1
         elif kind.partition(".")[2] in WAYS:
             row = read_facts(what)
+            if what["from"] == "installed" or row.serial in self.left:
+                self.left[row.serial] = seq
             self.tally = self.tally.put(row.digest, what.get("was", ""))
             if row.state == "decommissioned":  # for good: no statement follows
                 self.gone = self.gone.put(row.digest)

@@ -183,6 +183,7 @@ def check_keyroom(check: str, place: Path | KeyroomAddress, start: str) -> "Chec
         return Checked(check, "failing", f"{error}; start it: {start}")
     if not isinstance(health, HealthShown):
         return Checked(check, "failing", "the keyroom answered something else")
+    problems = "; ".join(health.problems)
     if health.ready:
-        return Checked(check, "well", "ready")
-    return Checked(check, "failing", f"not ready: {'; '.join(health.problems)}")
+        return Checked(check, "warning", f"ready; {problems}") if problems else Checked(check, "well", "ready")
+    return Checked(check, "failing", f"not ready: {problems}")

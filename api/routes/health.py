@@ -21,7 +21,9 @@ class LivenessOut(Out):
 
 
 class ReadinessOut(Out):
-    """Whether keys can be used, and if not, why. `vkey` is the journal's C2SP verifier key."""
+    """Whether keys can be used, and every alarm that stands: why not, or what is late. `vkey` is the journal's C2SP
+    verifier key.
+    """
 
     ready: bool
     problems: tuple[str, ...]

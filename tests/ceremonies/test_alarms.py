@@ -1,9 +1,11 @@
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
 
-from ceremonies.alarms import ALARMS, kind_of, list_alarms
+from ceremonies.alarms import ALARMS, kind_of, list_alarms, list_obstacles
+from ceremonies.commands import HealthShown, ShowHealth
 from tests.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +27,17 @@ def test_what_stands_between_the_keyroom_and_its_keys(genesis_world: World, monk
     assert "governance" in list_alarms(room)
     assert {kind_of(name) for name in list_alarms(room)} <= set(ALARMS)
     room.ledger.settled = True
+
+
+def test_what_is_late_keeps_no_key_from_use(genesis_world: World) -> None:
+    room = genesis_world.room
+    room.alarms["crl device-ca"] = "a list is late"
+    room.alarms["closing wo-1"] = "units are not revoked"
+    assert (list_obstacles(room), len(list_alarms(room))) == ((), 2)
+    health = asyncio.run(genesis_world.ask(ShowHealth(), "", HealthShown))
+    assert (health.ready, health.problems) == (True, ("a list is late", "units are not revoked"))
+    room.alarms["token kedge-main"] = "token kedge-main does not work"
+    assert list_obstacles(room) == ("token kedge-main does not work",)
 
 
 def test_every_alarm_has_its_page_and_every_page_its_alarm() -> None:

@@ -9,6 +9,7 @@ from ceremonies.applicants import DeviceOutOfService, EnrolmentPending, find_app
 from ceremonies.commands import Install, Ship
 from ceremonies.devices import DeviceRevoked
 from ceremonies.errors import DeviceUnknown, KeyroomError
+from ceremonies.fleet_tables import RegisterRow
 from ceremonies.journal import JournalForked
 from ceremonies.standing import UnitScrapped
 from tests.ceremonies.fielded import say_all
@@ -62,3 +63,19 @@ def test_a_place_that_its_entry_does_not_say(owner: Owner, change: str) -> None:
     with pytest.raises(JournalForked):
         for serial in (owner.unit.serial, "BMS-000009"):
             act(owner.world, partial(find_place, owner.world.room, serial))
+
+
+@pytest.mark.req("T5")
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_place_that_a_device_has_left(owner: Owner, gone: bool) -> None:
+    """A row of before is what its own entry says, and not where the device is."""
+    store, serial = owner.world.room.store, owner.unit.serial
+    before = store.find(RegisterRow, serial=serial)
+    assert before is not None
+    asyncio.run(send_back(owner.world, serial))
+    asyncio.run(say_all(owner.world, Ship(serial), token=operator(owner.world)))
+    assert find(owner) == EnrolmentPending.code
+    fields = ", ".join(f"{name} = {value!r}" for name, value in before.items())
+    tamper(store, "DELETE FROM register" if gone else f"UPDATE register SET {fields}")
+    with pytest.raises(JournalForked):
+        act(owner.world, partial(find_place, owner.world.room, serial))

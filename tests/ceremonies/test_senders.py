@@ -229,7 +229,8 @@ def test_an_ldevid_that_is_replaced_while_its_message_waits_gets_no_successor(me
         return [Answer(answer.response) for answer in answers if isinstance(answer, CmpAnswered)]
 
     given, refused = asyncio.run(ask())
-    assert (given.tag, given.code, refused.tag, refused.code) == (IP, "", KUP, "device-revoked")
+    assert (given.tag, given.code, refused.tag) == (IP, "", KUP)
+    assert refused.code in ("device-revoked", "certificate-unknown")  # as it was looked at before or after the other
     assert device.enrol_by_est(key) == given.certificate
     assert revoked(world) == ["superseded"]
     assert asyncio.run(audit_world(world)).verdict == "authenticated"

@@ -61,18 +61,18 @@ def test_entries_lead_to_the_tally_of_the_rows() -> None:
     shipped = Whereabouts("A-1", "shipped", since_us=1)
     installed = Whereabouts("A-1", "installed", "acme", "north-1", since_us=2)
     gone = Whereabouts("A-1", "decommissioned", "acme", "north-1", since_us=3)
-    for kind, before, then in (
+    for seq, (kind, before, then) in enumerate((
         ("device.ship", issued, shipped),
         ("device.install", shipped, installed),
         ("device.decommission", installed, gone),
-    ):  # fmt: skip
+    )):  # fmt: skip
         facts = list_facts(then, before)
         assert read_facts({**facts, "class": "x", "reason": "y"}) == then
-        register.take(kind, facts)
+        register.take(kind, seq, facts)
         assert register.tally == tally_rows([then])
-    assert register.gone == register.tally
-    register.take("device.confirm", {"serial": "A-1"})
-    register.take("device.batch", {})
+    assert (register.gone, register.left) == (register.tally, {"A-1": 2})
+    register.take("device.confirm", 3, {"serial": "A-1"})
+    register.take("device.batch", 4, {})
     assert (register.tally.count, register.requests) == (1, 1)
 
 
