@@ -5,10 +5,11 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import structlog
+from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
 from tests.postgres import ENGINES, SQLITE, Cluster, find_space, running_cluster
@@ -16,6 +17,9 @@ from tests.postgres import ENGINES, SQLITE, Cluster, find_space, running_cluster
 if TYPE_CHECKING:
     from tests.ceremonies.templates import Templates
     from tests.engines import Engine
+
+MEASURED_PROCESSES: Final = "COVERAGE_PROCESS_CONFIG"
+"""By this variable of the environment, processes that a test starts measure themselves."""
 
 # A busy two-core machine is slow at times; that is no fault of the code. `make soak` asks for many more examples.
 settings.register_profile("check", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -37,6 +41,33 @@ def pytest_collection_finish() -> None:
     """Thousands of tests and modules stay until the end: the collector need not look at them again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Under the tracer tests take twice as long, and their processes too. What shows nothing new by it does without:
+    what is marked `unmeasured`, and all variants of a test but the first.
+    """
+    if not is_unmeasured(item):
+        return (yield)
+    of_processes = os.environ.pop(MEASURED_PROCESSES, None)
+    stopped: list[Coverage] = []
+    while measuring := Coverage.current():  # a process of xdist has two: when one stops, the one before it goes on
+        measuring.stop()
+        stopped.append(measuring)
+    try:
+        return (yield)
+    finally:
+        for measuring in reversed(stopped):
+            measuring.start()
+        if of_processes is not None:
+            os.environ[MEASURED_PROCESSES] = of_processes
+
+
+def is_unmeasured(item: pytest.Item) -> bool:
+    """Whether a test runs without the tracer."""
+    variant = item.callspec.indices if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return item.get_closest_marker("unmeasured") is not None or any(variant.values())
 
 
 @pytest.hookimpl(wrapper=True)

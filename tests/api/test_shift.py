@@ -72,7 +72,7 @@ def encode(data: bytes) -> str:
 
 
 @pytest.mark.req("CA-13", "CA-14", "T2", "T4", "T15", "T37")
-@pytest.mark.no_cover  # long under a tracer, and the small tests reach the same lines
+@pytest.mark.unmeasured
 def test_a_shift(house: House, tmp_path: Path) -> None:
     units = [Unit(number, "wo-7") for number in range(1, COUNT + 1)]
     issue_all(house, units)

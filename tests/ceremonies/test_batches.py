@@ -142,6 +142,7 @@ def test_items_reach_the_door_together(factory_world: World, monkeypatch: pytest
     assert max(taken) > 5
 
 
+@pytest.mark.unmeasured
 def test_so_many_batches_are_under_way_and_more_wait(factory_world: World) -> None:
     async def run() -> None:
         gate, started = asyncio.Event(), list[str]()
@@ -163,6 +164,7 @@ def test_so_many_batches_are_under_way_and_more_wait(factory_world: World) -> No
     asyncio.run(run())
 
 
+@pytest.mark.unmeasured
 @pytest.mark.req("T19", "SD-4")
 def test_one_caller_s_batches_leave_room_for_others_and_all_are_bounded(factory_world: World) -> None:
     """Else one station fills the keyroom's memory and all places of its API, and another's batch waits for all."""

@@ -210,6 +210,7 @@ def test_an_order_that_is_over_stays_while_units_wait(factory_world: World) -> N
     assert asyncio.run(run()) == (1, "over")
 
 
+@pytest.mark.unmeasured
 def test_a_hundred_thousand_units_and_fifty_stations_take_milliseconds(factory_world: World) -> None:
     """What is shown is counted as the journal grows; nothing is added up when somebody looks."""
     replay = factory_world.room.ledger.replay

@@ -50,6 +50,7 @@ from tests.engines import Engine, tamper
 from tests.world import World, copy_world, make_request
 
 
+@pytest.mark.unmeasured
 @pytest.mark.engines
 @pytest.mark.req("CA-13", "T4")
 def test_200_requests_for_the_last_ten_certificates_give_exactly_ten(

@@ -177,6 +177,7 @@ batches = st.lists(
 )
 
 
+@pytest.mark.unmeasured
 @settings(max_examples=30)
 @given(batches)
 def test_batches_decide_as_one_by_one(plan: list[list[tuple[str, str, bool]]]) -> None:

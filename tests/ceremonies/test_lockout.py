@@ -111,6 +111,7 @@ def test_clearing_needs_a_reason(tmp_path: Path, reason: str) -> None:
     assert lockout.read().count == 1
 
 
+@pytest.mark.unmeasured
 @pytest.mark.req("HS-5", "T31")
 def test_the_processes_lock_and_unlock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With real tokens: `kedge keyroom` with a wrong PIN file, `kedge unlock`, and a good start."""

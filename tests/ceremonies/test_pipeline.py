@@ -154,6 +154,7 @@ def test_the_next_intents_are_durable_while_the_first_signatures_are_awaited(gen
     check_closed_once(world)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.req("AU-1", "T27")
 def test_settled_never_passes_an_open_intent_whenever_the_power_goes(genesis_world: World, tmp_path: Path) -> None:
     """After each step, and at each moment before a transaction: the next start closes what is open, and only that."""

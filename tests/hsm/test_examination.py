@@ -83,7 +83,7 @@ def test_every_difference_is_documented(foreign: dict[str, Found], name: str) ->
 
 
 def examine_and_crash(path: Path) -> tuple[Finding, Finding]:
-    """The last two findings on a fresh token, when the process of the library is killed while it makes keys."""
+    """The last two findings on a fresh token, when the process of the library is killed while it has keys."""
 
     def crash(step: str) -> None:
         if step == "ids":
@@ -104,8 +104,8 @@ def test_a_library_that_ends_its_process_is_a_finding_and_its_keys_are_removed(t
     places = (token_dir / str(number) for number in range(5))
     for place in places:
         crashed, cleaned = examine_and_crash(place)
-        assert crashed.check == "ids"
-        assert crashed.said == f"the process of the library ended with {-signal.SIGSEGV} in step ids"
+        assert crashed.check in ("ids", "parallel")  # the next step may have begun
+        assert crashed.said == f"the process of the library ended with {-signal.SIGSEGV} in step {crashed.check}"
         assert cleaned.check == "clean-up"
         if cleaned.grade is Grade.WELL:
             with visiting(place, make=False) as visit:

@@ -117,6 +117,7 @@ def running(command: list[str], environment: dict[str, str], socket: Path) -> It
         process.wait(60)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.timeout(170)
 def test_the_printed_commands_lead_to_a_genesis_and_a_first_answer(tmp_path: Path) -> None:
     shown = program("init", tmp_path / "my room", SOFTHSM2_CONF="").stdout

@@ -29,6 +29,7 @@ def serve_export(peer: Peer, files: dict[str, bytes]) -> None:
     peer.replies = {commands.ExportJournal: part}
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("way", ["http", "socket"])
 def test_export_is_complete_and_verifies(served: Served, peer: Peer, tmp_path: Path, way: str) -> None:
     serve_export(peer, sample_journal().files())

@@ -70,6 +70,7 @@ def running(place: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
                 child.terminate()
 
 
+@pytest.mark.unmeasured
 @pytest.mark.req("T26", "AU-11")
 def test_kill_9_under_load_never_leads_back(tmp_path: Path) -> None:
     vkey = parse_vkey(make(tmp_path / "w"))

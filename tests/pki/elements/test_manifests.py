@@ -149,6 +149,6 @@ def test_base64url_has_one_spelling(text: str) -> None:
         st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)
     )
 )
-@pytest.mark.no_cover  # long under a tracer, and the small tests reach the same lines
+@pytest.mark.unmeasured
 def test_any_json_is_read_or_refused(value: Any) -> None:
     read_manifest(json.dumps([value]).encode(), FOUNDRY.pins, NOW)

@@ -123,8 +123,9 @@ def test_surplus_and_cut_entries_are_named() -> None:
     refuse(SAMPLE | {ENTRIES_1: b""}, f"^entry 256: it is missing from {ENTRIES_1}")
 
 
+@pytest.mark.unmeasured
 @pytest.mark.req("AU-2")
-@pytest.mark.no_cover  # long under a tracer, and the small tests reach the same lines
+@pytest.mark.unmeasured
 def test_any_changed_byte_of_any_file_is_noticed() -> None:
     journal = Journal()
     journal.generate(P256)
@@ -262,7 +263,7 @@ def test_blobs_are_whole_and_named() -> None:
     refuse(SAMPLE | {"notes.txt": b""}, "^notes.txt: no part of an export")
 
 
-@pytest.mark.no_cover  # long under a tracer, and the small tests reach the same lines
+@pytest.mark.unmeasured
 def test_a_full_tile_of_level_one() -> None:
     """65,536 entries and some more fill a tile of level 1 and start one of level 2."""
     journal = Journal()

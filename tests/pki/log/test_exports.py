@@ -84,7 +84,7 @@ def test_unchanged_exports_are_authentic(kind: str) -> None:
 
 @pytest.mark.req("AU-2", "AU-10", "T26")
 @pytest.mark.parametrize(("kind", "path"), CASES)
-@pytest.mark.no_cover  # long under a tracer, and the small tests reach the same lines
+@pytest.mark.unmeasured
 def test_every_mutation_of_every_file_class_is_named(kind: str, path: str) -> None:
     files, since = EXPORTS[kind]
     group = class_of(path)
@@ -121,7 +121,7 @@ def test_a_file_of_no_class_fails_the_suite() -> None:
 
 @pytest.mark.req("AU-2", "T26")
 @pytest.mark.parametrize("kind", EXPORTS)
-@pytest.mark.no_cover  # long under a tracer, and the small tests reach the same lines
+@pytest.mark.unmeasured
 def test_every_field_of_every_type_of_entry_is_named(kind: str) -> None:
     """One entry of each type that the export holds; each of its values changed in turn."""
     files, since = EXPORTS[kind]

@@ -86,6 +86,7 @@ def test_a_rehearsal_of_nothing_proves_nothing() -> None:
     assert not Verdict(1, (Finding(0, 0, "x"),)).sound
 
 
+@pytest.mark.unmeasured
 def test_recovery_from_a_pinned_device() -> None:
     device = born()
     device.receive_sets([NEXT_MESSAGE])
