@@ -1,8 +1,8 @@
-"""How long the closing of a large work order keeps others waiting: `python -m tests.bench_closing [UNITS]`, by hand.
+"""How long the end of a large order keeps others waiting: `python -m tests.bench_closing [UNITS [revoke]]`, by hand.
 
-100,000 units by default that nobody confirmed, issued through the real door. While officers close their order, somebody
-has a task done on the writer's thread every 5 ms: what that waits is what everybody waits. The floor is the same rows
-and entries in one commit, without reading what they follow from.
+100,000 units by default that nobody confirmed, issued through the real door. While officers close their order, or (with
+`revoke`) revoke what was issued under it, somebody has a task done on the writer's thread every 5 ms: what that waits
+is what everybody waits. The floor is the same rows and entries in one commit, without reading what they follow from.
 """
 
 import asyncio
@@ -25,6 +25,10 @@ from tests.world import World
 
 UNITS = 100_000
 EVERY_S = 0.005
+PLANS = {
+    "work-order-close": {"work_order": "wo-1", "reason": "bench"},
+    "revoke": {"work_order": "wo-1", "reason": "keyCompromise", "why": "bench"},
+}
 
 
 class Probe:
@@ -78,16 +82,15 @@ def write_floor(world: World, units: int) -> None:
     print(f"floor: {time.perf_counter() - started:.2f} s for the commit alone", flush=True)
 
 
-async def measure(world: World, units: int) -> None:
-    """Fill, close, revoke, verify; then the floor."""
+async def measure(world: World, units: int, action: str) -> None:
+    """Fill, close or revoke, verify; then the floor."""
     await world.genesis()
     await world.open_order(quantity=QUANTITY, last=QUANTITY - 1, digits=7)
     await world.room.act(lambda: fill(world, 1, units, lambda done, rate: print(f"{done:,}: {rate:,.0f}/s")))
-    plan = {"work_order": "wo-1", "reason": "bench"}
-    await step(world, "propose", world.propose("close", "work-order-close", plan))
-    await step(world, "approve", world.approve("close", "plan", "bob", "carol"))
-    await step(world, "execute", world.ask(ExecuteStep("close", "plan"), "officer", CeremonyShown))
-    await step(world, "revoke", Remainders(world.room).turn())
+    await step(world, "propose", world.propose("end", action, PLANS[action]))
+    await step(world, "approve", world.approve("end", "plan", "bob", "carol"))
+    await step(world, "execute", world.ask(ExecuteStep("end", "plan"), "officer", CeremonyShown))
+    await step(world, "what is left", Remainders(world.room).turn())
     assert world.room.ledger.replay.revoked.count == units == len(world.room.store.list(RevocationRow, "seq"))
     await world.room.act(lambda: write_floor(world, units))
 
@@ -95,11 +98,12 @@ async def measure(world: World, units: int) -> None:
 def main() -> None:
     """Measure."""
     units = int(sys.argv[1]) if len(sys.argv) > 1 else UNITS
+    action = "revoke" if sys.argv[2:] == ["revoke"] else "work-order-close"
     tune_collector()
     with tempfile.TemporaryDirectory(prefix="kedge-closing-") as name:
         world = open_world(Path(name))
         try:
-            asyncio.run(measure(world, units))
+            asyncio.run(measure(world, units, action))
         finally:
             world.stop()
 
