@@ -133,7 +133,7 @@ def test_who_belongs_to_a_batch_whose_outcomes_fail_gets_nothing(
     real, failed = Recording.write, list[int]()
 
     def write(recording: Recording) -> object:
-        if len(recording._closing) == 2 and len(failed) < 3:
+        if recording._closing and len(failed) < 3:  # one outcome or two, as they come in
             failed.append(len(recording._closing))
             raise StoreUnavailable("the disk is full")
         return real(recording)
@@ -150,7 +150,7 @@ def test_who_belongs_to_a_batch_whose_outcomes_fail_gets_nothing(
             assert not isinstance(before, DeviceIssued) or before.certificate == after.certificate
         assert world.room.ledger.replay.quotas["wo-1"].issued == 16
         leaves = await check_journal(world)
-        assert sum(leaf["type"] == "key.sign.unknown" for leaf in leaves) >= 2
+        assert sum(leaf["type"] == "key.sign.unknown" for leaf in leaves) >= max(failed)
         assert len(leaves) == len(world.room.store.list(EntryRow, "seq"))
 
     try:
